@@ -1,0 +1,10 @@
+//! The ESP-IDF second-stage bootloader's slot selection, modelled.
+#![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable, clippy::indexing_slicing)
+)]
+
+#[cfg(test)]
+extern crate std;

@@ -1,0 +1,2 @@
+//! ESP image to signed package; read and verify.
+#![forbid(unsafe_code)]

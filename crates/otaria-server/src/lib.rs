@@ -1,0 +1,2 @@
+//! Broker, HTTP, store and fleet state.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! NOR flash with power cuts, faulty links and simulated devices.
+#![forbid(unsafe_code)]
