@@ -1,2 +1,6 @@
 //! ESP image to signed package; read and verify.
 #![forbid(unsafe_code)]
+
+pub mod files;
+pub mod keyfile;
+pub mod keys;

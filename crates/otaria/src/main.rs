@@ -1,2 +1,35 @@
-//! The command line.
-fn main() {}
+//! `otaria`, the command-line program: one file a command, each of which parses, calls one function and prints.
+//!
+//! Exit codes: 0 done; 1 refused or failed, the reason is on standard error (and, with `--json`, in the document on
+//! standard output); 2 wrong usage.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod commands;
+mod output;
+mod passphrase;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::Cli;
+use crate::output::Output;
+
+/// What every command is given besides its own arguments.
+pub(crate) struct Context {
+    /// Where results and notes go.
+    pub(crate) output: Output,
+}
+
+fn main() -> ExitCode {
+    // clap itself ends with 2 on wrong usage and with 0 after help and version.
+    let cli = Cli::parse();
+    let ctx = Context {
+        output: Output::new(cli.json),
+    };
+    match cli.command.run(&ctx) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => ctx.output.failure(&error),
+    }
+}

@@ -1,0 +1,39 @@
+//! The command line as clap sees it. Help texts live with the arguments; what a command does lives in its own file.
+
+use clap::{Parser, Subcommand};
+
+use crate::Context;
+use crate::commands;
+
+/// Over-the-air firmware updates for ESP32: sign, publish, watch.
+#[derive(Debug, Parser)]
+#[command(
+    name = "otaria",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+#[command(after_help = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage.")]
+pub(crate) struct Cli {
+    /// Print one JSON document on standard output instead of text.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Every command. Adding one: a file in `commands/`, a line here, a line in [`Command::run`].
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Keygen(commands::keygen::Keygen),
+}
+
+impl Command {
+    /// Carries out the command.
+    pub(crate) fn run(self, ctx: &Context) -> anyhow::Result<()> {
+        match self {
+            Self::Keygen(command) => command.run(ctx),
+        }
+    }
+}
