@@ -1,2 +1,4 @@
 //! NOR flash with power cuts, faulty links and simulated devices.
 #![forbid(unsafe_code)]
+
+pub mod flash;
