@@ -15,6 +15,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod guard;
 pub mod reset;
 pub mod slot;
 pub mod time;
