@@ -1,0 +1,87 @@
+//! The demo firmware that is checked in is what its source builds to.
+//!
+//! `OTARIA_BLESS=1 cargo test -p otaria-package --test demo_image` writes it again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use otaria_package::elf;
+
+const TARGET: &str = "riscv32imc-unknown-none-elf";
+const DEFAULT_SLOT: u32 = 0x1d_0000;
+
+fn images() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../otaria-sim/images")
+}
+
+fn rustc(args: &[&str]) -> Option<String> {
+    let output = Command::new("rustc")
+        .args(args)
+        .current_dir(images())
+        .output()
+        .ok()?;
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Builds the ELF, or says why it cannot be built here.
+fn build_elf(target_dir: &Path) -> Result<Vec<u8>, String> {
+    let libdir =
+        rustc(&["--print", "target-libdir", "--target", TARGET]).ok_or("rustc does not run")?;
+    if !Path::new(&libdir).is_dir() {
+        return Err(format!(
+            "the target is not installed (rustup target add {TARGET})"
+        ));
+    }
+    // The build of this test must not leak into that of the firmware, least of all its flags.
+    let status = Command::new("cargo")
+        .args(["build", "--release", "--locked", "--offline", "--quiet"])
+        .current_dir(images())
+        .env("CARGO_TARGET_DIR", target_dir)
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env_remove("CARGO_BUILD_TARGET")
+        .status()
+        .expect("cargo runs");
+    assert!(status.success(), "the demo firmware does not build");
+    Ok(
+        fs::read(target_dir.join(TARGET).join("release/otaria-demo-image"))
+            .expect("the ELF was built"),
+    )
+}
+
+#[test]
+fn the_checked_in_demo_image_is_what_its_source_builds_to() {
+    let target_dir = tempfile::tempdir().unwrap();
+    let built = match build_elf(target_dir.path()) {
+        Ok(elf) => elf::to_image(&elf, Some("esp32c3"), DEFAULT_SLOT).expect("an image"),
+        Err(reason) => {
+            println!("skipped: {reason}");
+            return;
+        }
+    };
+    let compiler = rustc(&["--version"]).expect("rustc runs");
+    let image_file = images().join("demo-esp32c3.bin");
+    let compiler_file = images().join("demo-esp32c3.rustc");
+    if std::env::var_os("OTARIA_BLESS").is_some() {
+        fs::write(&image_file, &built).unwrap();
+        fs::write(&compiler_file, format!("{compiler}\n")).unwrap();
+        return;
+    }
+    let built_with = fs::read_to_string(&compiler_file).unwrap();
+    if built_with.trim() != compiler {
+        println!(
+            "skipped: the checked-in image was built with {}, here is {compiler}",
+            built_with.trim()
+        );
+        return;
+    }
+    let checked_in = fs::read(&image_file).unwrap();
+    assert!(
+        checked_in == built,
+        "demo-esp32c3.bin is not what images/src builds to; run with OTARIA_BLESS=1 to write it again"
+    );
+}
