@@ -1,0 +1,251 @@
+//! The ring of log lines in the `otalog` partition.
+//!
+//! Each sector starts with a header cell; records of whole 32-byte cells follow
+//! and do not cross sectors. The ring grows sector by sector: the sector with
+//! the highest sequence is the newest.
+//!
+//! ```text
+//! header cell (first cell of a sector)        first cell of a record
+//!  0   8  "OTARIAL1"                           0   1  0x01
+//!  8   4  sequence of this sector              1   1  number of cells, 1 to 8
+//! 12  16  0                                    2   1  level
+//! 28   4  CRC-32 over bytes 0..28              3   1  text length, 0 to 200
+//!                                              4   4  n
+//! continuation cell                            8   4  boot
+//!  0   1  0x80                                12   8  t_ms
+//!  1  31  text                                20   4  CRC-32
+//!                                             24   8  text
+//! ```
+//!
+//! The CRC is over the sector's sequence (4 bytes), then all bytes of the
+//! record except the CRC itself, so that a line that an incomplete erase left
+//! behind does not count in the sector's next turn.
+//!
+//! | a cut here | leaves |
+//! |---|---|
+//! | within a record | cells whose CRC fails: passed over; the next line goes behind them |
+//! | within a header cell or an erase | a sector that is not valid: it is erased again before use |
+
+use core::fmt;
+
+use crate::bytes::{Reader, Writer, all_zero};
+use crate::clip;
+use crate::crc32::Crc32;
+use crate::messages::{Level, LogLine};
+
+/// Length of a cell.
+pub const CELL_LEN: usize = 32;
+/// Longest text of a line in bytes.
+pub const MAX_TEXT_LEN: usize = 200;
+/// Most cells in a record.
+pub const MAX_CELLS: usize = 8;
+/// Longest record in bytes.
+pub const MAX_RECORD_LEN: usize = CELL_LEN * MAX_CELLS;
+/// Cells in a sector of 4096 bytes, its header included.
+pub const SECTOR_CELLS: usize = 4096 / CELL_LEN;
+
+const FIRST: u8 = 0x01;
+const CONTINUATION: u8 = 0x80;
+const ERASED: u8 = 0xFF;
+const CRC_AT: usize = 20;
+const FIRST_TEXT_AT: usize = 24;
+const FIRST_TEXT_LEN: usize = CELL_LEN - FIRST_TEXT_AT;
+const NEXT_TEXT_LEN: usize = CELL_LEN - 1;
+const SECTOR_MAGIC: [u8; 8] = *b"OTARIAL1";
+const SECTOR_CHECKED_LEN: usize = 28;
+
+/// The first cell of a sector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SectorHeader {
+    /// Rises by one with each sector that the ring takes into use.
+    pub sequence: u32,
+}
+
+impl SectorHeader {
+    /// Reads a header cell; `None` if it is none of this version.
+    #[must_use]
+    pub fn parse(cell: &[u8; CELL_LEN]) -> Option<Self> {
+        let mut reader = Reader::new(cell);
+        let magic: [u8; 8] = reader.array()?;
+        let sequence = reader.u32()?;
+        let zeros: [u8; 16] = reader.array()?;
+        let crc = Crc32::new().with(cell.get(..SECTOR_CHECKED_LEN)?).finish();
+        (magic == SECTOR_MAGIC && all_zero(&zeros) && reader.u32()? == crc)
+            .then_some(Self { sequence })
+    }
+
+    /// The header cell.
+    #[must_use]
+    pub fn encode(&self) -> [u8; CELL_LEN] {
+        let checked: [u8; SECTOR_CHECKED_LEN] =
+            Writer::new().put(&SECTOR_MAGIC).u32(self.sequence).finish();
+        Writer::new()
+            .put(&checked)
+            .u32(Crc32::new().with(&checked).finish())
+            .finish()
+    }
+}
+
+/// What a cell looks like by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cell {
+    /// Never written, as far as all its bytes show.
+    Erased,
+    /// It may be the first one of a record of so many cells.
+    First {
+        /// Number of cells, 1 to 8.
+        cells: usize,
+    },
+    /// It goes on with a record.
+    Continuation,
+    /// Nothing that a whole write leaves.
+    Damaged,
+}
+
+impl Cell {
+    /// Looks at one cell.
+    #[must_use]
+    pub fn of(cell: &[u8; CELL_LEN]) -> Self {
+        let [kind, cells, ..] = *cell;
+        match kind {
+            FIRST if (1..=MAX_CELLS).contains(&usize::from(cells)) => Self::First {
+                cells: usize::from(cells),
+            },
+            CONTINUATION => Self::Continuation,
+            ERASED if cell.iter().all(|byte| *byte == ERASED) => Self::Erased,
+            _ => Self::Damaged,
+        }
+    }
+}
+
+/// Why bytes are not a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineError {
+    /// The first cell starts no record, or cells are missing.
+    NotARecord,
+    /// The CRC does not match: a write that was cut short, or of an earlier turn.
+    BadCrc,
+    /// The text does not fit its cells, or is not UTF-8.
+    Malformed,
+}
+
+impl fmt::Display for LineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotARecord => "there is no log record here",
+            Self::BadCrc => "the log record's CRC is wrong",
+            Self::Malformed => "the log record's text does not decode",
+        })
+    }
+}
+
+impl core::error::Error for LineError {}
+
+/// Number of cells of a line with a text of this length.
+#[must_use]
+pub fn cells_for(text_len: usize) -> usize {
+    1 + text_len
+        .saturating_sub(FIRST_TEXT_LEN)
+        .div_ceil(NEXT_TEXT_LEN)
+}
+
+/// Encodes a line for a sector of this sequence; the result is whole cells.
+#[must_use]
+pub fn encode<'a>(sequence: u32, line: &LogLine, out: &'a mut [u8; MAX_RECORD_LEN]) -> &'a [u8] {
+    out.fill(0);
+    let text = line.text.as_bytes();
+    let cells = cells_for(text.len());
+    let (all, _) = out.as_chunks_mut::<CELL_LEN>();
+    let mut text = text.iter();
+    for (index, cell) in all.iter_mut().take(cells).enumerate() {
+        let start = if index == 0 { FIRST_TEXT_AT } else { 1 };
+        if index > 0 {
+            let [tag, ..] = cell;
+            *tag = CONTINUATION;
+        }
+        for (place, byte) in cell.iter_mut().skip(start).zip(&mut text) {
+            *place = *byte;
+        }
+    }
+    let head: [u8; CRC_AT] = Writer::new()
+        .u8(FIRST)
+        .u8(cells as u8)
+        .u8(line.level.number())
+        .u8(line.text.len() as u8)
+        .u32(line.n)
+        .u32(line.boot)
+        .u64(line.t_ms)
+        .finish();
+    if let Some(place) = out.first_chunk_mut() {
+        *place = head;
+    }
+    let len = (cells * CELL_LEN).min(MAX_RECORD_LEN);
+    let crc = out
+        .get(..len)
+        .and_then(|record| record_crc(sequence, record))
+        .unwrap_or_default();
+    if let Some(place) = out.get_mut(CRC_AT..FIRST_TEXT_AT) {
+        place.copy_from_slice(&crc.to_le_bytes());
+    }
+    out.get(..len).unwrap_or_default()
+}
+
+/// Reads the line at the start of `bytes`, in a sector of this sequence.
+///
+/// # Errors
+/// See [`LineError`].
+pub fn decode(sequence: u32, bytes: &[u8]) -> Result<LogLine, LineError> {
+    let first = bytes
+        .first_chunk::<CELL_LEN>()
+        .ok_or(LineError::NotARecord)?;
+    let Cell::First { cells } = Cell::of(first) else {
+        return Err(LineError::NotARecord);
+    };
+    let record = bytes.get(..cells * CELL_LEN).ok_or(LineError::NotARecord)?;
+    let (line, text_len, crc) = read_head(first).ok_or(LineError::NotARecord)?;
+    if Some(crc) != record_crc(sequence, record) {
+        return Err(LineError::BadCrc);
+    }
+    let text_len = usize::from(text_len);
+    if cells_for(text_len) != cells || text_len > MAX_TEXT_LEN {
+        return Err(LineError::Malformed);
+    }
+    let mut text = heapless::Vec::<u8, MAX_TEXT_LEN>::new();
+    let (all, _) = record.as_chunks::<CELL_LEN>();
+    let bytes = all
+        .iter()
+        .enumerate()
+        .flat_map(|(index, cell)| cell.iter().skip(if index == 0 { FIRST_TEXT_AT } else { 1 }));
+    text.extend(bytes.take(text_len).copied());
+    let text = heapless::String::from_utf8(text).map_err(|_| LineError::Malformed)?;
+    Ok(LogLine { text, ..line })
+}
+
+fn read_head(cell: &[u8; CELL_LEN]) -> Option<(LogLine, u8, u32)> {
+    let mut reader = Reader::new(cell);
+    let _kind_and_cells: [u8; 2] = reader.array()?;
+    let level = Level::from_number(reader.u8()?);
+    let text_len = reader.u8()?;
+    let n = reader.u32()?;
+    let boot = reader.u32()?;
+    let t_ms = reader.u64()?;
+    Some((
+        LogLine {
+            n,
+            boot,
+            t_ms,
+            level,
+            text: clip(""),
+        },
+        text_len,
+        reader.u32()?,
+    ))
+}
+
+fn record_crc(sequence: u32, record: &[u8]) -> Option<u32> {
+    let crc = Crc32::new()
+        .with(&sequence.to_le_bytes())
+        .with(record.get(..CRC_AT)?)
+        .with(record.get(FIRST_TEXT_AT..)?);
+    Some(crc.finish())
+}

@@ -1,0 +1,294 @@
+//! Payloads about this device, its downloads and what it must not repeat.
+
+use heapless::String;
+
+use super::{PayloadReader, PayloadWriter, Record};
+use crate::Sha256Digest;
+use crate::messages::ResetReason;
+
+/// Keys of [`Quarantine`] records are below this.
+pub const QUARANTINE_KEYS: u16 = 8;
+/// Keys of [`CommandSeen`] records are below this.
+pub const COMMAND_KEYS: u16 = 8;
+
+/// Names this installation in reports; made once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Install {
+    /// A random number.
+    pub install: u64,
+}
+
+impl Record for Install {
+    const KIND: u8 = 0x01;
+
+    fn write(&self, payload: &mut PayloadWriter<'_>) {
+        payload.u64(self.install);
+    }
+
+    fn read(payload: &mut PayloadReader<'_>) -> Option<Self> {
+        Some(Self {
+            install: payload.u64(),
+        })
+    }
+}
+
+/// How often this device has started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Boot {
+    /// The number of this boot; the first one is 1.
+    pub count: u32,
+}
+
+impl Record for Boot {
+    const KIND: u8 = 0x02;
+
+    fn write(&self, payload: &mut PayloadWriter<'_>) {
+        payload.u32(self.count);
+    }
+
+    fn read(payload: &mut PayloadReader<'_>) -> Option<Self> {
+        Some(Self {
+            count: payload.u32(),
+        })
+    }
+}
+
+/// The download in the other slot: which package, and where it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Download {
+    /// The package's identity.
+    pub identity: Sha256Digest,
+    /// The job.
+    pub job: String<64>,
+    /// Where it was declared to be, before any redirect.
+    pub url: String<512>,
+    /// The server's strong validator, or empty.
+    pub etag: String<64>,
+}
+
+impl Record for Download {
+    const KIND: u8 = 0x03;
+
+    fn write(&self, payload: &mut PayloadWriter<'_>) {
+        payload.digest(&self.identity);
+        payload.text(&self.job);
+        payload.text(&self.url);
+        payload.text(&self.etag);
+    }
+
+    fn read(payload: &mut PayloadReader<'_>) -> Option<Self> {
+        Some(Self {
+            identity: payload.digest(),
+            job: payload.text()?,
+            url: payload.text()?,
+            etag: payload.text()?,
+        })
+    }
+}
+
+/// How far the other slot is erased and written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// First 8 bytes of the package's identity: progress of any other package does not count.
+    pub identity8: [u8; 8],
+    /// Blocks from the first one on that are whole in the slot.
+    pub blocks_held: u16,
+    /// The slot is erased or written up to here (bytes from its start).
+    pub erased_to: u32,
+    /// An erase up to here was started; equal to `erased_to` when none is open.
+    pub erasing_to: u32,
+}
+
+impl Record for Progress {
+    const KIND: u8 = 0x04;
+
+    fn write(&self, payload: &mut PayloadWriter<'_>) {
+        payload.bytes(&self.identity8);
+        payload.u16(self.blocks_held);
+        payload.u32(self.erased_to);
+        payload.u32(self.erasing_to);
+    }
+
+    fn read(payload: &mut PayloadReader<'_>) -> Option<Self> {
+        Some(Self {
+            identity8: payload.array(),
+            blocks_held: payload.u16(),
+            erased_to: payload.u32(),
+            erasing_to: payload.u32(),
+        })
+    }
+}
+
+/// The last confirmed update: what runs, and the floors below which no package is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Confirmed {
+    /// The slot that it is in.
+    pub slot: u8,
+    /// The image.
+    pub image_sha256: Sha256Digest,
+    /// The package that it came in.
+    pub identity: Sha256Digest,
+    /// The sequence floor.
+    pub sequence: u64,
+    /// The floor of the security version.
+    pub security_version: u32,
+}
+
+impl Record for Confirmed {
+    const KIND: u8 = 0x07;
+
+    fn write(&self, payload: &mut PayloadWriter<'_>) {
+        payload.u8(self.slot);
+        payload.digest(&self.image_sha256);
+        payload.digest(&self.identity);
+        payload.u64(self.sequence);
+        payload.u32(self.security_version);
+    }
+
+    fn read(payload: &mut PayloadReader<'_>) -> Option<Self> {
+        Some(Self {
+            slot: payload.u8(),
+            image_sha256: payload.digest(),
+            identity: payload.digest(),
+            sequence: payload.u64(),
+            security_version: payload.u32(),
+        })
+    }
+}
+
+/// A package that failed its trial; one record for each key below [`QUARANTINE_KEYS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quarantine {
+    /// The package's identity.
+    pub identity: Sha256Digest,
+    /// First 8 bytes of SHA-256 of the job under which it failed; another job may try again.
+    pub job_hash8: [u8; 8],
+    /// Why, as a [`crate::messages::FailureCode`].
+    pub code: u16,
+    /// Rises with each record: the lowest one is the next to be replaced.
+    pub order: u32,
+}
+
+impl Record for Quarantine {
+    const KIND: u8 = 0x08;
+
+    fn write(&self, payload: &mut PayloadWriter<'_>) {
+        payload.digest(&self.identity);
+        payload.bytes(&self.job_hash8);
+        payload.u16(self.code);
+        payload.u32(self.order);
+    }
+
+    fn read(payload: &mut PayloadReader<'_>) -> Option<Self> {
+        Some(Self {
+            identity: payload.digest(),
+            job_hash8: payload.array(),
+            code: payload.u16(),
+            order: payload.u32(),
+        })
+    }
+}
+
+/// A command that was taken; one record for each key below [`COMMAND_KEYS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommandSeen {
+    /// First 8 bytes of SHA-256 of the command's id.
+    pub id_hash8: [u8; 8],
+    /// Rises with each record: the lowest one is the next to be replaced.
+    pub order: u32,
+}
+
+impl Record for CommandSeen {
+    const KIND: u8 = 0x0A;
+
+    fn write(&self, payload: &mut PayloadWriter<'_>) {
+        payload.bytes(&self.id_hash8);
+        payload.u32(self.order);
+    }
+
+    fn read(payload: &mut PayloadReader<'_>) -> Option<Self> {
+        Some(Self {
+            id_hash8: payload.array(),
+            order: payload.u32(),
+        })
+    }
+}
+
+/// What is known of the last crash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastCrash {
+    /// The boot that crashed.
+    pub boot: u32,
+    /// How the chip came back.
+    pub reset: ResetReason,
+    /// Program counter, or 0.
+    pub pc: u32,
+    /// Seconds since the start.
+    pub uptime_s: u32,
+    /// The panic message, clipped.
+    pub text: String<96>,
+}
+
+impl Record for LastCrash {
+    const KIND: u8 = 0x0B;
+
+    fn write(&self, payload: &mut PayloadWriter<'_>) {
+        payload.u32(self.boot);
+        payload.u8(self.reset.number());
+        payload.u32(self.pc);
+        payload.u32(self.uptime_s);
+        payload.text(&self.text);
+    }
+
+    fn read(payload: &mut PayloadReader<'_>) -> Option<Self> {
+        Some(Self {
+            boot: payload.u32(),
+            reset: ResetReason::from_number(payload.u8()),
+            pc: payload.u32(),
+            uptime_s: payload.u32(),
+            text: payload.text()?,
+        })
+    }
+}
+
+/// What this device has seen its bootloader do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bootloader {
+    /// It turned NEW into `PENDING_VERIFY`: it is built with rollback.
+    pub rollback: bool,
+}
+
+impl Record for Bootloader {
+    const KIND: u8 = 0x0C;
+
+    fn write(&self, payload: &mut PayloadWriter<'_>) {
+        payload.u8(u8::from(self.rollback));
+    }
+
+    fn read(payload: &mut PayloadReader<'_>) -> Option<Self> {
+        match payload.u8() {
+            0 => Some(Self { rollback: false }),
+            1 => Some(Self { rollback: true }),
+            _ => None,
+        }
+    }
+}
+
+/// The record of another kind and the same key is no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forget {
+    /// The kind that is forgotten.
+    pub kind: u8,
+}
+
+impl Record for Forget {
+    const KIND: u8 = 0x7F;
+
+    fn write(&self, payload: &mut PayloadWriter<'_>) {
+        payload.u8(self.kind);
+    }
+
+    fn read(payload: &mut PayloadReader<'_>) -> Option<Self> {
+        Some(Self { kind: payload.u8() })
+    }
+}
