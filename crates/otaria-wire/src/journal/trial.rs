@@ -52,7 +52,7 @@ impl Record for TrialTarget {
 }
 
 /// Where a trial stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TrialStage {
     /// About to be activated, or running.
     Open,
