@@ -3,3 +3,5 @@
 
 pub mod flash;
 pub mod images;
+pub mod net;
+pub mod world;
