@@ -39,6 +39,7 @@ mod crc32;
 mod digest;
 mod text;
 
+pub mod esp_image;
 pub mod flash_log;
 pub mod guard;
 pub mod journal;

@@ -10,6 +10,7 @@
 mod command;
 mod desired;
 mod failure;
+mod failure_of;
 mod json;
 mod report;
 mod words;
@@ -62,13 +63,7 @@ impl MessageError {
     /// The failure to report.
     #[must_use]
     pub fn code(&self) -> FailureCode {
-        match self {
-            Self::TooLong | Self::Json(JsonError::TooLong) => FailureCode::MessageTooLarge,
-            Self::Url(_) => FailureCode::UrlInvalid,
-            Self::NotUtf8 | Self::Json(_) | Self::Job | Self::CommandId | Self::UnknownCommand => {
-                FailureCode::MessageMalformed
-            }
-        }
+        (*self).into()
     }
 }
 

@@ -1,0 +1,61 @@
+//! The app descriptor: what an image calls itself.
+
+use super::ImageError;
+use crate::bytes::Reader;
+use crate::{FixedText, Sha256Digest};
+
+/// Where the descriptor is in an image.
+pub const APP_DESCRIPTOR_OFFSET: u32 = 32;
+/// Length of the descriptor.
+pub const APP_DESCRIPTOR_LEN: usize = 256;
+/// Its first 4 bytes.
+pub const APP_DESCRIPTOR_MAGIC: u32 = 0xABCD_5432;
+
+/// What an image calls itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AppDescriptor {
+    /// Anti-rollback version.
+    pub secure_version: u32,
+    /// Version, for people.
+    pub version: FixedText<32>,
+    /// Project: what a package calls its product.
+    pub project: FixedText<32>,
+    /// Digest of the ELF file that the image was made from.
+    pub elf_sha256: Sha256Digest,
+}
+
+impl AppDescriptor {
+    /// Reads a descriptor.
+    ///
+    /// # Errors
+    /// `NoDescriptor` or `DescriptorText`.
+    pub fn parse(bytes: &[u8; APP_DESCRIPTOR_LEN]) -> Result<Self, ImageError> {
+        let mut reader = Reader::new(bytes);
+        let fields = (|| {
+            let magic = reader.u32()?;
+            let secure_version = reader.u32()?;
+            let _reserved: [u8; 8] = reader.array()?;
+            let version: [u8; 32] = reader.array()?;
+            let project: [u8; 32] = reader.array()?;
+            let _time_date_idf: [u8; 64] = reader.array()?;
+            Some((
+                magic,
+                secure_version,
+                version,
+                project,
+                Sha256Digest(reader.array()?),
+            ))
+        })();
+        let (magic, secure_version, version, project, elf_sha256) =
+            fields.ok_or(ImageError::NoDescriptor)?;
+        if magic != APP_DESCRIPTOR_MAGIC {
+            return Err(ImageError::NoDescriptor);
+        }
+        Ok(Self {
+            secure_version,
+            version: FixedText::from_field(&version).map_err(|_| ImageError::DescriptorText)?,
+            project: FixedText::from_field(&project).map_err(|_| ImageError::DescriptorText)?,
+            elf_sha256,
+        })
+    }
+}
