@@ -21,7 +21,10 @@
 //!   it is written, whatever it reads as;
 //! - a record counts only with its checksum.
 
+pub mod journal;
+pub mod otadata;
 pub mod region;
+pub mod table_store;
 
 use core::fmt;
 
