@@ -16,4 +16,6 @@
 extern crate std;
 
 pub mod board;
+pub mod mqtt;
+pub mod net;
 pub mod storage;
