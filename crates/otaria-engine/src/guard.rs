@@ -7,16 +7,15 @@
 //! # The life of a trial record
 //!
 //! ```text
-//!            activated            proved itself: Confirmed record, entry VALID
-//!  (verified) ------> Open ----------------------------------------------------> Closed
-//!                      |  \                                                         ^
-//!      crashed, failed,|   \ no network                                             | old image: quarantine, result
-//!      cancelled       |    v                                                       |
-//!                      |   Inconclusive --(entry erased)--> Waiting --(gave up)-----|
-//!                      |                                      | MQTT and HTTP work  |
-//!                      |      Open <--------------------------'  in the old image   |
-//!                      v                                                            |
-//!                 RollingBack --(entry erased)--------------------------------------'
+//!             activated             proved itself: Confirmed record, then entry VALID
+//!  (verified) ------> Open ------------------------------------------------------> Closed
+//!                     ^  |                                                            ^
+//!   MQTT and HTTP     |  | crashed, failed, cancelled,                                |
+//!   work in the old   |  v no network                                                 |
+//!   image             |  RollingBack --(entry erased; old image: quarantine, result)--|
+//!                     |       | (entry erased; it had failed only for want of network) |
+//!                     |       v                                                        |
+//!                     '-- Inconclusive --(superseded, cancelled, given up)-------------'
 //! ```
 //!
 //! # What a cut leaves
@@ -50,6 +49,8 @@ mod table_tests;
 
 pub use decide::decide;
 
+pub use otaria_wire::journal::TrialStage;
+
 use crate::reset::ResetReason;
 use crate::slot::Slot;
 
@@ -61,21 +62,6 @@ pub const BOOT_LIMIT: u8 = 10;
 
 /// How often a trial that failed only for want of network is started again.
 pub const REACTIVATION_LIMIT: u8 = 3;
-
-/// How far a trial record has come, see the picture above. The journal's record maps onto this.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TrialStage {
-    /// The image is verified; it is being activated, or runs on trial.
-    Open,
-    /// It failed only for want of network; its entry is being erased.
-    Inconclusive,
-    /// It is in its slot, not selected, until the old image has seen MQTT and HTTP work.
-    Waiting,
-    /// It failed or was cancelled; its entry is being erased. The record says why.
-    RollingBack,
-    /// The trial is over and reported.
-    Closed,
-}
 
 /// What the trial record counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

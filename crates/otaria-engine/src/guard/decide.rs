@@ -23,8 +23,8 @@ pub fn decide(input: &GuardInput) -> GuardDecision {
     };
     match trial.stage {
         TrialStage::Closed => without_trial(input, running),
-        TrialStage::Waiting => waiting(input, running, trial),
-        TrialStage::Inconclusive | TrialStage::RollingBack => rolling_back(input, running, trial),
+        TrialStage::Inconclusive => inconclusive(input, running, trial),
+        TrialStage::RollingBack => rolling_back(input, running, trial),
         TrialStage::Open if running == trial.slot => open_in_new(input, trial),
         TrialStage::Open => open_in_old(input, trial),
     }
@@ -53,7 +53,7 @@ fn without_trial(input: &GuardInput, running: Slot) -> GuardDecision {
 }
 
 /// The image waits in its slot for the network to come back.
-fn waiting(input: &GuardInput, running: Slot, trial: TrialView) -> GuardDecision {
+fn inconclusive(input: &GuardInput, running: Slot, trial: TrialView) -> GuardDecision {
     if running == trial.slot {
         return GuardDecision::Stranded;
     }
@@ -85,7 +85,7 @@ fn open_in_new(input: &GuardInput, trial: TrialView) -> GuardDecision {
     let counts = if straight_after_activation {
         trial.counts
     } else {
-        count(trial.counts, input.reset.class())
+        count(trial.counts, BootClass::of(input.reset))
     };
     if let Some(why) = counts.exhausted() {
         GuardDecision::RollBack(why, counts)
@@ -111,7 +111,7 @@ fn open_in_old(input: &GuardInput, trial: TrialView) -> GuardDecision {
     }
     let class = match input.otadata.entry(trial.slot) {
         // The image ran and was reset: why the chip started says how it ended.
-        EntryState::Aborted => input.reset.class(),
+        EntryState::Aborted => BootClass::of(input.reset),
         // The activation did not take. That is never the image's fault, but it must not go on for ever either.
         EntryState::Absent
         | EntryState::New

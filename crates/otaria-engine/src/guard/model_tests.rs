@@ -30,6 +30,7 @@ struct Device {
     sectors: [Sector; 2],
     trial: Option<TrialView>,
     reactivations: u8,
+    no_network: bool,
     confirmed: Option<ConfirmedView>,
     quarantined: bool,
     reset: ResetReason,
@@ -50,6 +51,7 @@ impl Device {
             sectors: [Sector::Entry(1, EntryState::Valid), Sector::Blank],
             trial: None,
             reactivations: 0,
+            no_network: false,
             confirmed: Some(ConfirmedView {
                 slot: Ota0,
                 is_trial: false,
@@ -313,12 +315,8 @@ impl Device {
             New::Crashes => self.reset = ResetReason::Panic,
             New::Hangs => self.reset = ResetReason::Watchdog,
             New::WithoutNetwork => {
-                let last = self.reactivations == REACTIVATION_LIMIT;
-                self.stage(if last {
-                    TrialStage::RollingBack
-                } else {
-                    TrialStage::Inconclusive
-                })?;
+                self.stage(TrialStage::RollingBack)?;
+                self.no_network = true;
                 self.erase_entry(Ota1)?;
                 self.reset = ResetReason::Software;
             }
@@ -330,11 +328,13 @@ impl Device {
     /// The old image, after the guard has erased the trial's entry.
     fn settle(&mut self) -> Result<Option<Slot>, Cut> {
         match self.trial.unwrap().stage {
-            TrialStage::Inconclusive => {
-                self.stage(TrialStage::Waiting)?;
+            TrialStage::Inconclusive => self.reactivate(),
+            TrialStage::RollingBack
+                if self.no_network && self.reactivations < REACTIVATION_LIMIT =>
+            {
+                self.stage(TrialStage::Inconclusive)?;
                 self.reactivate()
             }
-            TrialStage::Waiting => self.reactivate(),
             TrialStage::RollingBack => {
                 self.write()?;
                 self.quarantined = true;
@@ -348,6 +348,7 @@ impl Device {
     fn reactivate(&mut self) -> Result<Option<Slot>, Cut> {
         self.write()?;
         self.reactivations += 1;
+        self.no_network = false;
         self.trial = Some(TrialView {
             slot: Ota1,
             stage: TrialStage::Open,
@@ -373,13 +374,10 @@ impl Device {
                 self.reset = ResetReason::Software;
                 Ok(None)
             }
-            Some(TrialStage::Waiting) => self.reactivate(),
-            Some(
-                TrialStage::Open
-                | TrialStage::Inconclusive
-                | TrialStage::RollingBack
-                | TrialStage::Closed,
-            ) => Ok(Some(running)),
+            Some(TrialStage::Inconclusive) => self.reactivate(),
+            Some(TrialStage::Open | TrialStage::RollingBack | TrialStage::Closed) => {
+                Ok(Some(running))
+            }
         }
     }
 
