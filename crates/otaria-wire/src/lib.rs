@@ -37,6 +37,8 @@ extern crate std;
 mod bytes;
 mod crc32;
 mod digest;
+#[cfg(test)]
+mod golden;
 mod text;
 
 pub mod esp_image;

@@ -224,3 +224,155 @@ pub fn next_seq(first: Option<Entry>, second: Option<Entry>, slot: u32, slots: u
         .checked_add(behind)
         .filter(|seq| *seq != BLANK_SEQ)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::golden::hex;
+
+    const STATES: [OtaState; 7] = [
+        OtaState::New,
+        OtaState::PendingVerify,
+        OtaState::Valid,
+        OtaState::Invalid,
+        OtaState::Aborted,
+        OtaState::Undefined,
+        OtaState::Other(0x1234),
+    ];
+
+    #[test]
+    fn entry_bytes_are_fixed() {
+        let table = [
+            (1, OtaState::New, "01000000", "00000000 9a984347"),
+            (2, OtaState::PendingVerify, "02000000", "01000000 7437f655"),
+            (3, OtaState::Undefined, "03000000", "ffffffff 11504aed"),
+        ];
+        for (seq, state, start, end) in table {
+            let mut bytes = hex(start);
+            bytes.extend([0xFF; 20]);
+            bytes.extend(hex(end));
+            let entry = Entry::new(seq, state);
+            assert_eq!(entry.encode().to_vec(), bytes);
+            assert_eq!(Entry::parse(&entry.encode()), Ok(entry));
+        }
+        assert_eq!(
+            [1, 2, 3].map(seq_crc),
+            [0x4743_989A, 0x55F6_3774, 0xED4A_5011]
+        );
+    }
+
+    #[test]
+    fn states_keep_their_numbers() {
+        let numbers = STATES.map(OtaState::number);
+        assert_eq!(numbers, [0, 1, 2, 3, 4, u32::MAX, 0x1234]);
+        assert_eq!(numbers.map(OtaState::from_number), STATES);
+    }
+
+    #[test]
+    fn a_blank_sector_and_a_torn_entry_are_told_apart() {
+        assert_eq!(Entry::parse(&[0xFF; 32]), Err(EntryError::Blank));
+        assert_eq!(Entry::parse(&[0; 32]), Err(EntryError::BadCrc));
+        let mut torn = [0xFF; 32];
+        torn[..24].copy_from_slice(&Entry::new(5, OtaState::New).encode()[..24]);
+        assert_eq!(Entry::parse(&torn), Err(EntryError::BadCrc));
+        // 0xFFFFFFFF is never in force, whatever its CRC.
+        let blank = Entry::new(u32::MAX, OtaState::Valid);
+        assert_eq!(Entry::parse(&blank.encode()), Err(EntryError::Blank));
+    }
+
+    #[test]
+    fn the_highest_usable_sequence_is_in_force() {
+        let entry = |seq, state| Some(Entry::new(seq, state));
+        let sector = |first, second| select(first, second).map(|selected| selected.sector);
+        assert_eq!(sector(None, None), None);
+        assert_eq!(sector(entry(1, OtaState::Valid), None), Some(0));
+        assert_eq!(sector(None, entry(1, OtaState::Valid)), Some(1));
+        assert_eq!(
+            sector(entry(2, OtaState::New), entry(1, OtaState::Valid)),
+            Some(0)
+        );
+        assert_eq!(
+            sector(entry(1, OtaState::Valid), entry(2, OtaState::New)),
+            Some(1)
+        );
+        assert_eq!(
+            sector(entry(4, OtaState::Valid), entry(4, OtaState::Valid)),
+            Some(0)
+        );
+        assert_eq!(
+            sector(entry(1, OtaState::Valid), entry(2, OtaState::Aborted)),
+            Some(0)
+        );
+        assert_eq!(
+            sector(entry(1, OtaState::Invalid), entry(2, OtaState::Aborted)),
+            None
+        );
+        assert_eq!(
+            sector(entry(1, OtaState::Valid), entry(2, OtaState::Other(7))),
+            Some(1)
+        );
+        assert_eq!(
+            sector(entry(1, OtaState::Valid), entry(2, OtaState::Undefined)),
+            Some(1)
+        );
+    }
+
+    #[test]
+    fn slots_alternate_and_sequence_0_does_not_panic() {
+        assert_eq!(
+            [1, 2, 3, 0].map(|seq| Entry::new(seq, OtaState::New).slot(2)),
+            [0, 1, 0, 1]
+        );
+        assert_eq!(Entry::new(1, OtaState::New).slot(0), 0);
+    }
+
+    #[test]
+    fn the_next_sequence_is_the_lowest_that_selects_the_slot() {
+        let entry = |seq| Some(Entry::new(seq, OtaState::Aborted));
+        assert_eq!(next_seq(None, None, 0, 2), Some(1));
+        assert_eq!(next_seq(None, None, 1, 2), Some(2));
+        assert_eq!(next_seq(entry(1), None, 1, 2), Some(2));
+        assert_eq!(next_seq(entry(1), None, 0, 2), Some(3));
+        assert_eq!(next_seq(entry(1), entry(2), 0, 2), Some(3));
+        assert_eq!(next_seq(entry(7), entry(2), 0, 2), Some(9));
+        assert_eq!(next_seq(None, None, 2, 2), None);
+        assert_eq!(next_seq(None, None, 0, 0), None);
+        assert_eq!(next_seq(entry(u32::MAX - 1), None, 0, 2), None);
+        assert_eq!(
+            next_seq(entry(u32::MAX - 2), None, 1, 2),
+            Some(u32::MAX - 1)
+        );
+        assert_eq!(next_seq(entry(u32::MAX - 2), None, 0, 2), None);
+    }
+
+    fn any_entry() -> impl Strategy<Value = Option<Entry>> {
+        let seq = prop_oneof![0..20u32, any::<u32>(), u32::MAX - 5..u32::MAX];
+        proptest::option::of(
+            (seq, 0..7usize).prop_map(|(seq, state)| Entry::new(seq, STATES[state])),
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_decodes_to_the_same(seq in 0..u32::MAX, label in any::<[u8; 20]>(), state in any::<u32>()) {
+            let entry = Entry { seq, label, state: OtaState::from_number(state) };
+            prop_assert_eq!(Entry::parse(&entry.encode()), Ok(entry));
+        }
+
+        #[test]
+        fn an_activation_is_in_force_and_in_the_other_sector(
+            first in any_entry(), second in any_entry(), slot in 0..2u32,
+        ) {
+            let Some(seq) = next_seq(first, second, slot, 2) else { return Ok(()) };
+            let new = Entry::new(seq, OtaState::New);
+            prop_assert_eq!(new.slot(2), slot);
+            let (first, second) = match select(first, second) {
+                Some(selected) if selected.sector == 0 => (first, Some(new)),
+                _ => (Some(new), second),
+            };
+            prop_assert_eq!(select(first, second).map(|selected| selected.entry), Some(new));
+        }
+    }
+}

@@ -19,14 +19,16 @@
 //! ```
 
 mod cosign;
+mod error;
 mod header;
 mod signed;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use cosign::{COSIGNATURE_LEN, CoSignature, CoSignatureError, CoSignatures};
-pub use header::{
-    Cipher, Codec, Flags, Header, HeaderError, KEM_DHKEM_P256, KEM_NONE, KeyId, Lookalike,
-};
+pub use error::{HeaderError, Lookalike};
+pub use header::{Cipher, Codec, Flags, Header, KEM_DHKEM_P256, KEM_NONE, KeyId};
 pub use signed::{
     SIGNED_MESSAGE_LEN, SignatureError, SignedHeader, VerifiedHeader, VerifySignature,
 };
