@@ -121,7 +121,7 @@ impl Cell {
 /// Why bytes are not a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineError {
-    /// The first cell starts no record, or cells are missing.
+    /// The first cell starts no record, or what follows does not go on with it.
     NotARecord,
     /// The CRC does not match: a write that was cut short, or of an earlier turn.
     BadCrc,
@@ -179,15 +179,17 @@ pub fn encode<'a>(sequence: u32, line: &LogLine, out: &'a mut [u8; MAX_RECORD_LE
     if let Some(place) = out.first_chunk_mut() {
         *place = head;
     }
-    let len = (cells * CELL_LEN).min(MAX_RECORD_LEN);
-    let crc = out
-        .get(..len)
-        .and_then(|record| record_crc(sequence, record))
-        .unwrap_or_default();
-    if let Some(place) = out.get_mut(CRC_AT..FIRST_TEXT_AT) {
+    let record = out.get_mut(..cells * CELL_LEN).unwrap_or_default();
+    seal(sequence, record);
+    record
+}
+
+/// Puts the CRC into the first cell.
+pub(crate) fn seal(sequence: u32, record: &mut [u8]) {
+    let crc = record_crc(sequence, record).unwrap_or_default();
+    if let Some(place) = record.get_mut(CRC_AT..FIRST_TEXT_AT) {
         place.copy_from_slice(&crc.to_le_bytes());
     }
-    out.get(..len).unwrap_or_default()
 }
 
 /// Reads the line at the start of `bytes`, in a sector of this sequence.
@@ -202,6 +204,14 @@ pub fn decode(sequence: u32, bytes: &[u8]) -> Result<LogLine, LineError> {
         return Err(LineError::NotARecord);
     };
     let record = bytes.get(..cells * CELL_LEN).ok_or(LineError::NotARecord)?;
+    let (all, _) = record.as_chunks::<CELL_LEN>();
+    if all
+        .iter()
+        .skip(1)
+        .any(|cell| Cell::of(cell) != Cell::Continuation)
+    {
+        return Err(LineError::NotARecord);
+    }
     let (line, text_len, crc) = read_head(first).ok_or(LineError::NotARecord)?;
     if Some(crc) != record_crc(sequence, record) {
         return Err(LineError::BadCrc);
@@ -211,7 +221,6 @@ pub fn decode(sequence: u32, bytes: &[u8]) -> Result<LogLine, LineError> {
         return Err(LineError::Malformed);
     }
     let mut text = heapless::Vec::<u8, MAX_TEXT_LEN>::new();
-    let (all, _) = record.as_chunks::<CELL_LEN>();
     let bytes = all
         .iter()
         .enumerate()
@@ -248,4 +257,133 @@ fn record_crc(sequence: u32, record: &[u8]) -> Option<u32> {
         .with(record.get(..CRC_AT)?)
         .with(record.get(FIRST_TEXT_AT..)?);
     Some(crc.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::golden::hex;
+
+    const SEQUENCE: u32 = 0x0102_0304;
+
+    fn line(n: u32, t_ms: u64, level: Level, text: &str) -> LogLine {
+        LogLine {
+            n,
+            boot: 42,
+            t_ms,
+            level,
+            text: heapless::String::try_from(text).unwrap(),
+        }
+    }
+
+    fn bytes_of(line: &LogLine) -> Vec<u8> {
+        encode(SEQUENCE, line, &mut [0xEE; MAX_RECORD_LEN]).to_vec()
+    }
+
+    #[test]
+    fn header_bytes_are_fixed() {
+        let header = SectorHeader { sequence: SEQUENCE };
+        let golden = hex("4f54415249414c31 04030201 00000000000000000000000000000000 fca47ac1");
+        assert_eq!(header.encode().to_vec(), golden);
+        assert_eq!(SectorHeader::parse(&header.encode()), Some(header));
+        for bit in 0..CELL_LEN * 8 {
+            let mut flipped = header.encode();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(SectorHeader::parse(&flipped), None, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn line_bytes_are_fixed() {
+        let table = [
+            (
+                line(5, 123_456_789, Level::Warn, "short"),
+                "01010205050000002a00000015cd5b07000000003b54c61473686f7274000000",
+            ),
+            (
+                line(
+                    6,
+                    123_456_790,
+                    Level::Error,
+                    "a line that needs two cells, not one",
+                ),
+                "01020124060000002a00000016cd5b07000000007438ae0961206c696e652074
+                 80686174206e656564732074776f2063656c6c732c206e6f74206f6e65000000",
+            ),
+        ];
+        for (line, golden) in table {
+            assert_eq!(bytes_of(&line), hex(golden));
+            assert_eq!(decode(SEQUENCE, &hex(golden)), Ok(line));
+        }
+    }
+
+    #[test]
+    fn the_longest_line_takes_eight_cells() {
+        let longest = line(1, u64::MAX, Level::Debug, &"x".repeat(MAX_TEXT_LEN));
+        let bytes = bytes_of(&longest);
+        assert_eq!(bytes.len(), MAX_RECORD_LEN);
+        assert_eq!(decode(SEQUENCE, &bytes), Ok(longest));
+        assert_eq!([0, 8, 9, 39, 40].map(cells_for), [1, 1, 2, 2, 3]);
+    }
+
+    #[test]
+    fn a_line_with_any_bit_flipped_or_cut_short_is_refused() {
+        let bytes = bytes_of(&line(
+            6,
+            9,
+            Level::Info,
+            "a line that needs two cells, not one",
+        ));
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(SEQUENCE, &flipped).is_err(), "bit {bit}");
+        }
+        for len in 0..bytes.len() {
+            assert!(decode(SEQUENCE, &bytes[..len]).is_err(), "{len}");
+        }
+        assert_eq!(decode(SEQUENCE + 1, &bytes), Err(LineError::BadCrc));
+    }
+
+    #[test]
+    fn a_text_that_does_not_fit_its_cells_is_malformed() {
+        for (at, byte) in [(3, 9), (3, 201), (3, 0xFF), (24, 0xFF)] {
+            let mut bytes = bytes_of(&line(1, 1, Level::Info, "short"));
+            bytes[at] = byte;
+            seal(SEQUENCE, &mut bytes);
+            assert_eq!(
+                decode(SEQUENCE, &bytes),
+                Err(LineError::Malformed),
+                "{byte} at {at}"
+            );
+        }
+    }
+
+    #[test]
+    fn cells_are_told_apart() {
+        assert_eq!(Cell::of(&[0xFF; CELL_LEN]), Cell::Erased);
+        assert_eq!(Cell::of(&[0x80; CELL_LEN]), Cell::Continuation);
+        assert_eq!(Cell::of(&[0x01; CELL_LEN]), Cell::First { cells: 1 });
+        assert_eq!(Cell::of(&[0x02; CELL_LEN]), Cell::Damaged);
+        assert_eq!(Cell::of(&[0x00; CELL_LEN]), Cell::Damaged);
+        let mut too_long = [0; CELL_LEN];
+        too_long[..2].copy_from_slice(&[1, 9]);
+        assert_eq!(Cell::of(&too_long), Cell::Damaged);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_decodes_to_the_same(
+            sequence in any::<u32>(), n in any::<u32>(), boot in any::<u32>(), t_ms in any::<u64>(),
+            level in 0u8..5, text in ".{0,80}",
+        ) {
+            let line = LogLine { n, boot, t_ms, level: Level::from_number(level), text: clip(&text) };
+            let mut out = [0; MAX_RECORD_LEN];
+            prop_assert_eq!(decode(sequence, encode(sequence, &line, &mut out)), Ok(line));
+        }
+    }
 }

@@ -148,7 +148,7 @@ impl Cell {
 /// Why bytes are not a record, or not the one asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordError {
-    /// The first cell starts no record, or cells are missing.
+    /// The first cell starts no record, or what follows does not go on with it.
     NotARecord,
     /// The CRC does not match: a write that was cut short, or of another epoch.
     BadCrc,
@@ -206,6 +206,13 @@ impl<'a> RecordView<'a> {
             return Err(RecordError::NotARecord);
         };
         let cells = cells.get(..count).ok_or(RecordError::NotARecord)?;
+        if cells
+            .iter()
+            .skip(1)
+            .any(|cell| Cell::of(cell) != Cell::Continuation)
+        {
+            return Err(RecordError::NotARecord);
+        }
         let mut head = Reader::new(first);
         let fields = (|| Some((head.u8()?, head.u8()?, head.u16()?, head.u32()?)))();
         let (kind, _, key, crc) = fields.ok_or(RecordError::NotARecord)?;
@@ -295,7 +302,7 @@ pub fn encode<'a, T: Record>(
 }
 
 /// Puts the CRC into the first cell.
-fn seal(epoch: u32, cells: &mut [[u8; CELL_LEN]]) -> Option<()> {
+pub(crate) fn seal(epoch: u32, cells: &mut [[u8; CELL_LEN]]) -> Option<()> {
     let crc = record_crc(epoch, cells)?;
     cells
         .first_mut()?
