@@ -16,6 +16,9 @@
 extern crate std;
 
 pub mod board;
+pub mod codec;
+pub mod guard;
 pub mod mqtt;
 pub mod net;
 pub mod storage;
+pub mod trust;

@@ -46,10 +46,9 @@
 //! At most [`MAX_LIVE`] different pairs of kind and key, of all versions together: a version that needs more raises the journal's
 //! version. RAM: about 600 bytes, and up to 2 KiB of stack in a compaction.
 
+mod error;
 #[cfg(test)]
 mod tests;
-
-use core::fmt;
 
 use embedded_storage::nor_flash::NorFlash;
 use heapless::Vec;
@@ -58,7 +57,9 @@ use otaria_wire::journal::{
     RecordView, encode,
 };
 
-use super::{Aligned, FlashFault, SECTOR_LEN, erase, read, reads_as, reads_blank, write};
+use super::{Aligned, SECTOR_LEN, erase, read, reads_as, reads_blank, write};
+
+pub use error::JournalError;
 
 /// Sectors of the `otaria` partition that the journal takes, from its start.
 pub const JOURNAL_SECTORS: u32 = 8;
@@ -75,57 +76,6 @@ const NOTHING_IS_BLANK: Progress = Progress {
     erased_to: 0,
     erasing_to: u32::MAX,
 };
-
-/// Why the journal cannot be read or written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JournalError {
-    /// The region does not have two halves of the same number of sectors. Nothing was done.
-    WrongSize,
-    /// A flash command failed. What was appended may be there or not; everything else is.
-    Flash(FlashFault),
-    /// The flash took the commands and reads something else, in both halves.
-    NotWritten,
-    /// There is no room for this record. Nothing was done.
-    Full,
-    /// The record does not fit into [`MAX_CELLS`] cells. Nothing was done.
-    TooLong,
-    /// The latest record of this kind has a good CRC and does not decode: another version wrote it.
-    Undecodable {
-        /// The kind.
-        kind: u8,
-    },
-    /// The epoch cannot rise any more. Flash wears out long before.
-    Exhausted,
-    /// An earlier call could not read the flash: the journal has to be mounted again.
-    Stale,
-}
-
-impl From<FlashFault> for JournalError {
-    fn from(fault: FlashFault) -> Self {
-        Self::Flash(fault)
-    }
-}
-
-impl fmt::Display for JournalError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::WrongSize => {
-                f.write_str("the journal's region is not two halves of whole sectors")
-            }
-            Self::Flash(fault) => write!(f, "journal: {fault}"),
-            Self::NotWritten => f.write_str("the journal does not keep what is written into it"),
-            Self::Full => f.write_str("the journal is full"),
-            Self::TooLong => f.write_str("the record is too long for the journal"),
-            Self::Undecodable { kind } => {
-                write!(f, "the journal's record of kind {kind} does not decode")
-            }
-            Self::Exhausted => f.write_str("the journal's epoch is exhausted"),
-            Self::Stale => f.write_str("the journal has to be mounted again"),
-        }
-    }
-}
-
-impl core::error::Error for JournalError {}
 
 /// What [`Journal::mount`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,7 +148,7 @@ impl<R: NorFlash> Journal<R> {
         let headers = [journal.read_header(0)?, journal.read_header(1)?];
         match headers {
             [Some(first), Some(second)] if second.epoch > first.epoch => {
-                journal.load(1, second.epoch)?
+                journal.load(1, second.epoch)?;
             }
             [Some(first), _] => journal.load(0, first.epoch)?,
             [None, Some(second)] => journal.load(1, second.epoch)?,

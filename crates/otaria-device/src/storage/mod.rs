@@ -24,7 +24,10 @@
 pub mod journal;
 pub mod otadata;
 pub mod region;
+pub mod slot;
 pub mod table_store;
+pub mod trial;
+pub mod verify;
 
 use core::fmt;
 

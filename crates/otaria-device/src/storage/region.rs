@@ -183,8 +183,6 @@ impl<F: NorFlash> NorFlash for Region<'_, F> {
 
 #[cfg(test)]
 mod tests {
-    use std::vec;
-
     use super::super::test_flash::TestFlash;
     use super::*;
 
@@ -286,8 +284,8 @@ mod tests {
         let flash = flash();
         let mut region = Region::new(&flash, 0, 0x1000).unwrap();
         let held = flash.borrow_mut();
-        assert_eq!(region.read(0, &mut vec![0; 4]), Err(RegionError::Busy));
+        assert_eq!(region.read(0, &mut [0; 4]), Err(RegionError::Busy));
         drop(held);
-        assert_eq!(region.read(0, &mut vec![0; 4]), Ok(()));
+        assert_eq!(region.read(0, &mut [0; 4]), Ok(()));
     }
 }

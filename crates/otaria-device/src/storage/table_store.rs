@@ -191,7 +191,7 @@ impl<R: NorFlash> TableStore<R> {
         }
         let mut entry = None;
         self.with_entries(block, 1, |bytes| {
-            entry = bytes.first_chunk().map(BlockEntry::parse)
+            entry = bytes.first_chunk().map(BlockEntry::parse);
         })?;
         entry.ok_or(TableStoreError::NoSuchBlock)
     }
