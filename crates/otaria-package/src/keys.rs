@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use otaria_wire::package::{KeyId, SIGNATURE_LEN, SignatureError, VerifySignature};
 use p256::ecdsa::signature::{Signer as _, Verifier as _};
 use p256::elliptic_curve::Generate as _;
 use pkcs8::der::pem;
@@ -12,7 +13,6 @@ use pkcs8::{
     DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _, EncodePublicKey as _,
     LineEnding,
 };
-use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 const LABEL_PLAIN: &str = "PRIVATE KEY";
@@ -130,7 +130,7 @@ impl SigningKey {
 
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SigningKey({})", self.public_key().key_id_hex())
+        write!(f, "SigningKey({})", self.public_key().key_id())
     }
 }
 
@@ -178,23 +178,51 @@ impl PublicKey {
         hex(&self.to_sec1())
     }
 
-    /// First 8 bytes of SHA-256 of the uncompressed point: what a package's header names its signer by.
-    pub fn key_id(&self) -> [u8; 8] {
-        let digest = Sha256::digest(self.to_sec1());
-        let mut id = [0; 8];
-        id.copy_from_slice(&digest[..8]);
-        id
-    }
-
-    /// The key id in lower-case hex.
-    pub fn key_id_hex(&self) -> String {
-        hex(&self.key_id())
+    /// What a package's header names its signer by.
+    pub fn key_id(&self) -> KeyId {
+        KeyId::of_public_point(&self.to_sec1())
     }
 
     /// Whether `signature` (r || s) over `message` is this key's.
     pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         p256::ecdsa::Signature::from_slice(signature)
             .is_ok_and(|s| self.0.verify(message, &s).is_ok())
+    }
+}
+
+/// The keys that a reader trusts.
+#[derive(Clone, Debug, Default)]
+pub struct Keyring(Vec<PublicKey>);
+
+impl Keyring {
+    /// A keyring with these keys.
+    pub fn new(keys: impl IntoIterator<Item = PublicKey>) -> Self {
+        Self(keys.into_iter().collect())
+    }
+
+    /// The ids of all keys.
+    pub fn key_ids(&self) -> impl Iterator<Item = KeyId> + '_ {
+        self.0.iter().map(PublicKey::key_id)
+    }
+}
+
+impl VerifySignature for Keyring {
+    fn verify(
+        &self,
+        key_id: &KeyId,
+        message: &[u8],
+        signature: &[u8; SIGNATURE_LEN],
+    ) -> Result<(), SignatureError> {
+        let key = self
+            .0
+            .iter()
+            .find(|key| key.key_id() == *key_id)
+            .ok_or(SignatureError::UnknownKey)?;
+        if key.verify(message, signature) {
+            Ok(())
+        } else {
+            Err(SignatureError::BadSignature)
+        }
     }
 }
 

@@ -262,7 +262,7 @@ fn read_u32(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-/// Bytes that deflate in blocks of 16 KiB to about 64 %, as an ESP32-C3 image with Wi-Fi does: words with a few
+/// Bytes that deflate in blocks of 16 KiB to about 65 %, as an ESP32-C3 image with Wi-Fi does: words with a few
 /// frequent opcodes and registers, and stretches that came before.
 fn firmware_like(seed: u64, len: usize) -> Vec<u8> {
     const OPCODES: [u32; 8] = [0x13, 0x13, 0x03, 0x23, 0x63, 0x6F, 0x33, 0x37];

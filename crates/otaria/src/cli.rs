@@ -7,12 +7,7 @@ use crate::commands;
 
 /// Over-the-air firmware updates for ESP32: sign, publish, watch.
 #[derive(Debug, Parser)]
-#[command(
-    name = "otaria",
-    version,
-    propagate_version = true,
-    max_term_width = 100
-)]
+#[command(name = "otaria", version, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage.")]
 pub(crate) struct Cli {
     /// Print one JSON document on standard output instead of text.
@@ -27,6 +22,9 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Keygen(commands::keygen::Keygen),
+    Package(commands::package::PackageImage),
+    Inspect(commands::inspect::Inspect),
+    Verify(commands::verify::Verify),
 }
 
 impl Command {
@@ -34,6 +32,9 @@ impl Command {
     pub(crate) fn run(self, ctx: &Context) -> anyhow::Result<()> {
         match self {
             Self::Keygen(command) => command.run(ctx),
+            Self::Package(command) => command.run(ctx),
+            Self::Inspect(command) => command.run(ctx),
+            Self::Verify(command) => command.run(ctx),
         }
     }
 }

@@ -8,6 +8,8 @@ mod cli;
 mod commands;
 mod output;
 mod passphrase;
+mod report;
+mod text;
 
 use std::process::ExitCode;
 

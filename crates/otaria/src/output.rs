@@ -37,7 +37,6 @@ impl Output {
     }
 
     /// Whether a script is reading. Commands with live displays ask; others hand over a result and let it choose.
-    #[expect(dead_code, reason = "used by the commands that follow devices")]
     pub(crate) fn is_json(self) -> bool {
         self.json
     }
@@ -65,7 +64,6 @@ impl Output {
     }
 
     /// A remark beside the result, on standard error. A failure to print it is not worth failing for.
-    #[expect(dead_code, reason = "used by the commands that follow devices")]
     pub(crate) fn note(self, text: impl Display) {
         if !self.json {
             let _ = writeln!(io::stderr().lock(), "{text}");

@@ -24,7 +24,6 @@ pub(crate) struct PassphraseArgs {
 
 impl PassphraseArgs {
     /// Opens a private key, and asks for a passphrase only if it needs one.
-    #[expect(dead_code, reason = "used by the commands that sign")]
     pub(crate) fn open(&self, file: &PrivateKeyFile) -> anyhow::Result<SigningKey> {
         if !file.needs_passphrase() {
             return Ok(file.open(None)?);

@@ -60,7 +60,7 @@ impl Keygen {
         let public = key.public_key();
         ctx.output.result(&Made {
             encrypted: passphrase.is_some(),
-            key_id: public.key_id_hex(),
+            key_id: public.key_id().to_string(),
             public_point: public.to_sec1_hex(),
             private_file: paths.private,
             public_file: paths.public,

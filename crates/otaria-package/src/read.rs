@@ -1,0 +1,495 @@
+//! Reading a package from a stream, in the order in which a device does, and with the same refusals. Nothing is
+//! handed out before it is verified; memory stays at one table and one block.
+
+use std::io::{self, Read};
+
+use otaria_wire::esp_image::{ImageChecker, ImageError, ImageInfo};
+use otaria_wire::messages::FailureCode;
+use otaria_wire::package::{
+    BlockTable, COSIGNATURE_LEN, Cipher, CoSignatureError, CoSignatures, Codec, HEADER_LEN, Header,
+    HeaderError, KeyId, SignatureError, SignedHeader, TableError, VerifySignature,
+};
+use otaria_wire::{Sha256Digest, Sha256Hasher};
+
+use crate::codec::{self, DecodeError};
+use crate::keys::Keyring;
+
+/// Whose packages are read.
+#[derive(Clone, Copy, Debug)]
+pub enum Trust<'a> {
+    /// Those that one of these keys has signed.
+    Keys(&'a Keyring),
+    /// Anybody's: everything but the signatures is checked. The result says nothing about who made the package.
+    Anyone,
+}
+
+/// What a package holds, after every byte of it was checked.
+#[derive(Clone, Debug)]
+pub struct Contents {
+    /// The header's fields.
+    pub header: Header,
+    /// The package's identity.
+    pub identity: Sha256Digest,
+    /// Whether the header's signature was checked against a trusted key ([`Trust::Keys`]).
+    pub signature_verified: bool,
+    /// Keys that signed as well. Their signatures are checked when the key is trusted, and ignored when it is not.
+    pub cosigners: Vec<KeyId>,
+    /// Length of the file.
+    pub package_len: u64,
+    /// Length of all blocks as stored.
+    pub stored_len: u64,
+    /// What the image in it says of itself.
+    pub image: ImageInfo,
+}
+
+/// A part of a package, for saying where it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The first 320 bytes.
+    Header,
+    /// The block table.
+    Table,
+    /// The recipients of an encrypted package.
+    Recipients,
+    /// The co-signatures.
+    CoSignatures,
+    /// A block, counted from 0.
+    Block(u32),
+}
+
+impl std::fmt::Display for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Header => f.write_str("its header"),
+            Self::Table => f.write_str("its block table"),
+            Self::Recipients => f.write_str("its recipients"),
+            Self::CoSignatures => f.write_str("its co-signatures"),
+            Self::Block(block) => write!(f, "block {block}"),
+        }
+    }
+}
+
+/// What later versions of the format can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsupported {
+    /// Differences against an older image.
+    Delta,
+    /// Encrypted blocks.
+    Encrypted,
+}
+
+impl std::fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Delta => "a delta",
+            Self::Encrypted => "encrypted",
+        })
+    }
+}
+
+/// Why a package is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The stream itself failed.
+    #[error("cannot read at byte {offset}")]
+    Io {
+        /// How many bytes came before.
+        offset: u64,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file ends too early.
+    #[error(
+        "the package is truncated: the file ends at byte {at}, inside {part}, which reaches to byte {until}; copy or download it again"
+    )]
+    Truncated {
+        /// Length of the file.
+        at: u64,
+        /// Where in the package that is.
+        part: Part,
+        /// Where this part would end.
+        until: u64,
+    },
+    /// The header is not one that a device takes.
+    #[error("the header is refused")]
+    Header(#[from] HeaderError),
+    /// The signer is not trusted.
+    #[error("the package is signed by key {signer}, not by {}; give the public key of whoever released it", list(.trusted))]
+    UnknownKey {
+        /// Whose signature it is said to be.
+        signer: KeyId,
+        /// The keys that would be trusted.
+        trusted: Vec<KeyId>,
+    },
+    /// The signature is not that of the key it names.
+    #[error(
+        "the signature is not that of key {0}: the header was changed after signing, or the signature was forged"
+    )]
+    BadSignature(KeyId),
+    /// Well-formed, but this version cannot read it.
+    #[error("the package is {0}, which this version cannot read")]
+    Unsupported(Unsupported),
+    /// The table is not the signed one.
+    #[error("the block table (byte 320 on) is refused")]
+    Table(#[from] TableError),
+    /// The co-signatures are not well-formed.
+    #[error("the co-signatures are refused")]
+    CoSignatures(#[from] CoSignatureError),
+    /// A block is not the signed one.
+    #[error("block {block} (bytes {offset} to {}) is damaged: its SHA-256 is not the one in the table", offset + u64::from(*len))]
+    BlockHash {
+        /// Which block, from 0.
+        block: u32,
+        /// Where it starts in the file.
+        offset: u64,
+        /// Its stored length.
+        len: u32,
+    },
+    /// A block is the signed one but cannot be decoded.
+    #[error("block {block} (at byte {offset}) does not decode")]
+    Decode {
+        /// Which block, from 0.
+        block: u32,
+        /// Where it starts in the file.
+        offset: u64,
+        /// What is wrong.
+        source: DecodeError,
+    },
+    /// The blocks are good but make another image.
+    #[error(
+        "the image in it is not the one that the header names: its SHA-256 is {found}, not {expected}"
+    )]
+    ImageHash {
+        /// Of the decoded image.
+        found: Sha256Digest,
+        /// In the header.
+        expected: Sha256Digest,
+    },
+    /// No chip would boot the image.
+    #[error("the image in it would not boot")]
+    Image(#[from] ImageError),
+    /// Header and image contradict each other.
+    #[error(
+        "header and image contradict each other: {field} is \"{header}\" in the header, \"{image}\" in the image"
+    )]
+    Disagrees {
+        /// Which field.
+        field: &'static str,
+        /// In the header.
+        header: String,
+        /// In the image.
+        image: String,
+    },
+    /// The image has no boot guard and the header does not say so.
+    #[error("the image has no boot guard, and the header does not say so")]
+    GuardMissing,
+    /// Bytes follow the last block.
+    #[error(
+        "{trailing} bytes follow the end of the package at byte {end}: the file is not what was packaged"
+    )]
+    Trailing {
+        /// Where the package ends.
+        end: u64,
+        /// How many bytes follow.
+        trailing: u64,
+    },
+}
+
+impl ReadError {
+    /// The code with which a device refuses the same package.
+    pub fn code(&self) -> FailureCode {
+        match self {
+            Self::Io { .. } => FailureCode::EarlyClose,
+            Self::Truncated { .. } => FailureCode::LengthMismatch,
+            Self::Header(error) => header_code(*error),
+            Self::UnknownKey { .. } => FailureCode::UnknownKey,
+            Self::BadSignature(_) => FailureCode::BadSignature,
+            Self::Unsupported(Unsupported::Delta) => FailureCode::UnsupportedCodec,
+            Self::Unsupported(Unsupported::Encrypted) => FailureCode::UnsupportedCipher,
+            Self::Table(TableError::Hash) => FailureCode::TableHash,
+            Self::Table(TableError::Len | TableError::StoredLen { .. }) => {
+                FailureCode::TableMalformed
+            }
+            Self::CoSignatures(_) => FailureCode::HeaderMalformed,
+            Self::BlockHash { .. } => FailureCode::BlockHash,
+            Self::Decode {
+                source: DecodeError::Malformed | DecodeError::Truncated,
+                ..
+            } => FailureCode::Decode,
+            Self::Decode { .. } => FailureCode::BlockLength,
+            Self::ImageHash { .. } => FailureCode::ImageHash,
+            Self::Image(_) => FailureCode::ImageMalformed,
+            Self::Disagrees { .. } => FailureCode::DescriptorMismatch,
+            Self::GuardMissing => FailureCode::GuardMissing,
+            Self::Trailing { .. } => FailureCode::LengthMismatch,
+        }
+    }
+}
+
+/// Reads and checks a whole package.
+///
+/// # Errors
+/// The first thing that is wrong, in the order in which a device checks; see [`ReadError`].
+pub fn read(source: impl Read, trust: Trust<'_>) -> Result<Contents, ReadError> {
+    read_into(source, trust, |_| Ok(()))
+}
+
+/// Reads and checks a whole package, and hands out the plain image piece by piece. Each piece is verified on its own;
+/// whether together they are the image is known only when this returns `Ok`.
+///
+/// # Errors
+/// As [`read`], and what `image` returns, as [`ReadError::Io`].
+pub fn read_into(
+    source: impl Read,
+    trust: Trust<'_>,
+    mut image: impl FnMut(&[u8]) -> io::Result<()>,
+) -> Result<Contents, ReadError> {
+    let mut input = Input { source, offset: 0 };
+    let mut bytes = [0; HEADER_LEN];
+    let got = input.fill(&mut bytes)?;
+    let signed = match SignedHeader::parse(&bytes[..got]) {
+        Err(HeaderError::Truncated) => return Err(input.truncated(Part::Header, HEADER_LEN as u64)),
+        other => other?,
+    };
+    let identity = signed.identity();
+    let message = signed.signed_message();
+    let signature_verified = check_signature(&signed, trust)?;
+    let header = signed.untrusted().clone();
+    if header.codec == Codec::Delta {
+        return Err(ReadError::Unsupported(Unsupported::Delta));
+    }
+    if header.cipher != Cipher::None {
+        return Err(ReadError::Unsupported(Unsupported::Encrypted));
+    }
+
+    let table_bytes = input.take(Part::Table, header.table_len as usize)?;
+    let table = BlockTable::check(&header, &table_bytes)?;
+    let cosigners = if header.flags.cosigned {
+        read_cosigners(&mut input, &header, &message, trust)?
+    } else {
+        Vec::new()
+    };
+
+    let mut hasher = Sha256Hasher::new();
+    let mut checker = ImageChecker::new();
+    let mut stored_len = 0;
+    for (block, entry) in (0..).zip(table.iter()) {
+        let offset = input.offset;
+        let stored = input.take(Part::Block(block), entry.stored_len as usize)?;
+        if Sha256Digest::of(&stored) != entry.sha256 {
+            return Err(ReadError::BlockHash {
+                block,
+                offset,
+                len: entry.stored_len,
+            });
+        }
+        let plain_len = header.plain_len(block).unwrap_or(0) as usize;
+        let plain = match header.codec {
+            Codec::Stored => stored,
+            Codec::Deflate | Codec::Delta => {
+                codec::inflate(&stored, plain_len).map_err(|source| ReadError::Decode {
+                    block,
+                    offset,
+                    source,
+                })?
+            }
+        };
+        hasher.update(&plain);
+        // An error is kept until the image's digest was compared: damage comes before malformation.
+        let _ = checker.update(&plain);
+        image(&plain).map_err(|source| ReadError::Io { offset, source })?;
+        stored_len += u64::from(entry.stored_len);
+    }
+
+    let found = hasher.finish();
+    if found != header.image_sha256 {
+        return Err(ReadError::ImageHash {
+            found,
+            expected: header.image_sha256,
+        });
+    }
+    let info = checker.finish()?;
+    check_agreement(&header, &info)?;
+    let package_len = input.offset;
+    match input.count_rest()? {
+        0 => Ok(Contents {
+            header,
+            identity,
+            signature_verified,
+            cosigners,
+            package_len,
+            stored_len,
+            image: info,
+        }),
+        trailing => Err(ReadError::Trailing {
+            end: package_len,
+            trailing,
+        }),
+    }
+}
+
+/// Whether the signature was checked and is good; an error if it is not.
+fn check_signature(signed: &SignedHeader, trust: Trust<'_>) -> Result<bool, ReadError> {
+    let Trust::Keys(keys) = trust else {
+        return Ok(false);
+    };
+    let signer = *signed.key_id();
+    match keys.verify(&signer, &signed.signed_message(), signed.signature()) {
+        Ok(()) => Ok(true),
+        Err(SignatureError::UnknownKey) => Err(ReadError::UnknownKey {
+            signer,
+            trusted: keys.key_ids().collect(),
+        }),
+        Err(SignatureError::BadSignature) => Err(ReadError::BadSignature(signer)),
+    }
+}
+
+fn read_cosigners<R: Read>(
+    input: &mut Input<R>,
+    header: &Header,
+    message: &[u8],
+    trust: Trust<'_>,
+) -> Result<Vec<KeyId>, ReadError> {
+    let mut bytes = input.take(Part::CoSignatures, 1)?;
+    let count = usize::from(bytes[0]);
+    bytes.extend(input.take(Part::CoSignatures, count * COSIGNATURE_LEN)?);
+    let cosignatures = CoSignatures::parse(&header.key_id, &bytes)?;
+    if let Trust::Keys(keys) = trust {
+        for cosignature in cosignatures.iter() {
+            match keys.verify(&cosignature.key_id, message, cosignature.signature) {
+                Ok(()) | Err(SignatureError::UnknownKey) => {}
+                Err(SignatureError::BadSignature) => {
+                    return Err(ReadError::BadSignature(cosignature.key_id));
+                }
+            }
+        }
+    }
+    Ok(cosignatures
+        .iter()
+        .map(|cosignature| cosignature.key_id)
+        .collect())
+}
+
+/// What the header promises must be what the image says.
+fn check_agreement(header: &Header, image: &ImageInfo) -> Result<(), ReadError> {
+    let fields = [
+        (
+            "length",
+            header.image_len.to_string(),
+            image.len.to_string(),
+        ),
+        ("chip", header.chip_id.to_string(), image.chip.0.to_string()),
+        (
+            "product",
+            header.product.to_string(),
+            image.desc.project.to_string(),
+        ),
+        (
+            "version",
+            header.version.to_string(),
+            image.desc.version.to_string(),
+        ),
+        (
+            "security version",
+            header.security_version.to_string(),
+            image.desc.secure_version.to_string(),
+        ),
+    ];
+    for (field, header, image) in fields {
+        if header != image {
+            return Err(ReadError::Disagrees {
+                field,
+                header,
+                image,
+            });
+        }
+    }
+    if image.guard.is_none() && !header.flags.unguarded {
+        return Err(ReadError::GuardMissing);
+    }
+    Ok(())
+}
+
+/// A stream that knows where it is.
+struct Input<R> {
+    source: R,
+    offset: u64,
+}
+
+impl<R: Read> Input<R> {
+    /// Fills as much of `buffer` as the stream has.
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError> {
+        let mut got = 0;
+        while got < buffer.len() {
+            match self.source.read(&mut buffer[got..]) {
+                Ok(0) => break,
+                Ok(n) => {
+                    got += n;
+                    self.offset += n as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => {
+                    return Err(ReadError::Io {
+                        offset: self.offset,
+                        source,
+                    });
+                }
+            }
+        }
+        Ok(got)
+    }
+
+    /// Reads exactly `len` bytes of a part.
+    fn take(&mut self, part: Part, len: usize) -> Result<Vec<u8>, ReadError> {
+        let until = self.offset + len as u64;
+        let mut bytes = vec![0; len];
+        if self.fill(&mut bytes)? < len {
+            return Err(self.truncated(part, until));
+        }
+        Ok(bytes)
+    }
+
+    fn truncated(&self, part: Part, until: u64) -> ReadError {
+        ReadError::Truncated {
+            at: self.offset,
+            part,
+            until,
+        }
+    }
+
+    fn count_rest(&mut self) -> Result<u64, ReadError> {
+        let start = self.offset;
+        let mut buffer = [0; 4096];
+        while self.fill(&mut buffer)? == buffer.len() {}
+        Ok(self.offset - start)
+    }
+}
+
+fn list(keys: &[KeyId]) -> String {
+    keys.iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(" or ")
+}
+
+/// The code with which a device refuses a header.
+fn header_code(error: HeaderError) -> FailureCode {
+    match error {
+        HeaderError::NotAPackage(_) => FailureCode::NotAPackage,
+        HeaderError::Truncated => FailureCode::LengthMismatch,
+        HeaderError::UnknownLength(_) => FailureCode::UnsupportedVersion,
+        HeaderError::UnknownFlags(_) => FailureCode::UnsupportedFlags,
+        HeaderError::UnknownCodec(_) => FailureCode::UnsupportedCodec,
+        HeaderError::UnknownCipher(_) => FailureCode::UnsupportedCipher,
+        HeaderError::UnknownSignatureAlgorithm(_) => FailureCode::UnsupportedSignatureAlgorithm,
+        HeaderError::NotZero
+        | HeaderError::ChipRevisions
+        | HeaderError::BlockLen(_)
+        | HeaderError::EmptyImage
+        | HeaderError::TableLen(_)
+        | HeaderError::Base
+        | HeaderError::Product
+        | HeaderError::Version
+        | HeaderError::Recipients => FailureCode::HeaderMalformed,
+    }
+}

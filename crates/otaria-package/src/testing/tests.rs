@@ -1,0 +1,62 @@
+use std::collections::HashSet;
+
+use otaria_sim::images::Stamp;
+
+use super::*;
+use crate::keys::Keyring;
+use crate::read::{Trust, read};
+
+fn with_material(test: impl FnOnce(&Material<'_>)) {
+    let key = SigningKey::from_pem(include_str!("../../tests/keys/test.pem"), None).unwrap();
+    let stranger =
+        SigningKey::from_pem(include_str!("../../tests/keys/stranger.pem"), None).unwrap();
+    let image = Stamp::new("1.1.0").secure_version(1).size(20_480).image();
+    test(&Material {
+        image: &image,
+        key: &key,
+        stranger: &stranger,
+        target: Target::default(),
+    });
+}
+
+#[test]
+fn every_bad_package_is_refused_with_its_own_code() {
+    with_material(|material| {
+        let keyring = Keyring::new([material.key.public_key()]);
+        for codec in [CodecChoice::Stored, CodecChoice::Deflate] {
+            let good = material.good(codec).unwrap();
+            read(&good.bytes[..], Trust::Keys(&keyring)).expect("the good package is good");
+        }
+        let mut wrong = Vec::new();
+        for bad in material.bad_packages().unwrap() {
+            let result = read(&bad.bytes[..], Trust::Keys(&keyring));
+            match result {
+                Ok(_) if bad.only_device => {}
+                Err(error) if error.code() == bad.code => {}
+                // These are refused by a device before it looks any further; a reader without a device goes on to the
+                // image, which then contradicts the header.
+                Err(_) if bad.only_device => {}
+                other => wrong.push(format!(
+                    "{}: expected {}, got {other:?}",
+                    bad.name, bad.code
+                )),
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    });
+}
+
+#[test]
+fn the_table_of_bad_packages_is_large_and_its_names_are_distinct() {
+    with_material(|material| {
+        let all = material.bad_packages().unwrap();
+        let names: HashSet<_> = all.iter().map(|bad| bad.name).collect();
+        assert_eq!(names.len(), all.len());
+        let files: HashSet<_> = all.iter().map(|bad| &bad.bytes).collect();
+        assert_eq!(files.len(), all.len(), "two rows are the same file");
+        assert!(all.len() >= 100, "{} rows", all.len());
+        for stage in [Stage::BeforeErase, Stage::Blocks, Stage::Image] {
+            assert!(all.iter().any(|bad| bad.stage == stage));
+        }
+    });
+}
