@@ -4,4 +4,6 @@
 pub mod flash;
 pub mod images;
 pub mod net;
+pub mod peers;
+pub mod real;
 pub mod world;
