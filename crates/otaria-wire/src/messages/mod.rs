@@ -13,6 +13,8 @@ mod failure;
 mod failure_of;
 mod json;
 mod report;
+#[cfg(test)]
+mod tests;
 mod words;
 
 pub use command::{Command, CommandKind};
