@@ -18,6 +18,7 @@ extern crate std;
 pub mod board;
 pub mod codec;
 pub mod guard;
+pub mod http;
 pub mod mqtt;
 pub mod net;
 pub mod storage;

@@ -16,6 +16,11 @@ impl<'k, S: Read + Write, K: Clock> Link<'k, S, K> {
         Self { stream, clock }
     }
 
+    /// The time by the link's clock.
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
     /// Reads at least one byte into `buf`; `Ok(0)` only at the end of the stream (or if `buf` is empty).
     ///
     /// Cancel-safe, because the stream's own reads are.
