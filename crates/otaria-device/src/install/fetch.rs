@@ -1,0 +1,407 @@
+//! One try to bring a package's blocks into flash: all of them, or those that are still missing.
+//!
+//! The order, each step before the next one's first byte is used:
+//!
+//! 1. header: length, magic, zero bits; the key is known, the signature good
+//! 2. admission ([`otaria_engine::admission`]): already running, product, chip, revision, size, sequence, security version, ...
+//! 3. block table: its digest, its entries, and that server and table agree on the package's length
+//! 4. **only now** flash is changed: header and table are kept, sectors are erased
+//! 5. each block: exact length, digest of the stored bytes, then decoding, then writing
+//!
+//! # Resuming
+//!
+//! | journal and table store | the server | then |
+//! |---|---|---|
+//! | hold blocks of a package from this URL | sends the range | it goes on at the first missing block |
+//! | | sends 200, same header | header, table and held blocks are read and thrown away: neither erased nor written again |
+//! | | sends 200, another header | another package: it begins anew, if it is admitted |
+//! | | has nothing there, another range, another file | the whole file is asked for, at most [`RESTARTS`] times |
+//! | hold blocks, but from another URL | sends 200 | as the two lines above |
+//! | hold nothing that fits | sends 200 | it begins |
+//!
+//! A block with the wrong digest is asked for once more by itself. If it is wrong again and nothing vouches that the file is
+//! still the same one (no ETag), the file may have changed: the whole is asked for, once.
+
+use core::pin::pin;
+
+use embassy_futures::select::{Either, select};
+use embedded_io_async::{Read, Write};
+use embedded_storage::nor_flash::NorFlash;
+use otaria_engine::admission::{self, DeviceFacts, Refusal};
+use otaria_engine::machine::{Admitted, Failure, FetchError};
+use otaria_wire::journal::Download;
+use otaria_wire::messages::{Desired, FailureCode, Level};
+use otaria_wire::package::{
+    BlockTable, COSIGNATURE_LEN, HEADER_LEN, SignedHeader, VerifiedHeader, blocks_offset,
+};
+
+use super::pipe::Pipe;
+use super::receive::{Body, http_failure};
+use super::{Observer, StoreFailure, Stores, Times, Workspace, failure, let_others_run};
+use crate::board::Clock;
+use crate::http::{GetRequest, HttpClient, HttpError, Response};
+use crate::net::Connect;
+use crate::storage::slot::{self, SlotWriter};
+use crate::storage::table_store::{CheckedTable, TableStoreError};
+use crate::trust::KeyRing;
+
+/// How often, in one try, the whole file is asked for although a part of it was held.
+const RESTARTS: u8 = 2;
+
+/// What a fetch needs to know and to reach.
+pub struct Fetch<'f, 'a, F, K, O> {
+    /// Flash.
+    pub stores: &'f Stores<'a, F>,
+    /// Whose packages are taken.
+    pub keys: &'f KeyRing,
+    /// What the device is.
+    pub facts: DeviceFacts<'f>,
+    /// Time.
+    pub clock: &'f K,
+    /// Who wants to know how far it is.
+    pub observer: &'f O,
+    /// Where the time goes.
+    pub times: &'f Times,
+}
+
+/// A package whose header and table are checked and lie in the table store.
+struct Package {
+    header: VerifiedHeader,
+    table: CheckedTable,
+    /// The server's validator, or empty.
+    etag: heapless::String<64>,
+}
+
+/// Why blocks stopped coming.
+enum Broken {
+    /// The digest of this block is wrong.
+    Block(u32),
+    /// Anything else.
+    Failed(Failure),
+}
+
+impl From<Failure> for Broken {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+fn failed(error: impl StoreFailure) -> Failure {
+    error.failure()
+}
+
+impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
+    /// Fetches what is missing of the wish's package. When it returns without an error, all blocks are in flash.
+    ///
+    /// May be dropped at any time: what is whole in flash then stays for the next try.
+    ///
+    /// # Errors
+    /// Whatever stopped it. What had been received whole and verified is in flash and journalled.
+    pub async fn run<C: Connect>(
+        &self,
+        http: &mut HttpClient<'_, C, K>,
+        workspace: &mut Workspace,
+        wish: &Desired,
+    ) -> Result<(), FetchError> {
+        self.times.begin(self.clock.now());
+        let (mut known, same_url) = self.held(wish).map_err(FetchError::Failed)?;
+        let mut by_range = known.is_some() && same_url;
+        let mut again = None;
+        let mut restarts = 0;
+        loop {
+            let mut from = None;
+            if let Some(package) = known.as_ref().filter(|_| by_range) {
+                self.admit(&package.header, wish)?;
+                let held = self.blocks_held(package).map_err(FetchError::Failed)?;
+                if held >= package.table.blocks() {
+                    self.tell_admitted(package, held);
+                    return Ok(());
+                }
+                from = Some((self.offset_of(package, held).map_err(FetchError::Failed)?, held));
+            }
+            let request = GetRequest {
+                url: &wish.url,
+                range_from: from.map(|(offset, _)| offset),
+                if_range: known.as_ref().map(|package| package.etag.as_str()).filter(|etag| !etag.is_empty()),
+            };
+            let mut response = match http.get(&request).await {
+                Ok(response) => response,
+                Err(
+                    error @ (HttpError::RangeNotSatisfiable { .. }
+                    | HttpError::RangeMismatch
+                    | HttpError::ContentChanged),
+                ) if from.is_some() && restarts < RESTARTS => {
+                    self.observer.note(Level::Warn, format_args!("{error}; asking for the whole file"));
+                    restarts += 1;
+                    by_range = false;
+                    continue;
+                }
+                Err(error) => return Err(FetchError::Failed(http_failure(error))),
+            };
+            self.times.add_connect(response.timing().connect);
+            let (package, first) = match (from, known.take()) {
+                (Some((offset, held)), Some(package)) if response.start() == offset && offset > 0 => (package, held),
+                (_, known) => (self.begin(&mut response, workspace, wish, known).await?, 0),
+            };
+            let whole = self.offset_of(&package, package.table.blocks()).map_err(FetchError::Failed)?;
+            if response.total_len().is_some_and(|total| total != whole) {
+                if first > 0 && restarts < RESTARTS {
+                    restarts += 1;
+                    by_range = false;
+                    known = Some(package);
+                    continue;
+                }
+                let failure = failure(FailureCode::LengthMismatch, HttpError::LengthMismatch);
+                return Err(FetchError::Failed(failure));
+            }
+            match self.blocks(&mut response, workspace, &package, first).await {
+                Ok(()) => return Ok(()),
+                Err(Broken::Failed(failure)) => return Err(FetchError::Failed(failure)),
+                Err(Broken::Block(block)) if again != Some(block) => {
+                    self.observer.note(Level::Warn, format_args!("block {block} is damaged; asking for it again"));
+                    again = Some(block);
+                    by_range = true;
+                    known = Some(package);
+                }
+                Err(Broken::Block(block)) => {
+                    if package.etag.is_empty() && restarts == 0 {
+                        restarts = RESTARTS;
+                        by_range = false;
+                        known = Some(package);
+                        continue;
+                    }
+                    return Err(FetchError::Failed(failure(
+                        FailureCode::BlockHash,
+                        format_args!("block {block} has the wrong digest"),
+                    )));
+                }
+            }
+        }
+    }
+
+    /// The package that flash holds a part of, and whether it came from the wish's URL.
+    fn held(&self, wish: &Desired) -> Result<(Option<Package>, bool), Failure> {
+        let download = self.stores.journal.borrow_mut().latest::<Download>(0);
+        // A record that does not decode is as good as none: the download begins anew.
+        let Ok(Some(download)) = download else {
+            return Ok((None, false));
+        };
+        let stored = self.stores.tables.borrow_mut().load().map_err(failed)?;
+        let Some(header) = stored.and_then(|stored| stored.header.verify(self.keys).ok()) else {
+            return Ok((None, false));
+        };
+        if header.identity() != download.identity {
+            return Ok((None, false));
+        }
+        let table = match self.stores.tables.borrow_mut().check(&header) {
+            Ok(table) => table,
+            Err(TableStoreError::Flash(fault)) => return Err(failed(TableStoreError::Flash(fault))),
+            Err(TableStoreError::NotStored | TableStoreError::NoSuchBlock | TableStoreError::WrongSize) => {
+                return Ok((None, false));
+            }
+        };
+        let same_url = download.url == wish.url;
+        Ok((Some(Package { header, table, etag: download.etag }), same_url))
+    }
+
+    fn admit(&self, header: &VerifiedHeader, wish: &Desired) -> Result<(), FetchError> {
+        let floors = self.stores.floors().map_err(|error| FetchError::Failed(failed(error)))?;
+        let quarantine = self.stores.quarantine().map_err(|error| FetchError::Failed(failed(error)))?;
+        match admission::admit(header, &self.facts, floors.as_ref(), &quarantine, wish) {
+            Ok(()) => Ok(()),
+            Err(Refusal::AlreadyRunning) => Err(FetchError::AlreadyRunning),
+            Err(Refusal::Code(code)) => Err(FetchError::Failed(explain(code, header, &self.facts, wish))),
+        }
+    }
+
+    fn blocks_held(&self, package: &Package) -> Result<u32, Failure> {
+        self.writer(package).map(|writer| writer.blocks_held())
+    }
+
+    fn writer<'s>(&'s self, package: &Package) -> Result<SlotWriter<crate::storage::region::Region<'s, F>>, Failure> {
+        let target = self.stores.target().map_err(failed)?;
+        let journal = &mut self.stores.journal.borrow_mut();
+        SlotWriter::open(target, &package.header, &package.table, journal).map_err(failed)
+    }
+
+    fn offset_of(&self, package: &Package, block: u32) -> Result<u64, Failure> {
+        self.stores.tables.borrow_mut().offset_of(&package.table, block).map_err(failed)
+    }
+
+    fn tell_admitted(&self, package: &Package, held: u32) {
+        let header = &package.header;
+        self.observer.admitted(Admitted {
+            identity: header.identity(),
+            total: header.image_len,
+            held: held.saturating_mul(header.block_len).min(header.image_len),
+        });
+    }
+
+    /// Reads everything before the blocks. `known` is what flash holds; if it is this very package, it is gone on with.
+    async fn begin<S: Read + Write>(
+        &self,
+        response: &mut Response<'_, S, K>,
+        workspace: &mut Workspace,
+        wish: &Desired,
+        known: Option<Package>,
+    ) -> Result<Package, FetchError> {
+        let etag = response.etag().and_then(|etag| heapless::String::try_from(etag).ok()).unwrap_or_default();
+        let total_len = response.total_len();
+        let mut body = Body::new(response, self.clock, self.times);
+        let mut bytes = [0; HEADER_LEN];
+        let have = body.up_to(&mut bytes).await.map_err(FetchError::Failed)?;
+        let header = SignedHeader::parse(bytes.get(..have).unwrap_or_default())
+            .map_err(|error| FetchError::Failed(failure(error.into(), error)))?
+            .verify(self.keys)
+            .map_err(|error| FetchError::Failed(failure(error.into(), error)))?;
+        self.admit(&header, wish)?;
+
+        let table_len = usize::try_from(header.table_len).unwrap_or(usize::MAX);
+        let same = known.filter(|known| known.header == header);
+        let room = workspace.plain.get_mut(..table_len).ok_or_else(logic_bug)?;
+        body.exact(room).await.map_err(FetchError::Failed)?;
+        // Co-signatures are for whoever asks for more than one signature; this version does not.
+        let mut cosigners = [0];
+        if header.flags.cosigned {
+            body.exact(&mut cosigners).await.map_err(FetchError::Failed)?;
+            let [count] = cosigners;
+            body.skip(u64::from(count) * COSIGNATURE_LEN as u64).await.map_err(FetchError::Failed)?;
+        }
+        let [cosigners] = cosigners;
+        if let Some(mut package) = same {
+            package.etag = etag;
+            self.remember(&package, wish).map_err(FetchError::Failed)?;
+            return Ok(package);
+        }
+
+        let room = workspace.plain.get(..table_len).ok_or_else(logic_bug)?;
+        let table = BlockTable::check(&header, room)
+            .map_err(|error| FetchError::Failed(failure(error.into(), error)))?;
+        let offset = blocks_offset(&header, cosigners);
+        let whole = table.iter().fold(offset, |sum, entry| sum.saturating_add(u64::from(entry.stored_len)));
+        if total_len.is_some_and(|total| total != whole) {
+            let failure = failure(FailureCode::LengthMismatch, HttpError::LengthMismatch);
+            return Err(FetchError::Failed(failure));
+        }
+        let table = self.keep(&header, &table, offset).await.map_err(FetchError::Failed)?;
+        let package = Package { header, table, etag };
+        self.remember(&package, wish).map_err(FetchError::Failed)?;
+        Ok(package)
+    }
+
+    /// Keeps header and table in flash. The first time that flash is changed.
+    async fn keep(
+        &self,
+        header: &VerifiedHeader,
+        table: &BlockTable<'_>,
+        offset: u64,
+    ) -> Result<CheckedTable, Failure> {
+        let offset = u32::try_from(offset).map_err(|_| failure(FailureCode::TableMalformed, "the package is too large"))?;
+        let mut writer = slot::start_download(&mut self.stores.journal.borrow_mut(), header, offset).map_err(failed)?;
+        loop {
+            let done = writer.step(&mut self.stores.tables.borrow_mut(), header, table).map_err(failed)?;
+            let_others_run().await;
+            if done {
+                break;
+            }
+        }
+        self.stores.tables.borrow_mut().check(header).map_err(failed)
+    }
+
+    /// Tells the journal what is being downloaded, for after a power cut.
+    fn remember(&self, package: &Package, wish: &Desired) -> Result<(), Failure> {
+        let identity = package.header.identity();
+        let record = Download {
+            identity,
+            job: admission::job_name(wish, &identity),
+            url: wish.url.clone(),
+            etag: package.etag.clone(),
+        };
+        self.stores.journal.borrow_mut().append(0, &record).map_err(failed)
+    }
+
+    /// Receives and writes the blocks from `first` on; those that are held are only read.
+    async fn blocks<S: Read + Write>(
+        &self,
+        response: &mut Response<'_, S, K>,
+        workspace: &mut Workspace,
+        package: &Package,
+        first: u32,
+    ) -> Result<(), Broken> {
+        let mut writer = self.writer(package)?;
+        self.tell_admitted(package, writer.blocks_held());
+        let Workspace { stored, plain, decoder } = workspace;
+        let held = writer.blocks_held();
+        let header = &package.header;
+        let pipe = Pipe::new(plain);
+        let receive = async {
+            let mut body = Body::new(response, self.clock, self.times);
+            for index in first..package.table.blocks() {
+                let entry = self.stores.tables.borrow_mut().entry(&package.table, index).map_err(failed)?;
+                if index < held {
+                    body.skip(u64::from(entry.stored_len)).await?;
+                    continue;
+                }
+                let len = usize::try_from(entry.stored_len).unwrap_or(usize::MAX);
+                let stored = stored.get_mut(..len).ok_or_else(|| failure(FailureCode::LogicBug, ""))?;
+                if body.hashed(stored).await? != entry.sha256 {
+                    return Err(Broken::Block(index));
+                }
+                let plain_len = header.plain_len(index).unwrap_or_default() as usize;
+                pipe.put(index, plain_len, |plain| {
+                    decoder.decode(header.codec, stored, plain).map_err(|error| failure(error.code(), error))
+                })
+                .await?;
+            }
+            Ok(())
+        };
+        let mut write =
+            pin!(pipe.write(&mut writer, self.stores, self.clock, self.times, self.observer, header.block_len));
+        match select(receive, &mut write).await {
+            Either::First(received) => {
+                // What is received and verified is written, whatever ended the receiving.
+                pipe.end();
+                write.await?;
+                received
+            }
+            // The writer ends by itself only if it failed.
+            Either::Second(written) => Ok(written?),
+        }
+    }
+}
+
+fn logic_bug() -> FetchError {
+    FetchError::Failed(failure(FailureCode::LogicBug, ""))
+}
+
+/// What was found, and what was expected.
+fn explain(code: FailureCode, header: &VerifiedHeader, facts: &DeviceFacts<'_>, wish: &Desired) -> Failure {
+    match code {
+        FailureCode::WrongProduct => {
+            failure(code, format_args!("the package is for {:?}, this is {:?}", header.product.as_str(), facts.product))
+        }
+        FailureCode::WrongChip => {
+            failure(code, format_args!("the package is for chip {}, this is {}", header.chip_id, facts.chip_id))
+        }
+        FailureCode::WrongChipRevision => failure(
+            code,
+            format_args!(
+                "the package is for revisions {} to {}, this is {}",
+                header.min_chip_rev, header.max_chip_rev, facts.chip_revision
+            ),
+        ),
+        FailureCode::ImageTooLarge => {
+            failure(code, format_args!("the image has {} bytes, the slot {}", header.image_len, facts.slot_len))
+        }
+        FailureCode::SequenceNotHigher => failure(code, format_args!("the package's sequence is {}", header.sequence)),
+        FailureCode::DeclaredVersionDiffers => failure(
+            code,
+            format_args!(
+                "declared {:?}, the package has {:?}",
+                wish.version.as_deref().unwrap_or_default(),
+                header.version.as_str()
+            ),
+        ),
+        code => code.into(),
+    }
+}

@@ -1,0 +1,184 @@
+//! From a URL to a verified image in the other slot, in constant memory.
+//!
+//! ```text
+//!            network                                              flash
+//!   GET ---> header ---> signature, admission ---.
+//!            table  ---> digest -----------------+--> table store, journal
+//!                                                |
+//!            block n+1 ---> [stored 16 KiB + 64] |   receiver: reads, hashes
+//!                              | hash is right   |
+//!                              v decode          |
+//!                           [plain 16 KiB] ------+--> writer: erases ahead, writes, journals block n
+//! ```
+//!
+//! Receiver and writer are two futures of one task ([`pipe`]). A flash command blocks the processor; meanwhile the network can
+//! only fill the TCP window. So the writer gives way after each command, and the receiver, which is polled first, takes what
+//! has arrived before the next command begins.
+//!
+//! What is checked before what, and that nothing is erased before the block table is checked, is DESIGN's order; see [`fetch`].
+//! What is in flash already is neither fetched nor written again: the journal says how many blocks are whole, the table store
+//! keeps header and table.
+
+mod fetch;
+mod pipe;
+mod receive;
+mod stores;
+#[cfg(test)]
+mod tests;
+mod times;
+mod verify;
+
+use core::fmt;
+
+use otaria_engine::machine::{Admitted, Failure, Text};
+use otaria_wire::messages::{FailureCode, Level};
+use otaria_wire::package::{MAX_BLOCK_LEN, MAX_STORED_LEN};
+
+use crate::codec::Decoder;
+use crate::storage::journal::JournalError;
+use crate::storage::otadata::OtaDataError;
+use crate::storage::slot::SlotError;
+use crate::storage::table_store::TableStoreError;
+use crate::storage::verify::VerifyError;
+
+pub use fetch::Fetch;
+pub use stores::{Stores, StoresError};
+pub use times::Times;
+pub use verify::verify;
+
+/// The buffers of the update path: the largest part of the memory that Otaria needs.
+///
+/// Made once. [`Workspace::new`] builds it where it is called, which without optimisation means on the stack first: call it
+/// early, or let a `StaticCell` do it in place.
+pub struct Workspace {
+    /// A block as it comes from the network.
+    stored: [u8; MAX_STORED_LEN],
+    /// A block as it goes to flash. While no block is on its way, the block table.
+    plain: [u8; MAX_BLOCK_LEN],
+    decoder: Decoder,
+}
+
+// DESIGN 6 of the plan for this crate: buffers, tables and decoder in at most 64 KiB. The rest of the runtime (engine, HTTP
+// and MQTT buffers) is asserted in `runtime`.
+const _: () = assert!(size_of::<Workspace>() <= 44 * 1024);
+
+impl Workspace {
+    /// Fresh buffers.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { stored: [0; MAX_STORED_LEN], plain: [0; MAX_BLOCK_LEN], decoder: Decoder::new() }
+    }
+}
+
+impl Default for Workspace {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Whoever wants to know how far it is.
+pub trait Observer {
+    /// The package is admitted; flash is not touched yet.
+    fn admitted(&self, admitted: Admitted);
+
+    /// So many plain bytes are in flash.
+    fn progress(&self, done: u32);
+
+    /// Something for the log.
+    fn note(&self, level: Level, text: fmt::Arguments<'_>);
+}
+
+/// A failure with more to say than its code.
+fn failure(code: FailureCode, text: impl fmt::Display) -> Failure {
+    use fmt::Write;
+    struct Clipped<'a>(&'a mut Text);
+    impl Write for Clipped<'_> {
+        fn write_str(&mut self, s: &str) -> fmt::Result {
+            for character in s.chars() {
+                let shown = if character.is_control() { ' ' } else { character };
+                // What does not fit is left out.
+                if self.0.push(shown).is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        }
+    }
+    let mut clipped = Text::new();
+    let _ = write!(Clipped(&mut clipped), "{text}");
+    Failure { code, text: clipped }
+}
+
+/// What a store's error is reported as.
+pub(crate) trait StoreFailure: fmt::Display {
+    /// The number.
+    fn code(&self) -> FailureCode;
+
+    /// The whole report.
+    fn failure(&self) -> Failure
+    where
+        Self: Sized,
+    {
+        failure(self.code(), self)
+    }
+}
+
+impl StoreFailure for JournalError {
+    fn code(&self) -> FailureCode {
+        match self {
+            Self::Full | Self::TooLong | Self::Exhausted => FailureCode::JournalFull,
+            Self::WrongSize | Self::Flash(_) | Self::NotWritten => FailureCode::FlashWrite,
+            Self::Undecodable { .. } | Self::Stale => FailureCode::FlashRead,
+        }
+    }
+}
+
+impl StoreFailure for TableStoreError {
+    fn code(&self) -> FailureCode {
+        match self {
+            Self::WrongSize | Self::Flash(_) => FailureCode::FlashWrite,
+            Self::NotStored | Self::NoSuchBlock => FailureCode::FlashRead,
+        }
+    }
+}
+
+impl StoreFailure for OtaDataError {
+    fn code(&self) -> FailureCode {
+        FailureCode::OtadataWrite
+    }
+}
+
+impl StoreFailure for SlotError {
+    fn code(&self) -> FailureCode {
+        match self {
+            Self::TrialOpen => FailureCode::TrialOpen,
+            Self::TooLarge => FailureCode::ImageTooLarge,
+            Self::Flash(_) => FailureCode::FlashWrite,
+            Self::Journal(error) => error.code(),
+            Self::Running | Self::OtherTable | Self::NotStarted | Self::NotErased | Self::OutOfOrder => {
+                FailureCode::LogicBug
+            }
+        }
+    }
+}
+
+impl StoreFailure for VerifyError {
+    fn code(&self) -> FailureCode {
+        match self {
+            Self::Flash(_) => FailureCode::FlashRead,
+            Self::Hash => FailureCode::ImageHash,
+            Self::Image(_) => FailureCode::ImageMalformed,
+            Self::Description => FailureCode::DescriptorMismatch,
+            Self::NoGuard => FailureCode::GuardMissing,
+        }
+    }
+}
+
+/// Lets everybody else run between two flash commands.
+///
+/// Once is not enough on the chip: what the radio received during the command is in an interrupt's queue, and the task that
+/// carries it to the socket may come after this one in the executor's first round.
+async fn let_others_run() {
+    embassy_futures::yield_now().await;
+    embassy_futures::yield_now().await;
+}

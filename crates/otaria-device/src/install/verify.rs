@@ -1,0 +1,62 @@
+//! The whole image, read back from flash, before it may be selected.
+
+use embedded_storage::nor_flash::NorFlash;
+use otaria_engine::machine::Failure;
+use otaria_wire::Sha256Digest;
+use otaria_wire::messages::FailureCode;
+use otaria_wire::package::VerifiedHeader;
+
+use super::{StoreFailure, Stores, Times, failure, let_others_run};
+use crate::board::Clock;
+use crate::storage::slot;
+use crate::storage::verify::{ImageVerifier, VerifiedImage, VerifyError};
+use crate::trust::KeyRing;
+
+/// Reads the image of package `identity` back from the slot that does not run: against the signed digest, as an image that the
+/// bootloader would start, and against the header's description. The header is the one in the table store, and its signature is
+/// checked again.
+///
+/// Takes one sector at a time and may be dropped at any time.
+///
+/// # Errors
+/// What is wrong. If it is the digest, the download's progress is forgotten, so that the next try fetches all blocks again.
+pub async fn verify<F: NorFlash, K: Clock>(
+    stores: &Stores<'_, F>,
+    keys: &KeyRing,
+    clock: &K,
+    times: &Times,
+    identity: &Sha256Digest,
+) -> Result<VerifiedImage, Failure> {
+    let header = stored_header(stores, keys, identity)?;
+    let mut target = stores.target().map_err(|error| error.failure())?;
+    let mut verifier = ImageVerifier::new(&header);
+    loop {
+        let began = clock.now();
+        let step = verifier.step(&mut target);
+        let_others_run().await;
+        times.add_verify(clock.now() - began);
+        match step {
+            Ok(None) => {}
+            Ok(Some(image)) => return Ok(image),
+            Err(error) => {
+                if error == VerifyError::Hash {
+                    slot::discard(&mut stores.journal.borrow_mut()).map_err(|error| error.failure())?;
+                }
+                return Err(error.failure());
+            }
+        }
+    }
+}
+
+/// The header of this package from the table store, verified anew.
+fn stored_header<F: NorFlash>(
+    stores: &Stores<'_, F>,
+    keys: &KeyRing,
+    identity: &Sha256Digest,
+) -> Result<VerifiedHeader, Failure> {
+    let stored = stores.tables.borrow_mut().load().map_err(|error| error.failure())?;
+    let header = stored.and_then(|stored| stored.header.verify(keys).ok());
+    header
+        .filter(|header| header.identity() == *identity)
+        .ok_or_else(|| failure(FailureCode::FlashRead, "the package's header is not in flash any more"))
+}

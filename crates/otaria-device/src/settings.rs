@@ -1,0 +1,116 @@
+//! What a device is told about itself: who it is, whom it trusts, where its broker is, and how patient it shall be.
+//!
+//! Where the values come from (NVS, a build constant, a test) is the application's business; the names of the settings in NVS
+//! are in [`otaria_wire::settings`].
+
+use otaria_engine::machine::Policy;
+use otaria_wire::FixedText;
+use otaria_wire::topics::Topics;
+
+use crate::board::Duration;
+use crate::trust::KeyRing;
+
+/// Everything that is settled before the runtime starts.
+#[derive(Clone, Debug)]
+pub struct Config<'a> {
+    /// The device's topics, and with them its id, which is also its MQTT client id.
+    pub topics: Topics,
+    /// The product that packages must be for.
+    pub product: FixedText<32>,
+    /// The keys whose packages are taken.
+    pub keys: KeyRing,
+    /// The broker.
+    pub broker: Broker<'a>,
+    /// Which packages are taken, beyond what their signature says.
+    pub packages: PackagePolicy<'a>,
+    /// How long things may take.
+    pub timing: Timing,
+}
+
+impl<'a> Config<'a> {
+    /// The settings that nobody can guess; everything else as it usually is.
+    #[must_use]
+    pub fn new(topics: Topics, product: FixedText<32>, keys: KeyRing, broker: Broker<'a>) -> Self {
+        Self {
+            topics,
+            product,
+            keys,
+            broker,
+            packages: PackagePolicy::default(),
+            timing: Timing::DEFAULT,
+        }
+    }
+}
+
+/// Where the broker is and how to present oneself to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Broker<'a> {
+    /// Name or address.
+    pub host: &'a str,
+    /// Port: usually 1883, or 8883 with TLS.
+    pub port: u16,
+    /// Whether to use TLS.
+    pub tls: bool,
+    /// User name, if the broker asks for one.
+    pub user: Option<&'a str>,
+    /// Password, if the broker asks for one.
+    pub password: Option<&'a [u8]>,
+}
+
+impl<'a> Broker<'a> {
+    /// A broker without TLS, user name and password.
+    #[must_use]
+    pub const fn plain(host: &'a str, port: u16) -> Self {
+        Self { host, port, tls: false, user: None, password: None }
+    }
+}
+
+/// Which packages are taken, beyond what their signature says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PackagePolicy<'a> {
+    /// Hosts that packages may come from, redirects included. Empty: any host. The signature is what protects the device; this
+    /// keeps it from being sent round the local network.
+    pub allowed_hosts: &'a [&'a str],
+    /// Take images without a boot guard, if their signer says that he knows (flag bit 1). Such an image cannot roll itself back
+    /// on a bootloader without rollback.
+    pub allow_unguarded: bool,
+}
+
+/// How long things may take. What concerns an update is in [`Policy`]; this adds what the runtime itself does by the clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// Retries, deadlines, trial.
+    pub policy: Policy,
+    /// The runtime feeds the board's watchdog at least this often. Arm the watchdog with a good deal more: a flash erase of
+    /// 64 KiB may take a second in the worst case.
+    pub tick: Duration,
+    /// While a trial is open the watchdog is armed with this, so that an image that hangs is taken for one that crashed.
+    pub trial_watchdog: Duration,
+    /// `state` is published this often although nothing changed (uptime, heap, signal strength).
+    pub state: Duration,
+    /// `progress` is published at least this often while something moves ...
+    pub progress: Duration,
+    /// ... and never more often than this.
+    pub progress_min: Duration,
+    /// Log lines that are sent unasked after an update has failed.
+    pub logs_after_failure: u16,
+}
+
+impl Timing {
+    /// What suits a device on mains power and Wi-Fi.
+    pub const DEFAULT: Self = Self {
+        policy: Policy::DEFAULT,
+        tick: Duration::from_millis(500),
+        trial_watchdog: Duration::from_secs(30),
+        state: Duration::from_secs(600),
+        progress: Duration::from_secs(5),
+        progress_min: Duration::from_secs(1),
+        logs_after_failure: 40,
+    };
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
