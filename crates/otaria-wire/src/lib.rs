@@ -43,6 +43,8 @@ mod text;
 
 pub mod esp_image;
 pub mod flash_log;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod guard;
 pub mod journal;
 pub mod messages;
