@@ -52,8 +52,9 @@ const PAGE_64K: u32 = 0x1_0000;
 const PAGE_8K: u32 = 0x2000;
 
 // Generous on purpose: all memory of a kind, whatever part of it a bootloader
-// reserves. After ESP-IDF's `soc.h` of each chip and its technical reference
-// manual's chapter "System and Memory".
+// reserves. After the `MEMORY_MAP` of each chip in Espressif's esptool 5, with the
+// sizes of internal RAM of the H2 (320 KB) and the P4 (768 KB and 8 KB of TCM)
+// as in their technical reference manuals, chapter "System and Memory".
 
 const ESP32: &[Window] = &[
     flash(0x3F40_0000, 0x3F80_0000, PAGE_64K),
@@ -66,7 +67,7 @@ const ESP32: &[Window] = &[
 
 const ESP32S2: &[Window] = &[
     flash(0x3F00_0000, 0x3F80_0000, PAGE_64K),
-    flash(0x4008_0000, 0x40C0_0000, PAGE_64K),
+    flash(0x4008_0000, 0x40B8_0000, PAGE_64K),
     ram(0x3FF9_E000, 0x3FFA_0000),
     ram(0x3FFB_0000, 0x4000_0000),
     ram(0x4002_0000, 0x4007_2000),
