@@ -22,6 +22,7 @@
 //! - a record counts only with its checksum.
 
 pub mod journal;
+pub mod log;
 pub mod otadata;
 pub mod region;
 pub mod slot;
@@ -35,6 +36,8 @@ use embedded_storage::nor_flash::{NorFlash, NorFlashError, NorFlashErrorKind};
 
 #[cfg(test)]
 pub(crate) mod test_flash;
+#[cfg(test)]
+pub(crate) mod test_package;
 
 /// Bytes that the smallest erase command clears.
 pub const SECTOR_LEN: u32 = 4096;

@@ -390,7 +390,7 @@ impl<R: NorFlash> SlotWriter<R> {
         let Some(unit) = self.unit.or_else(|| self.next_unit()) else {
             return Ok(EraseState::Done);
         };
-        self.unit = if unit.look < unit.to {
+        self.unit = if unit.look < unit.to && !unit.by_block() {
             Some(self.look(unit)?)
         } else if unit.mask == 0 {
             // Blank already. The next record of any kind says so to the journal.
@@ -435,11 +435,7 @@ impl<R: NorFlash> SlotWriter<R> {
     /// Looks at some sectors of the unit, until it is clear what it takes to erase it.
     fn look(&mut self, mut unit: Unit) -> Result<Unit, SlotError> {
         for _ in 0..LOOK_SECTORS {
-            if unit.look >= unit.to {
-                break;
-            }
-            if unit.by_block() {
-                unit.look = unit.to;
+            if unit.look >= unit.to || unit.by_block() {
                 break;
             }
             let trusted = unit.look >= self.suspect_to;

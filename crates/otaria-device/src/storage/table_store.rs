@@ -20,6 +20,9 @@
 //! Nothing that is read back is trusted for having been written: the header's signature and the table's digest are checked
 //! again before the first entry is used ([`TableStore::check`]). What is not used is written anew from a new download.
 
+#[cfg(test)]
+mod tests;
+
 use core::fmt;
 
 use embedded_storage::nor_flash::NorFlash;

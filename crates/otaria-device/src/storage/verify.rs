@@ -5,6 +5,9 @@
 //! the whole image against the signed one; the ESP image in it, which the bootloader is going to load; its description
 //! against the signed header.
 
+#[cfg(test)]
+mod tests;
+
 use core::fmt;
 
 use embedded_storage::nor_flash::NorFlash;
