@@ -37,7 +37,9 @@ impl DecodeError {
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unsupported(codec) => write!(f, "this firmware cannot decode codec {}", codec.name()),
+            Self::Unsupported(codec) => {
+                write!(f, "this firmware cannot decode codec {}", codec.name())
+            }
             Self::Malformed => f.write_str("a block's stored bytes do not decode"),
             Self::Length => f.write_str("a block decodes to another length than it has"),
         }
@@ -67,14 +69,21 @@ impl Decoder {
     /// A decoder. See the type about the stack.
     #[must_use]
     pub fn new() -> Self {
-        Self { inflate: DecompressorOxide::new() }
+        Self {
+            inflate: DecompressorOxide::new(),
+        }
     }
 
     /// Decodes a whole block: `stored` are all of its stored bytes, `plain` is exactly as long as its plain bytes are.
     ///
     /// # Errors
     /// See [`DecodeError`]. What `plain` then holds is of no use.
-    pub fn decode(&mut self, codec: Codec, stored: &[u8], plain: &mut [u8]) -> Result<(), DecodeError> {
+    pub fn decode(
+        &mut self,
+        codec: Codec,
+        stored: &[u8],
+        plain: &mut [u8],
+    ) -> Result<(), DecodeError> {
         match codec {
             Codec::Stored => {
                 if stored.len() != plain.len() {
@@ -140,16 +149,27 @@ mod tests {
 
     fn inflate(stored: &[u8], plain_len: usize) -> Result<Vec<u8>, DecodeError> {
         let mut plain = std::vec![0x55; plain_len];
-        Decoder::new().decode(Codec::Deflate, stored, &mut plain).map(|()| plain)
+        Decoder::new()
+            .decode(Codec::Deflate, stored, &mut plain)
+            .map(|()| plain)
     }
 
     #[test]
     fn stored_bytes_are_taken_as_they_are_and_only_in_full() {
         let mut plain = [0; 3];
-        assert_eq!(Decoder::new().decode(Codec::Stored, b"abc", &mut plain), Ok(()));
+        assert_eq!(
+            Decoder::new().decode(Codec::Stored, b"abc", &mut plain),
+            Ok(())
+        );
         assert_eq!(&plain, b"abc");
-        assert_eq!(Decoder::new().decode(Codec::Stored, b"ab", &mut plain), Err(DecodeError::Length));
-        assert_eq!(Decoder::new().decode(Codec::Stored, b"abcd", &mut plain), Err(DecodeError::Length));
+        assert_eq!(
+            Decoder::new().decode(Codec::Stored, b"ab", &mut plain),
+            Err(DecodeError::Length)
+        );
+        assert_eq!(
+            Decoder::new().decode(Codec::Stored, b"abcd", &mut plain),
+            Err(DecodeError::Length)
+        );
     }
 
     #[test]
@@ -158,7 +178,10 @@ mod tests {
         assert_eq!(inflate(&stored, 11).unwrap(), b"plain bytes");
         assert_eq!(inflate(&stored, 10), Err(DecodeError::Length));
         assert_eq!(inflate(&stored, 12), Err(DecodeError::Length));
-        assert_eq!(inflate(&stored[..stored.len() - 1], 11), Err(DecodeError::Malformed));
+        assert_eq!(
+            inflate(&stored[..stored.len() - 1], 11),
+            Err(DecodeError::Malformed)
+        );
         assert_eq!(inflate(&[], 11), Err(DecodeError::Malformed));
     }
 
@@ -173,7 +196,9 @@ mod tests {
     fn a_block_does_not_see_the_one_before_it() {
         let mut decoder = Decoder::new();
         let mut plain = [0; 16];
-        decoder.decode(Codec::Deflate, &SIXTEEN_A, &mut plain).unwrap();
+        decoder
+            .decode(Codec::Deflate, &SIXTEEN_A, &mut plain)
+            .unwrap();
         assert_eq!(&plain, b"aaaaaaaaaaaaaaaa");
         // A match at the very start refers to nothing: fixed codes, length 258 at distance 1.
         let mut other = [0; 258];
@@ -182,7 +207,9 @@ mod tests {
             Err(DecodeError::Malformed)
         );
         // And a broken block leaves the decoder good for the next one.
-        decoder.decode(Codec::Deflate, &SIXTEEN_A, &mut plain).unwrap();
+        decoder
+            .decode(Codec::Deflate, &SIXTEEN_A, &mut plain)
+            .unwrap();
     }
 
     #[test]
@@ -207,7 +234,11 @@ mod tests {
                 *byte = state as u8;
             }
             let mut plain = [0; 64];
-            let _ = decoder.decode(Codec::Deflate, &stored[..round % 40], &mut plain[..round % 64]);
+            let _ = decoder.decode(
+                Codec::Deflate,
+                &stored[..round % 40],
+                &mut plain[..round % 64],
+            );
         }
     }
 }

@@ -22,6 +22,7 @@ pub mod http;
 pub mod install;
 pub mod mqtt;
 pub mod net;
+pub mod runtime;
 pub mod settings;
 pub mod storage;
 pub mod trust;

@@ -61,7 +61,13 @@ impl<'a> Broker<'a> {
     /// A broker without TLS, user name and password.
     #[must_use]
     pub const fn plain(host: &'a str, port: u16) -> Self {
-        Self { host, port, tls: false, user: None, password: None }
+        Self {
+            host,
+            port,
+            tls: false,
+            user: None,
+            password: None,
+        }
     }
 }
 
@@ -84,8 +90,8 @@ pub struct Timing {
     /// The runtime feeds the board's watchdog at least this often. Arm the watchdog with a good deal more: a flash erase of
     /// 64 KiB may take a second in the worst case.
     pub tick: Duration,
-    /// While a trial is open the watchdog is armed with this, so that an image that hangs is taken for one that crashed.
-    pub trial_watchdog: Duration,
+    /// What the watchdog is armed with.
+    pub watchdog: Duration,
     /// `state` is published this often although nothing changed (uptime, heap, signal strength).
     pub state: Duration,
     /// `progress` is published at least this often while something moves ...
@@ -101,7 +107,7 @@ impl Timing {
     pub const DEFAULT: Self = Self {
         policy: Policy::DEFAULT,
         tick: Duration::from_millis(500),
-        trial_watchdog: Duration::from_secs(30),
+        watchdog: Duration::from_secs(30),
         state: Duration::from_secs(600),
         progress: Duration::from_secs(5),
         progress_min: Duration::from_secs(1),

@@ -98,12 +98,16 @@ impl VerifySignature for KeyRing {
         message: &[u8],
         signature: &[u8; SIGNATURE_LEN],
     ) -> Result<(), SignatureError> {
-        let (_, key) =
-            self.keys.iter().find(|(id, _)| id == key_id).ok_or(SignatureError::UnknownKey)?;
+        let (_, key) = self
+            .keys
+            .iter()
+            .find(|(id, _)| id == key_id)
+            .ok_or(SignatureError::UnknownKey)?;
         let signature =
             Signature::from_slice(signature).map_err(|_| SignatureError::BadSignature)?;
         let digest = Sha256Digest::of(message);
-        key.verify_prehash(&digest.0, &signature).map_err(|_| SignatureError::BadSignature)
+        key.verify_prehash(&digest.0, &signature)
+            .map_err(|_| SignatureError::BadSignature)
     }
 }
 
@@ -142,7 +146,11 @@ mod tests {
             Err(SignatureError::BadSignature)
         );
         assert_eq!(
-            ring.verify(&KeyId::of_public_point(&stranger_point), MESSAGE, &sign(&stranger, MESSAGE)),
+            ring.verify(
+                &KeyId::of_public_point(&stranger_point),
+                MESSAGE,
+                &sign(&stranger, MESSAGE)
+            ),
             Err(SignatureError::UnknownKey)
         );
     }
@@ -166,7 +174,11 @@ mod tests {
         for byte in 0..SIGNATURE_LEN {
             let mut bad = good;
             bad[byte] ^= 1 << (byte % 8);
-            assert_eq!(ring.verify(&id, MESSAGE, &bad), Err(SignatureError::BadSignature), "byte {byte}");
+            assert_eq!(
+                ring.verify(&id, MESSAGE, &bad),
+                Err(SignatureError::BadSignature),
+                "byte {byte}"
+            );
         }
     }
 
@@ -180,10 +192,16 @@ mod tests {
             for fill in [0x00, 0xFF] {
                 let mut bad = good;
                 bad[half.clone()].fill(fill);
-                assert_eq!(ring.verify(&id, MESSAGE, &bad), Err(SignatureError::BadSignature));
+                assert_eq!(
+                    ring.verify(&id, MESSAGE, &bad),
+                    Err(SignatureError::BadSignature)
+                );
             }
         }
-        assert_eq!(ring.verify(&id, MESSAGE, &[0; 64]), Err(SignatureError::BadSignature));
+        assert_eq!(
+            ring.verify(&id, MESSAGE, &[0; 64]),
+            Err(SignatureError::BadSignature)
+        );
     }
 
     #[test]
@@ -195,7 +213,10 @@ mod tests {
         let (r, s) = good.split_scalars();
         let mirrored = Signature::from_scalars(r, -s).unwrap();
         assert_ne!(mirrored, good);
-        assert_eq!(ring.verify(&id, MESSAGE, &mirrored.to_bytes().into()), Ok(()));
+        assert_eq!(
+            ring.verify(&id, MESSAGE, &mirrored.to_bytes().into()),
+            Ok(())
+        );
     }
 
     #[test]

@@ -117,12 +117,18 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
                     self.tell_admitted(package, held);
                     return Ok(());
                 }
-                from = Some((self.offset_of(package, held).map_err(FetchError::Failed)?, held));
+                from = Some((
+                    self.offset_of(package, held).map_err(FetchError::Failed)?,
+                    held,
+                ));
             }
             let request = GetRequest {
                 url: &wish.url,
                 range_from: from.map(|(offset, _)| offset),
-                if_range: known.as_ref().map(|package| package.etag.as_str()).filter(|etag| !etag.is_empty()),
+                if_range: known
+                    .as_ref()
+                    .map(|package| package.etag.as_str())
+                    .filter(|etag| !etag.is_empty()),
             };
             let mut response = match http.get(&request).await {
                 Ok(response) => response,
@@ -131,7 +137,10 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
                     | HttpError::RangeMismatch
                     | HttpError::ContentChanged),
                 ) if from.is_some() && restarts < RESTARTS => {
-                    self.observer.note(Level::Warn, format_args!("{error}; asking for the whole file"));
+                    self.observer.note(
+                        Level::Warn,
+                        format_args!("{error}; asking for the whole file"),
+                    );
                     restarts += 1;
                     by_range = false;
                     continue;
@@ -140,10 +149,16 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
             };
             self.times.add_connect(response.timing().connect);
             let (package, first) = match (from, known.take()) {
-                (Some((offset, held)), Some(package)) if response.start() == offset && offset > 0 => (package, held),
+                (Some((offset, held)), Some(package))
+                    if response.start() == offset && offset > 0 =>
+                {
+                    (package, held)
+                }
                 (_, known) => (self.begin(&mut response, workspace, wish, known).await?, 0),
             };
-            let whole = self.offset_of(&package, package.table.blocks()).map_err(FetchError::Failed)?;
+            let whole = self
+                .offset_of(&package, package.table.blocks())
+                .map_err(FetchError::Failed)?;
             if response.total_len().is_some_and(|total| total != whole) {
                 if first > 0 && restarts < RESTARTS {
                     restarts += 1;
@@ -158,7 +173,10 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
                 Ok(()) => return Ok(()),
                 Err(Broken::Failed(failure)) => return Err(FetchError::Failed(failure)),
                 Err(Broken::Block(block)) if again != Some(block) => {
-                    self.observer.note(Level::Warn, format_args!("block {block} is damaged; asking for it again"));
+                    self.observer.note(
+                        Level::Warn,
+                        format_args!("block {block} is damaged; asking for it again"),
+                    );
                     again = Some(block);
                     by_range = true;
                     known = Some(package);
@@ -195,22 +213,43 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         }
         let table = match self.stores.tables.borrow_mut().check(&header) {
             Ok(table) => table,
-            Err(TableStoreError::Flash(fault)) => return Err(failed(TableStoreError::Flash(fault))),
-            Err(TableStoreError::NotStored | TableStoreError::NoSuchBlock | TableStoreError::WrongSize) => {
+            Err(TableStoreError::Flash(fault)) => {
+                return Err(failed(TableStoreError::Flash(fault)));
+            }
+            Err(
+                TableStoreError::NotStored
+                | TableStoreError::NoSuchBlock
+                | TableStoreError::WrongSize,
+            ) => {
                 return Ok((None, false));
             }
         };
         let same_url = download.url == wish.url;
-        Ok((Some(Package { header, table, etag: download.etag }), same_url))
+        Ok((
+            Some(Package {
+                header,
+                table,
+                etag: download.etag,
+            }),
+            same_url,
+        ))
     }
 
     fn admit(&self, header: &VerifiedHeader, wish: &Desired) -> Result<(), FetchError> {
-        let floors = self.stores.floors().map_err(|error| FetchError::Failed(failed(error)))?;
-        let quarantine = self.stores.quarantine().map_err(|error| FetchError::Failed(failed(error)))?;
+        let floors = self
+            .stores
+            .floors()
+            .map_err(|error| FetchError::Failed(failed(error)))?;
+        let quarantine = self
+            .stores
+            .quarantine()
+            .map_err(|error| FetchError::Failed(failed(error)))?;
         match admission::admit(header, &self.facts, floors.as_ref(), &quarantine, wish) {
             Ok(()) => Ok(()),
             Err(Refusal::AlreadyRunning) => Err(FetchError::AlreadyRunning),
-            Err(Refusal::Code(code)) => Err(FetchError::Failed(explain(code, header, &self.facts, wish))),
+            Err(Refusal::Code(code)) => {
+                Err(FetchError::Failed(explain(code, header, &self.facts, wish)))
+            }
         }
     }
 
@@ -218,14 +257,21 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         self.writer(package).map(|writer| writer.blocks_held())
     }
 
-    fn writer<'s>(&'s self, package: &Package) -> Result<SlotWriter<crate::storage::region::Region<'s, F>>, Failure> {
+    fn writer<'s>(
+        &'s self,
+        package: &Package,
+    ) -> Result<SlotWriter<crate::storage::region::Region<'s, F>>, Failure> {
         let target = self.stores.target().map_err(failed)?;
         let journal = &mut self.stores.journal.borrow_mut();
         SlotWriter::open(target, &package.header, &package.table, journal).map_err(failed)
     }
 
     fn offset_of(&self, package: &Package, block: u32) -> Result<u64, Failure> {
-        self.stores.tables.borrow_mut().offset_of(&package.table, block).map_err(failed)
+        self.stores
+            .tables
+            .borrow_mut()
+            .offset_of(&package.table, block)
+            .map_err(failed)
     }
 
     fn tell_admitted(&self, package: &Package, held: u32) {
@@ -245,7 +291,10 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         wish: &Desired,
         known: Option<Package>,
     ) -> Result<Package, FetchError> {
-        let etag = response.etag().and_then(|etag| heapless::String::try_from(etag).ok()).unwrap_or_default();
+        let etag = response
+            .etag()
+            .and_then(|etag| heapless::String::try_from(etag).ok())
+            .unwrap_or_default();
         let total_len = response.total_len();
         let mut body = Body::new(response, self.clock, self.times);
         let mut bytes = [0; HEADER_LEN];
@@ -263,9 +312,13 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         // Co-signatures are for whoever asks for more than one signature; this version does not.
         let mut cosigners = [0];
         if header.flags.cosigned {
-            body.exact(&mut cosigners).await.map_err(FetchError::Failed)?;
+            body.exact(&mut cosigners)
+                .await
+                .map_err(FetchError::Failed)?;
             let [count] = cosigners;
-            body.skip(u64::from(count) * COSIGNATURE_LEN as u64).await.map_err(FetchError::Failed)?;
+            body.skip(u64::from(count) * COSIGNATURE_LEN as u64)
+                .await
+                .map_err(FetchError::Failed)?;
         }
         let [cosigners] = cosigners;
         if let Some(mut package) = same {
@@ -278,13 +331,22 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         let table = BlockTable::check(&header, room)
             .map_err(|error| FetchError::Failed(failure(error.into(), error)))?;
         let offset = blocks_offset(&header, cosigners);
-        let whole = table.iter().fold(offset, |sum, entry| sum.saturating_add(u64::from(entry.stored_len)));
+        let whole = table.iter().fold(offset, |sum, entry| {
+            sum.saturating_add(u64::from(entry.stored_len))
+        });
         if total_len.is_some_and(|total| total != whole) {
             let failure = failure(FailureCode::LengthMismatch, HttpError::LengthMismatch);
             return Err(FetchError::Failed(failure));
         }
-        let table = self.keep(&header, &table, offset).await.map_err(FetchError::Failed)?;
-        let package = Package { header, table, etag };
+        let table = self
+            .keep(&header, &table, offset)
+            .await
+            .map_err(FetchError::Failed)?;
+        let package = Package {
+            header,
+            table,
+            etag,
+        };
         self.remember(&package, wish).map_err(FetchError::Failed)?;
         Ok(package)
     }
@@ -296,16 +358,25 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         table: &BlockTable<'_>,
         offset: u64,
     ) -> Result<CheckedTable, Failure> {
-        let offset = u32::try_from(offset).map_err(|_| failure(FailureCode::TableMalformed, "the package is too large"))?;
-        let mut writer = slot::start_download(&mut self.stores.journal.borrow_mut(), header, offset).map_err(failed)?;
+        let offset = u32::try_from(offset)
+            .map_err(|_| failure(FailureCode::TableMalformed, "the package is too large"))?;
+        let mut writer =
+            slot::start_download(&mut self.stores.journal.borrow_mut(), header, offset)
+                .map_err(failed)?;
         loop {
-            let done = writer.step(&mut self.stores.tables.borrow_mut(), header, table).map_err(failed)?;
+            let done = writer
+                .step(&mut self.stores.tables.borrow_mut(), header, table)
+                .map_err(failed)?;
             let_others_run().await;
             if done {
                 break;
             }
         }
-        self.stores.tables.borrow_mut().check(header).map_err(failed)
+        self.stores
+            .tables
+            .borrow_mut()
+            .check(header)
+            .map_err(failed)
     }
 
     /// Tells the journal what is being downloaded, for after a power cut.
@@ -317,7 +388,11 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
             url: wish.url.clone(),
             etag: package.etag.clone(),
         };
-        self.stores.journal.borrow_mut().append(0, &record).map_err(failed)
+        self.stores
+            .journal
+            .borrow_mut()
+            .append(0, &record)
+            .map_err(failed)
     }
 
     /// Receives and writes the blocks from `first` on; those that are held are only read.
@@ -330,33 +405,52 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
     ) -> Result<(), Broken> {
         let mut writer = self.writer(package)?;
         self.tell_admitted(package, writer.blocks_held());
-        let Workspace { stored, plain, decoder } = workspace;
+        let Workspace {
+            stored,
+            plain,
+            decoder,
+        } = workspace;
         let held = writer.blocks_held();
         let header = &package.header;
         let pipe = Pipe::new(plain);
         let receive = async {
             let mut body = Body::new(response, self.clock, self.times);
             for index in first..package.table.blocks() {
-                let entry = self.stores.tables.borrow_mut().entry(&package.table, index).map_err(failed)?;
+                let entry = self
+                    .stores
+                    .tables
+                    .borrow_mut()
+                    .entry(&package.table, index)
+                    .map_err(failed)?;
                 if index < held {
                     body.skip(u64::from(entry.stored_len)).await?;
                     continue;
                 }
                 let len = usize::try_from(entry.stored_len).unwrap_or(usize::MAX);
-                let stored = stored.get_mut(..len).ok_or_else(|| failure(FailureCode::LogicBug, ""))?;
+                let stored = stored
+                    .get_mut(..len)
+                    .ok_or_else(|| failure(FailureCode::LogicBug, ""))?;
                 if body.hashed(stored).await? != entry.sha256 {
                     return Err(Broken::Block(index));
                 }
                 let plain_len = header.plain_len(index).unwrap_or_default() as usize;
                 pipe.put(index, plain_len, |plain| {
-                    decoder.decode(header.codec, stored, plain).map_err(|error| failure(error.code(), error))
+                    decoder
+                        .decode(header.codec, stored, plain)
+                        .map_err(|error| failure(error.code(), error))
                 })
                 .await?;
             }
             Ok(())
         };
-        let mut write =
-            pin!(pipe.write(&mut writer, self.stores, self.clock, self.times, self.observer, header.block_len));
+        let mut write = pin!(pipe.write(
+            &mut writer,
+            self.stores,
+            self.clock,
+            self.times,
+            self.observer,
+            header.block_len
+        ));
         match select(receive, &mut write).await {
             Either::First(received) => {
                 // What is received and verified is written, whatever ended the receiving.
@@ -375,14 +469,28 @@ fn logic_bug() -> FetchError {
 }
 
 /// What was found, and what was expected.
-fn explain(code: FailureCode, header: &VerifiedHeader, facts: &DeviceFacts<'_>, wish: &Desired) -> Failure {
+fn explain(
+    code: FailureCode,
+    header: &VerifiedHeader,
+    facts: &DeviceFacts<'_>,
+    wish: &Desired,
+) -> Failure {
     match code {
-        FailureCode::WrongProduct => {
-            failure(code, format_args!("the package is for {:?}, this is {:?}", header.product.as_str(), facts.product))
-        }
-        FailureCode::WrongChip => {
-            failure(code, format_args!("the package is for chip {}, this is {}", header.chip_id, facts.chip_id))
-        }
+        FailureCode::WrongProduct => failure(
+            code,
+            format_args!(
+                "the package is for {:?}, this is {:?}",
+                header.product.as_str(),
+                facts.product
+            ),
+        ),
+        FailureCode::WrongChip => failure(
+            code,
+            format_args!(
+                "the package is for chip {}, this is {}",
+                header.chip_id, facts.chip_id
+            ),
+        ),
         FailureCode::WrongChipRevision => failure(
             code,
             format_args!(
@@ -390,10 +498,17 @@ fn explain(code: FailureCode, header: &VerifiedHeader, facts: &DeviceFacts<'_>, 
                 header.min_chip_rev, header.max_chip_rev, facts.chip_revision
             ),
         ),
-        FailureCode::ImageTooLarge => {
-            failure(code, format_args!("the image has {} bytes, the slot {}", header.image_len, facts.slot_len))
-        }
-        FailureCode::SequenceNotHigher => failure(code, format_args!("the package's sequence is {}", header.sequence)),
+        FailureCode::ImageTooLarge => failure(
+            code,
+            format_args!(
+                "the image has {} bytes, the slot {}",
+                header.image_len, facts.slot_len
+            ),
+        ),
+        FailureCode::SequenceNotHigher => failure(
+            code,
+            format_args!("the package's sequence is {}", header.sequence),
+        ),
         FailureCode::DeclaredVersionDiffers => failure(
             code,
             format_args!(

@@ -66,7 +66,11 @@ impl Workspace {
     /// Fresh buffers.
     #[must_use]
     pub fn new() -> Self {
-        Self { stored: [0; MAX_STORED_LEN], plain: [0; MAX_BLOCK_LEN], decoder: Decoder::new() }
+        Self {
+            stored: [0; MAX_STORED_LEN],
+            plain: [0; MAX_BLOCK_LEN],
+            decoder: Decoder::new(),
+        }
     }
 }
 
@@ -95,7 +99,11 @@ fn failure(code: FailureCode, text: impl fmt::Display) -> Failure {
     impl Write for Clipped<'_> {
         fn write_str(&mut self, s: &str) -> fmt::Result {
             for character in s.chars() {
-                let shown = if character.is_control() { ' ' } else { character };
+                let shown = if character.is_control() {
+                    ' '
+                } else {
+                    character
+                };
                 // What does not fit is left out.
                 if self.0.push(shown).is_err() {
                     break;
@@ -106,7 +114,10 @@ fn failure(code: FailureCode, text: impl fmt::Display) -> Failure {
     }
     let mut clipped = Text::new();
     let _ = write!(Clipped(&mut clipped), "{text}");
-    Failure { code, text: clipped }
+    Failure {
+        code,
+        text: clipped,
+    }
 }
 
 /// What a store's error is reported as.
@@ -155,9 +166,11 @@ impl StoreFailure for SlotError {
             Self::TooLarge => FailureCode::ImageTooLarge,
             Self::Flash(_) => FailureCode::FlashWrite,
             Self::Journal(error) => error.code(),
-            Self::Running | Self::OtherTable | Self::NotStarted | Self::NotErased | Self::OutOfOrder => {
-                FailureCode::LogicBug
-            }
+            Self::Running
+            | Self::OtherTable
+            | Self::NotStarted
+            | Self::NotErased
+            | Self::OutOfOrder => FailureCode::LogicBug,
         }
     }
 }

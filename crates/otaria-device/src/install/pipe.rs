@@ -97,7 +97,9 @@ impl<'w> Pipe<'w> {
                         times.add_write(clock.now() - began);
                     }
                     let began = clock.now();
-                    writer.finish_block(&mut stores.journal.borrow_mut()).map_err(failed)?;
+                    writer
+                        .finish_block(&mut stores.journal.borrow_mut())
+                        .map_err(failed)?;
                     self.full.set(None);
                     self.emptied.signal(());
                     let_others_run().await;
@@ -107,14 +109,18 @@ impl<'w> Pipe<'w> {
                 None if self.ended.get() => return Ok(()),
                 waiting => {
                     let began = clock.now();
-                    let state = writer.poll_erase(&mut stores.journal.borrow_mut()).map_err(failed)?;
+                    let state = writer
+                        .poll_erase(&mut stores.journal.borrow_mut())
+                        .map_err(failed)?;
                     match state {
                         EraseState::More => {
                             let_others_run().await;
                             times.add_erase(clock.now() - began);
                         }
                         // All is erased, and yet the block cannot begin: it is not one that the writer waits for.
-                        EraseState::Done if waiting.is_some() => return Err(failed(SlotError::OutOfOrder)),
+                        EraseState::Done if waiting.is_some() => {
+                            return Err(failed(SlotError::OutOfOrder));
+                        }
                         EraseState::Done => self.filled.wait().await,
                     }
                 }

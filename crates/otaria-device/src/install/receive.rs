@@ -24,8 +24,16 @@ pub(super) fn http_failure(error: HttpError) -> Failure {
 }
 
 impl<'b, 'r, S: Read + Write, K: Clock> Body<'b, 'r, S, K> {
-    pub(super) fn new(response: &'b mut Response<'r, S, K>, clock: &'b K, times: &'b Times) -> Self {
-        Self { response, clock, times }
+    pub(super) fn new(
+        response: &'b mut Response<'r, S, K>,
+        clock: &'b K,
+        times: &'b Times,
+    ) -> Self {
+        Self {
+            response,
+            clock,
+            times,
+        }
     }
 
     async fn some(&mut self, into: &mut [u8]) -> Result<usize, Failure> {
@@ -49,7 +57,11 @@ impl<'b, 'r, S: Read + Write, K: Clock> Body<'b, 'r, S, K> {
 
     /// Fills `into`.
     pub(super) async fn exact(&mut self, into: &mut [u8]) -> Result<(), Failure> {
-        if self.up_to(into).await? == into.len() { Ok(()) } else { Err(ended_early()) }
+        if self.up_to(into).await? == into.len() {
+            Ok(())
+        } else {
+            Err(ended_early())
+        }
     }
 
     /// Fills `into` and gives its digest, which is computed while the bytes come in.
@@ -83,5 +95,8 @@ impl<'b, 'r, S: Read + Write, K: Clock> Body<'b, 'r, S, K> {
 }
 
 fn ended_early() -> Failure {
-    failure(FailureCode::EarlyClose, "the body ended before the package did")
+    failure(
+        FailureCode::EarlyClose,
+        "the body ended before the package did",
+    )
 }

@@ -54,20 +54,26 @@ impl<'a, F: NorFlash> Stores<'a, F> {
     ///
     /// # Errors
     /// See [`StoresError`].
-    pub fn open(flash: &'a RefCell<F>, layout: &Layout, running: Option<Slot>) -> Result<Self, StoresError> {
+    pub fn open(
+        flash: &'a RefCell<F>,
+        layout: &Layout,
+        running: Option<Slot>,
+    ) -> Result<Self, StoresError> {
         let region = |at: &otaria_wire::partitions::Region| {
             Region::new(flash, at.offset, at.len).map_err(|_| StoresError::Layout)
         };
         let [first, second] = &layout.slots;
         let otaria = region(&layout.journal)?;
         let part = |from: u32, sectors: u32| {
-            otaria.part(from * SECTOR_LEN, sectors * SECTOR_LEN).map_err(|_| StoresError::Layout)
+            otaria
+                .part(from * SECTOR_LEN, sectors * SECTOR_LEN)
+                .map_err(|_| StoresError::Layout)
         };
         let journal = Journal::mount(part(0, JOURNAL_SECTORS)?).map_err(StoresError::Journal)?;
         let tables = TableStore::new(part(JOURNAL_SECTORS, TABLE_STORE_SECTORS)?)
             .map_err(|_: TableStoreError| StoresError::Layout)?;
-        let otadata =
-            OtaData::new(region(&layout.otadata)?).map_err(|_: OtaDataError| StoresError::Layout)?;
+        let otadata = OtaData::new(region(&layout.otadata)?)
+            .map_err(|_: OtaDataError| StoresError::Layout)?;
         Ok(Self {
             journal: RefCell::new(journal),
             tables: RefCell::new(tables),
@@ -126,11 +132,21 @@ impl<'a, F: NorFlash> Stores<'a, F> {
     ///
     /// # Errors
     /// The journal cannot be read.
-    pub fn quarantine(&self) -> Result<heapless::Vec<Quarantined, { QUARANTINE_KEYS as usize }>, JournalError> {
+    pub fn quarantine(
+        &self,
+    ) -> Result<heapless::Vec<Quarantined, { QUARANTINE_KEYS as usize }>, JournalError> {
         let mut all = heapless::Vec::new();
         for key in 0..QUARANTINE_KEYS {
-            if let Some(Quarantine { identity, job_hash8, .. }) = self.journal.borrow_mut().latest(key)? {
-                let _ = all.push(Quarantined { identity, job_hash8 });
+            if let Some(Quarantine {
+                identity,
+                job_hash8,
+                ..
+            }) = self.journal.borrow_mut().latest(key)?
+            {
+                let _ = all.push(Quarantined {
+                    identity,
+                    job_hash8,
+                });
             }
         }
         Ok(all)

@@ -43,7 +43,13 @@ impl Times {
     /// The job is over: everything from zero.
     pub fn reset(&self) {
         self.started.set(None);
-        for phase in [&self.connect, &self.receive, &self.erase, &self.write, &self.verify] {
+        for phase in [
+            &self.connect,
+            &self.receive,
+            &self.erase,
+            &self.write,
+            &self.verify,
+        ] {
             phase.set(Duration::ZERO);
         }
         self.bytes.set(0);
@@ -55,7 +61,8 @@ impl Times {
 
     pub(super) fn add_receive(&self, took: Duration, bytes: usize) {
         add(&self.receive, took);
-        self.bytes.set(self.bytes.get().saturating_add(bytes as u64));
+        self.bytes
+            .set(self.bytes.get().saturating_add(bytes as u64));
     }
 
     pub(super) fn add_erase(&self, took: Duration) {

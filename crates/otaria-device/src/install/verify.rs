@@ -40,7 +40,8 @@ pub async fn verify<F: NorFlash, K: Clock>(
             Ok(Some(image)) => return Ok(image),
             Err(error) => {
                 if error == VerifyError::Hash {
-                    slot::discard(&mut stores.journal.borrow_mut()).map_err(|error| error.failure())?;
+                    slot::discard(&mut stores.journal.borrow_mut())
+                        .map_err(|error| error.failure())?;
                 }
                 return Err(error.failure());
             }
@@ -54,9 +55,18 @@ fn stored_header<F: NorFlash>(
     keys: &KeyRing,
     identity: &Sha256Digest,
 ) -> Result<VerifiedHeader, Failure> {
-    let stored = stores.tables.borrow_mut().load().map_err(|error| error.failure())?;
+    let stored = stores
+        .tables
+        .borrow_mut()
+        .load()
+        .map_err(|error| error.failure())?;
     let header = stored.and_then(|stored| stored.header.verify(keys).ok());
     header
         .filter(|header| header.identity() == *identity)
-        .ok_or_else(|| failure(FailureCode::FlashRead, "the package's header is not in flash any more"))
+        .ok_or_else(|| {
+            failure(
+                FailureCode::FlashRead,
+                "the package's header is not in flash any more",
+            )
+        })
 }

@@ -1,7 +1,9 @@
 //! What goes into the engine and what comes out of it.
 
 use otaria_wire::Sha256Digest;
-use otaria_wire::messages::{Desired, EventKind, FailureCode, Job, MAX_TEXT_LEN, Phase};
+use otaria_wire::messages::{
+    Desired, EventKind, FailureCode, FailureGroup, Job, MAX_TEXT_LEN, Phase,
+};
 
 use super::transitions::StateName;
 use crate::backoff::BackoffPolicy;
@@ -177,6 +179,8 @@ pub enum Event<'a> {
     },
     /// The command to cancel.
     Cancel,
+    /// A message came in that is not taken.
+    Refused(FailureCode),
     /// The broker acknowledged the final result.
     Delivered,
     /// All reports but final ones have been handed over.
@@ -258,10 +262,14 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether it has to survive a power cut until the broker has it. `already_running` is final too, but is simply said again.
+    /// Whether it has to survive a power cut until the broker has it. `already_running` is final too, but is simply said again;
+    /// and what was refused without even becoming a job must not wear the flash, as often as somebody sends it.
     #[must_use]
     pub fn is_kept(&self) -> bool {
-        self.kind.is_final() && self.kind != EventKind::AlreadyRunning
+        let message = self
+            .code
+            .is_some_and(|code| code.group() == FailureGroup::Message);
+        self.kind.is_final() && self.kind != EventKind::AlreadyRunning && !message
     }
 }
 

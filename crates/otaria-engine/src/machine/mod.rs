@@ -65,6 +65,12 @@ impl Engine {
             Event::UnixTime(seconds) => self.cx.set_unix_time(now, seconds),
             Event::Wish { wish, fresh } => self.cx.set_wish(wish, fresh),
             Event::Cancel => self.cx.cancel = true,
+            Event::Refused(code) => {
+                let report = self
+                    .cx
+                    .number(EventKind::Refused, None, Some(code), Text::new());
+                self.cx.report(report);
+            }
             Event::Delivered => self.cx.awaiting_ack = false,
             Event::Flushed => self.cx.flushed = true,
             Event::Admitted(_)

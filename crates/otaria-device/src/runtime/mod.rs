@@ -1,0 +1,202 @@
+//! The runtime: the only loop that joins engine, flash and network.
+//!
+//! ```text
+//!   application                 Otaria::run: one future, three parts
+//!   ----------      .----------------------------------------------------.
+//!   HealthCheck <---| driver    asks the engine, does the short acts      |---> Board (watchdog, reset)
+//!   Monitor     <---| operator  fetch, verify, probe: one at a time       |---> HTTP, slots
+//!                   | session   MQTT, through the mailbox                 |---> broker
+//!                   '----------------------------------------------------'
+//!                      engine . journal . otadata . log . outbox: shared, borrowed only between two awaits
+//! ```
+//!
+//! The application spawns one task that awaits [`Otaria::run`], and does its own work in others; none of them ever waits for
+//! the network because of Otaria. Everything is generic over the traits of [`crate::board`], [`crate::net`] and `NorFlash`: what
+//! runs on a chip runs in the simulation unchanged.
+//!
+//! # The watchdog
+//! The application arms it as the first thing in `main` (`esp_hal::init` disables it). [`Otaria::run`] arms it again with
+//! [`crate::settings::Timing::watchdog`] and feeds it at every turn of the driver. So an image that hangs, on trial or not, is
+//! reset; on trial that counts as a crash.
+
+mod commands;
+mod driver;
+mod mailbox;
+mod monitor;
+mod operator;
+mod outbox;
+mod running;
+mod shared;
+mod startup;
+mod steps;
+#[cfg(test)]
+mod tests;
+
+use core::cell::{Cell, RefCell};
+
+use embassy_futures::join::join3;
+use embassy_sync::signal::Signal;
+use embedded_storage::nor_flash::NorFlash;
+use otaria_engine::machine::Engine;
+use otaria_wire::partitions::Layout;
+
+pub use monitor::{AlwaysHealthy, Health, HealthCheck, Monitor};
+
+use crate::board::{Board, Clock};
+use crate::guard::BootReport;
+use crate::http::{HttpClient, UrlPolicy};
+use crate::install::{Stores, StoresError, Times, Workspace};
+use crate::mqtt::{MqttConfig, MqttSession};
+use crate::net::Connect;
+use crate::settings::Config;
+use crate::storage::region::Region;
+use commands::Commands;
+use outbox::Outbox;
+use running::RunningImage;
+use shared::{Logbook, Rate, Shared};
+use startup::Startup;
+
+/// What the runtime is made of. All that is lent here is lent for the whole boot.
+pub struct Parts<'a, B, K, C, F, H> {
+    /// The board.
+    pub board: B,
+    /// Its clock.
+    pub clock: &'a K,
+    /// What opens connections: [`crate::net::PlainTcp`], or something that knows TLS.
+    pub network: &'a C,
+    /// The flash chip.
+    pub flash: &'a RefCell<F>,
+    /// Where the partitions are.
+    pub layout: Layout,
+    /// What the boot guard said.
+    pub boot: BootReport,
+    /// The application's opinion of itself.
+    pub health: &'a H,
+    /// For the application's eyes.
+    pub monitor: &'a Monitor,
+    /// The large buffers.
+    pub workspace: &'a mut Workspace,
+}
+
+/// The runtime of one boot. See the [module](self).
+pub struct Otaria<'a, B, K, C, F, H> {
+    config: &'a Config<'a>,
+    parts: Parts<'a, B, K, C, F, H>,
+    stores: Stores<'a, F>,
+    log: Option<Logbook<'a, F>>,
+}
+
+impl<'a, B, K, C, F, H> Otaria<'a, B, K, C, F, H>
+where
+    B: Board,
+    K: Clock,
+    C: Connect,
+    F: NorFlash,
+    H: HealthCheck,
+{
+    /// Opens journal, log and slots.
+    ///
+    /// # Errors
+    /// The partitions are not where they should be, or the journal cannot be read or written. The application may run without
+    /// Otaria then; nothing can be updated.
+    pub fn new(
+        config: &'a Config<'a>,
+        parts: Parts<'a, B, K, C, F, H>,
+    ) -> Result<Self, StoresError> {
+        let running = parts.board.running_slot();
+        let stores = Stores::open(parts.flash, &parts.layout, running)?;
+        let at = &parts.layout.log;
+        // A device without a log works; it only has less to say.
+        let log = Region::new(parts.flash, at.offset, at.len)
+            .ok()
+            .and_then(|region| Logbook::open(region).ok());
+        Ok(Self {
+            config,
+            parts,
+            stores,
+            log,
+        })
+    }
+
+    /// Runs for the rest of the boot. It never has to be cancelled, and must not be.
+    pub async fn run(self) -> ! {
+        let Self {
+            config,
+            parts,
+            stores,
+            mut log,
+        } = self;
+        let Parts {
+            mut board,
+            clock,
+            network,
+            boot,
+            health,
+            monitor,
+            workspace,
+            ..
+        } = parts;
+        board.arm_watchdog(config.timing.watchdog);
+        let running = RunningImage::identify(&stores).await;
+        let start = Startup {
+            stores: &stores,
+            log: log.as_mut(),
+            report: &boot,
+            now: clock.now(),
+        }
+        .run(&mut board, running);
+        let session_seed = board.random_u64();
+        let shared = Shared {
+            config,
+            board: RefCell::new(board),
+            clock,
+            monitor,
+            stores,
+            log: RefCell::new(log),
+            engine: RefCell::new(Engine::new(clock.now(), config.timing.policy, start.facts)),
+            outbox: RefCell::new(Outbox::new()),
+            commands: RefCell::new(Commands::new()),
+            times: Times::new(),
+            facts: start.record,
+            trial: Cell::new(start.trial),
+            verified: RefCell::new(None),
+            identity: Cell::new(None),
+            rate: RefCell::new(Rate::default()),
+            wake: Signal::new(),
+            outgoing: Signal::new(),
+            request: Signal::new(),
+            stop: Signal::new(),
+            operations: Cell::new(0),
+            mqtt_up: Cell::new(false),
+        };
+        monitor.set_trial(start.trial.is_some());
+        if let Some(event) = start.pending {
+            shared.outbox.borrow_mut().event(event, true);
+        }
+        if start.send_logs {
+            shared.send_logs(config.timing.logs_after_failure);
+        }
+        let broker = &config.broker;
+        let mut session = MqttSession::new(
+            MqttConfig {
+                tls: broker.tls,
+                user_name: broker.user,
+                password: broker.password,
+                ..MqttConfig::new(broker.host, broker.port, &config.topics)
+            },
+            session_seed,
+        );
+        let policy = UrlPolicy {
+            hosts: config.packages.allowed_hosts,
+            ..UrlPolicy::ANY
+        };
+        let mut http = HttpClient::new(network, clock, policy);
+        let (never, _, _) = join3(
+            shared.drive(health),
+            session.run(network, clock, &shared),
+            shared.operate(&mut http, workspace),
+        )
+        .await;
+        never
+    }
+}

@@ -1,0 +1,422 @@
+//! What the parts of the runtime share, and the small things that all of them do: log, report, publish.
+
+use core::cell::{Cell, RefCell};
+use core::fmt;
+
+use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+use embassy_sync::signal::Signal;
+use embedded_storage::nor_flash::NorFlash;
+use otaria_engine::machine::{Action, Admitted, Engine, Event as EngineEvent, Report, Status};
+use otaria_wire::journal::{
+    Download, PendingReport, QUARANTINE_KEYS, Quarantine, Record, TrialCounters,
+};
+use otaria_wire::messages::{
+    Event, EventKind, FailureCode, InstallId, Level, LogLine, Progress, State, Trial,
+};
+use otaria_wire::{Sha256Digest, clip};
+
+use super::commands::Commands;
+use super::monitor::Monitor;
+use super::outbox::Outbox;
+use super::running::RunningImage;
+use crate::board::{Board, Clock, Instant};
+use crate::install::{Observer, Stores, Times};
+use crate::settings::Config;
+use crate::storage::journal::{Journal, JournalError};
+use crate::storage::log::{FlashLog, LogError};
+use crate::storage::region::Region;
+use crate::storage::trial;
+use crate::storage::verify::VerifiedImage;
+
+/// An operation that takes long: one at a time, carried out by the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operation {
+    Fetch,
+    Verify,
+    Probe,
+    Reactivate,
+}
+
+/// An operation with its number, by which a stop is told from a stop for an earlier one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request {
+    pub(super) number: u32,
+    pub(super) operation: Operation,
+}
+
+/// Everything that driver, operator and mailbox share. They are futures of one task: what is borrowed here is given back before
+/// the next `await`.
+pub(super) struct Shared<'a, B, K, F> {
+    pub(super) config: &'a Config<'a>,
+    pub(super) board: RefCell<B>,
+    pub(super) clock: &'a K,
+    pub(super) monitor: &'a Monitor,
+    pub(super) stores: Stores<'a, F>,
+    pub(super) log: RefCell<Option<Logbook<'a, F>>>,
+    pub(super) engine: RefCell<Engine>,
+    pub(super) outbox: RefCell<Outbox>,
+    pub(super) commands: RefCell<Commands>,
+    pub(super) times: Times,
+    pub(super) facts: BootRecord,
+    /// The trial's counters as they are shown; `None` if the running image is not on trial.
+    pub(super) trial: Cell<Option<Trial>>,
+    /// Proof that the image in the other slot is verified, from the verification to the activation.
+    pub(super) verified: RefCell<Option<VerifiedImage>>,
+    /// Identity of the package that is being fetched.
+    pub(super) identity: Cell<Option<Sha256Digest>>,
+    pub(super) rate: RefCell<Rate>,
+    /// The driver shall look again.
+    pub(super) wake: Signal<NoopRawMutex, ()>,
+    /// The session may have something to send.
+    pub(super) outgoing: Signal<NoopRawMutex, ()>,
+    pub(super) request: Signal<NoopRawMutex, Request>,
+    pub(super) stop: Signal<NoopRawMutex, u32>,
+    pub(super) operations: Cell<u32>,
+    pub(super) mqtt_up: Cell<bool>,
+}
+
+/// What is settled when the engine starts, for the rest of the boot.
+#[derive(Clone, Debug)]
+pub(super) struct BootRecord {
+    pub(super) install: InstallId,
+    pub(super) boot: u32,
+    pub(super) running: RunningImage,
+    pub(super) bootloader_rollback: Option<bool>,
+}
+
+/// The log in flash, with the number of the next line.
+pub(super) struct Logbook<'a, F> {
+    pub(super) ring: FlashLog<Region<'a, F>>,
+    pub(super) next: u32,
+}
+
+impl<'a, F: NorFlash> Logbook<'a, F> {
+    /// Opens the ring and finds the number of its newest line.
+    pub(super) fn open(region: Region<'a, F>) -> Result<Self, LogError> {
+        let mut ring = FlashLog::mount(region)?;
+        let mut tail = ring.tail(1)?;
+        let next = ring
+            .next_line(&mut tail)?
+            .map_or(1, |line| line.n.wrapping_add(1));
+        Ok(Self { ring, next })
+    }
+
+    pub(super) fn line(&mut self, boot: u32, now: Instant, level: Level, text: fmt::Arguments<'_>) {
+        use fmt::Write;
+        let mut line = heapless::String::<200>::new();
+        // What does not fit is left out.
+        let _ = line.write_fmt(text);
+        let line = LogLine {
+            n: self.next,
+            boot,
+            t_ms: now.as_millis(),
+            level,
+            text: clip(&line),
+        };
+        // A log that cannot be written is no reason to stop.
+        if self.ring.append(&line).is_ok() {
+            self.next = self.next.wrapping_add(1);
+        }
+    }
+}
+
+/// Bytes a second, over the last few seconds.
+#[derive(Debug, Default)]
+pub(super) struct Rate {
+    since: Option<(Instant, u32)>,
+    value: u32,
+}
+
+impl Rate {
+    /// A new phase.
+    fn restart(&mut self) {
+        *self = Self::default();
+    }
+
+    fn update(&mut self, now: Instant, done: u32) -> u32 {
+        match self.since {
+            None => self.since = Some((now, done)),
+            Some((since, before)) => {
+                let millis = (now - since).as_millis();
+                if millis >= 1_000 {
+                    let moved = u64::from(done.saturating_sub(before));
+                    let value =
+                        moved.saturating_mul(1_000) / u64::try_from(millis).unwrap_or(u64::MAX);
+                    self.value = u32::try_from(value).unwrap_or(u32::MAX);
+                    if millis >= 3_000 {
+                        self.since = Some((now, done));
+                    }
+                }
+            }
+        }
+        self.value
+    }
+}
+
+impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
+    /// Writes a line into the log in flash.
+    pub(super) fn note(&self, level: Level, text: fmt::Arguments<'_>) {
+        if let Some(log) = self.log.borrow_mut().as_mut() {
+            log.line(self.facts.boot, self.clock.now(), level, text);
+        }
+    }
+
+    /// Tells the engine, and lets the driver look what it makes of it.
+    pub(super) fn tell(&self, event: EngineEvent<'_>) {
+        self.engine.borrow_mut().handle(self.clock.now(), event);
+        self.wake.signal(());
+    }
+
+    pub(super) fn next_action(&self) -> Option<Action> {
+        self.engine.borrow_mut().next_action(self.clock.now())
+    }
+
+    pub(super) fn status(&self) -> Status {
+        self.engine.borrow().status()
+    }
+
+    /// Something was put into the outbox.
+    pub(super) fn publish(&self) {
+        self.outgoing.signal(());
+    }
+
+    /// The wire's form of a report.
+    pub(super) fn event(&self, report: &Report) -> Event {
+        let timing = match report.kind {
+            EventKind::Downloaded
+            | EventKind::Verified
+            | EventKind::Activated
+            | EventKind::Failed
+            | EventKind::Refused
+            | EventKind::Retrying
+            | EventKind::Cancelled
+            | EventKind::Superseded => self.times.report(self.clock.now()).map(|mut timing| {
+                let board = self.board.borrow();
+                timing.heap_min = board.heap_min().unwrap_or_default();
+                timing.rssi = board.rssi();
+                timing
+            }),
+            EventKind::Accepted
+            | EventKind::Resumed
+            | EventKind::TrialStarted
+            | EventKind::Confirmed
+            | EventKind::RolledBack
+            | EventKind::AlreadyRunning
+            | EventKind::Unknown => None,
+        };
+        Event {
+            install: self.facts.install,
+            boot: self.facts.boot,
+            n: report.n,
+            job: report.job.clone(),
+            event: report.kind,
+            code: report.code.map(FailureCode::number),
+            text: (!report.text.is_empty()).then(|| clip(&report.text)),
+            retry_in_s: report
+                .retry_in
+                .map(|wait| u32::try_from(wait.as_secs()).unwrap_or(u32::MAX)),
+            timing,
+        }
+    }
+
+    /// Carries out [`Action::Report`]: journal first if it has to be kept, then log and outbox.
+    pub(super) fn report(&self, report: &Report) {
+        let event = self.event(report);
+        self.note_event(&event);
+        if report.is_kept() {
+            if let Err(error) = self.keep(&event, report) {
+                // It is published all the same; only a power cut before that would lose it.
+                self.note(Level::Error, format_args!("result not kept: {error}"));
+            }
+            self.times.reset();
+        }
+        let failed = matches!(event.event, EventKind::Failed | EventKind::RolledBack);
+        self.outbox.borrow_mut().event(event, report.is_kept());
+        if failed {
+            self.send_logs(self.config.timing.logs_after_failure);
+        }
+        self.publish();
+    }
+
+    fn note_event(&self, event: &Event) {
+        let level = match event.event {
+            EventKind::Failed | EventKind::RolledBack | EventKind::Refused => Level::Error,
+            EventKind::Retrying | EventKind::Cancelled | EventKind::Superseded => Level::Warn,
+            EventKind::Accepted
+            | EventKind::Resumed
+            | EventKind::Downloaded
+            | EventKind::Verified
+            | EventKind::Activated
+            | EventKind::TrialStarted
+            | EventKind::Confirmed
+            | EventKind::AlreadyRunning
+            | EventKind::Unknown => Level::Info,
+        };
+        let code = event.failure().map_or("", FailureCode::name);
+        let text = event.text.as_deref().unwrap_or_default();
+        self.note(level, format_args!("{} {code} {text}", event.event.name()));
+    }
+
+    /// Puts a final result into the journal, and what follows from it.
+    fn keep(&self, event: &Event, report: &Report) -> Result<(), JournalError> {
+        if let (Some(identity), Some(code)) = (report.quarantine, report.code) {
+            let job = report.job.as_deref().unwrap_or_default();
+            quarantine(&mut self.stores.journal.borrow_mut(), identity, job, code)?;
+        }
+        let mut journal = self.stores.journal.borrow_mut();
+        journal.append(
+            0,
+            &PendingReport {
+                event: Some(event.clone()),
+            },
+        )?;
+        journal.remove::<Download>(0)
+    }
+
+    /// Writes the trial's counters with another stage or code.
+    pub(super) fn change_trial(
+        &self,
+        change: impl FnOnce(TrialCounters) -> TrialCounters,
+    ) -> Result<(), JournalError> {
+        let mut journal = self.stores.journal.borrow_mut();
+        match trial::load(&mut journal)? {
+            Some(record) => journal.append(0, &change(record.counters)),
+            None => Ok(()),
+        }
+    }
+
+    /// Queues the newest lines of the log.
+    pub(super) fn send_logs(&self, lines: u16) {
+        if let Some(log) = self.log.borrow_mut().as_mut()
+            && let Ok(tail) = log.ring.tail(usize::from(lines))
+        {
+            self.outbox.borrow_mut().logs(tail);
+            self.publish();
+        }
+    }
+
+    /// What `state` says now.
+    pub(super) fn state(&self) -> State {
+        let status = self.status();
+        let board = self.board.borrow();
+        let running = &self.facts.running;
+        let chip = otaria_wire::esp_image::ChipId(board.chip_id());
+        let mut ip = heapless::String::new();
+        let ip = board.ip().and_then(|address| {
+            use fmt::Write;
+            write!(ip, "{address}").is_ok().then_some(ip)
+        });
+        let floors = self.stores.floors().ok().flatten();
+        State {
+            device: self.config.topics.device().clone(),
+            product: self.config.product,
+            version: running.version,
+            image_sha256: running.image_sha256.unwrap_or(Sha256Digest::ZERO),
+            sequence: floors.map_or(0, |floors| floors.sequence),
+            security_version: floors.map_or(0, |floors| floors.security_version),
+            chip: clip(chip.name().unwrap_or("unknown")),
+            chip_rev: board.chip_revision(),
+            slot: self.stores.running().map_or(u8::MAX, |slot| slot.index()),
+            trial: self.trial.get(),
+            reset: board.reset_reason(),
+            boot: self.facts.boot,
+            uptime_s: u32::try_from(self.clock.now().as_secs()).unwrap_or(u32::MAX),
+            heap_free: board.heap_free().unwrap_or_default(),
+            heap_min: board.heap_min().unwrap_or_default(),
+            rssi: board.rssi(),
+            ip,
+            bootloader_rollback: self.facts.bootloader_rollback,
+            job: status.job,
+            phase: status.phase,
+        }
+    }
+
+    /// Publishes how far the phase is, if that is due.
+    pub(super) fn show_progress(&self, done: u32, total: u32) {
+        let now = self.clock.now();
+        let status = self.status();
+        let rate = self.rate.borrow_mut().update(now, done);
+        let timing = &self.config.timing;
+        let progress = Progress {
+            job: status.job,
+            phase: status.phase,
+            done,
+            total,
+            rate,
+        };
+        self.outbox
+            .borrow_mut()
+            .progress(now, progress, timing.progress_min, timing.progress);
+        self.publish();
+    }
+
+    /// A phase begins.
+    pub(super) fn restart_progress(&self) {
+        self.rate.borrow_mut().restart();
+        self.outbox.borrow_mut().progress_afresh();
+    }
+
+    /// Whether the journal has a record of this kind that is not of use any more.
+    pub(super) fn forget<T: Record>(&self) -> Result<(), JournalError> {
+        self.stores.journal.borrow_mut().remove::<T>(0)
+    }
+}
+
+/// Keeps a package away from a job. The oldest of the kept ones gives way.
+pub(super) fn quarantine<R: NorFlash>(
+    journal: &mut Journal<R>,
+    identity: Sha256Digest,
+    job: &str,
+    code: FailureCode,
+) -> Result<(), JournalError> {
+    let job_hash8 = otaria_engine::admission::job_hash8(job);
+    let mut place = (0, u32::MAX);
+    let mut newest = 0;
+    for key in 0..QUARANTINE_KEYS {
+        match journal.latest::<Quarantine>(key) {
+            Ok(Some(known)) if known.identity == identity && known.job_hash8 == job_hash8 => {
+                return Ok(());
+            }
+            Ok(Some(known)) => {
+                newest = newest.max(known.order);
+                if known.order < place.1 {
+                    place = (key, known.order);
+                }
+            }
+            Ok(None) | Err(JournalError::Undecodable { .. }) if place.1 > 0 => place = (key, 0),
+            Ok(None) | Err(JournalError::Undecodable { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let order = newest.saturating_add(1);
+    journal.append(
+        place.0,
+        &Quarantine {
+            identity,
+            job_hash8,
+            code: code.number(),
+            order,
+        },
+    )
+}
+
+/// The fetch reports through this.
+impl<B: Board, K: Clock, F: NorFlash> Observer for Shared<'_, B, K, F> {
+    fn admitted(&self, admitted: Admitted) {
+        self.identity.set(Some(admitted.identity));
+        self.restart_progress();
+        self.tell(EngineEvent::Admitted(admitted));
+        self.show_progress(admitted.held, admitted.total);
+    }
+
+    fn progress(&self, done: u32) {
+        let total = self.status().total;
+        let done = done.min(total);
+        self.tell(EngineEvent::Progress(done));
+        self.show_progress(done, total);
+    }
+
+    fn note(&self, level: Level, text: fmt::Arguments<'_>) {
+        Shared::note(self, level, text);
+    }
+}

@@ -1,0 +1,203 @@
+//! The short acts: a few flash commands each, done by the driver between two looks at the engine.
+//!
+//! # Activation
+//!
+//! | step | a cut after it leaves |
+//! |---|---|
+//! | 1 trial record (target, counters) | an open trial whose slot is not selected: the guard activates it, the image was verified |
+//! | 2 otadata: erase, write | see [`crate::storage::otadata`] |
+//! | 3 the download's record is removed | it would only be looked at again |
+//!
+//! # Confirmation
+//!
+//! | step | a cut after it leaves |
+//! |---|---|
+//! | 1 confirmed record with the raised floors | the guard finishes the confirmation, in either slot |
+//! | 2 entry VALID, if it reads PENDING_VERIFY | the same |
+//! | 3 the result | the same; it is not written twice |
+//! | 4 the trial's record is closed | done |
+//!
+//! # Rolling back
+//!
+//! | step | a cut after it leaves |
+//! |---|---|
+//! | 1 counters: RollingBack, and why | the guard erases the entry |
+//! | 2 the entry is erased | the old image's guard erases it again, in one run with the closing of the record |
+//! | 3 reset | the same |
+
+use embedded_storage::nor_flash::NorFlash;
+use otaria_engine::guard::{ActivateAs, EntryState};
+use otaria_engine::machine::{Failure, Report};
+use otaria_engine::slot::Slot;
+use otaria_wire::journal::{Confirmed, Download, PendingReport, TrialCounters, TrialStage};
+use otaria_wire::messages::{FailureCode, Level};
+
+use super::shared::Shared;
+use crate::board::{Board, Clock};
+use crate::install::StoreFailure;
+use crate::storage::otadata::OtaDataError;
+use crate::storage::trial;
+
+impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
+    /// Opens the trial of the verified image and selects its slot. After an error no trial is open.
+    pub(super) fn activate(&self) -> Result<(), Failure> {
+        let image = self
+            .verified
+            .borrow_mut()
+            .take()
+            .ok_or(FailureCode::LogicBug)?;
+        let (job, url) = {
+            let engine = self.engine.borrow();
+            let wish = engine.job().ok_or(FailureCode::LogicBug)?;
+            (
+                otaria_engine::admission::job_name(wish, &image.identity()),
+                wish.url.clone(),
+            )
+        };
+        let opened = trial::open(&mut self.stores.journal.borrow_mut(), &image, &job, &url);
+        let done = opened
+            .map_err(|error| error.failure())
+            .and_then(|()| self.select_trial(image.slot()));
+        match done {
+            Ok(()) => {
+                let _ = self.forget::<Download>();
+                Ok(())
+            }
+            Err(failure) => {
+                let _ = self.close_trial();
+                Err(failure)
+            }
+        }
+    }
+
+    /// Opens the trial of an image anew that had failed only for want of network. After an error the record is as it was.
+    pub(super) fn reactivate(&self) -> Result<(), Failure> {
+        let image = self
+            .verified
+            .borrow_mut()
+            .take()
+            .ok_or(FailureCode::LogicBug)?;
+        let before = self.trial_counters()?;
+        let again = TrialCounters {
+            stage: TrialStage::Open,
+            boots: 0,
+            crashes: 0,
+            code: 0,
+            reactivations: before.reactivations.saturating_add(1),
+            ..before
+        };
+        self.stores
+            .journal
+            .borrow_mut()
+            .append(0, &again)
+            .map_err(|error| error.failure())?;
+        self.select_trial(image.slot()).inspect_err(|_| {
+            let _ = self.stores.journal.borrow_mut().append(0, &before);
+        })
+    }
+
+    fn trial_counters(&self) -> Result<TrialCounters, Failure> {
+        let record =
+            trial::load(&mut self.stores.journal.borrow_mut()).map_err(|error| error.failure())?;
+        Ok(record.ok_or(FailureCode::LogicBug)?.counters)
+    }
+
+    fn select_trial(&self, slot: Slot) -> Result<(), Failure> {
+        self.stores
+            .otadata
+            .borrow_mut()
+            .activate(slot, ActivateAs::Trial)
+            .map_err(|error| error.failure())
+    }
+
+    /// Confirms the running image.
+    pub(super) fn confirm(&self, report: &Report) -> Result<(), Failure> {
+        let record =
+            trial::load(&mut self.stores.journal.borrow_mut()).map_err(|error| error.failure())?;
+        let target = record.ok_or(FailureCode::LogicBug)?.target;
+        let slot = Slot::from_index(target.slot).ok_or(FailureCode::LogicBug)?;
+        let floors = self.stores.floors().map_err(|error| error.failure())?;
+        let confirmed = Confirmed {
+            slot: target.slot,
+            image_sha256: target.image_sha256,
+            identity: target.identity,
+            sequence: floors
+                .map_or(0, |floors| floors.sequence)
+                .max(target.sequence),
+            security_version: floors
+                .map_or(0, |floors| floors.security_version)
+                .max(target.security_version),
+        };
+        self.stores
+            .journal
+            .borrow_mut()
+            .append(0, &confirmed)
+            .map_err(|error| error.failure())?;
+        {
+            let mut otadata = self.stores.otadata.borrow_mut();
+            let view = otadata.read().map_err(|error| error.failure())?.view();
+            if view.selected != Some(slot) {
+                otadata
+                    .activate(slot, ActivateAs::Confirmed)
+                    .map_err(|error| error.failure())?;
+            } else if view.entry(slot) == EntryState::PendingVerify {
+                otadata.mark_valid(slot).map_err(|error| error.failure())?;
+            }
+        }
+        let event = Some(self.event(report));
+        self.stores
+            .journal
+            .borrow_mut()
+            .append(0, &PendingReport { event })
+            .map_err(|error| error.failure())?;
+        self.close_trial()?;
+        self.trial.set(None);
+        self.monitor.set_trial(false);
+        Ok(())
+    }
+
+    /// Ends the trial. Whatever fails here, the guard goes on after the restart.
+    pub(super) fn roll_back(&self, code: FailureCode) {
+        if let Err(failure) = self.try_roll_back(code) {
+            self.note(
+                Level::Error,
+                format_args!("roll back: {} {}", failure.code.name(), failure.text),
+            );
+        }
+    }
+
+    fn try_roll_back(&self, code: FailureCode) -> Result<(), Failure> {
+        let record =
+            trial::load(&mut self.stores.journal.borrow_mut()).map_err(|error| error.failure())?;
+        let record = record.ok_or(FailureCode::LogicBug)?;
+        let counters = TrialCounters {
+            stage: TrialStage::RollingBack,
+            code: code.number(),
+            ..record.counters
+        };
+        self.stores
+            .journal
+            .borrow_mut()
+            .append(0, &counters)
+            .map_err(|error| error.failure())?;
+        let slot = Slot::from_index(record.target.slot).ok_or(FailureCode::LogicBug)?;
+        let mut otadata = self.stores.otadata.borrow_mut();
+        match otadata.deselect(slot) {
+            // The old image has no entry of its own: it gets one, and its guard erases the trial's.
+            Err(OtaDataError::NothingElseBoots) => {
+                otadata.activate(slot.other(), ActivateAs::Fallback)
+            }
+            other => other,
+        }
+        .map_err(|error| error.failure())
+    }
+
+    /// Closes the trial's record.
+    pub(super) fn close_trial(&self) -> Result<(), Failure> {
+        self.change_trial(|counters| TrialCounters {
+            stage: TrialStage::Closed,
+            ..counters
+        })
+        .map_err(|error| error.failure())
+    }
+}
