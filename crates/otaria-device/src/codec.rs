@@ -145,7 +145,7 @@ mod tests {
     }
 
     /// `b"aaaaaaaaaaaaaaaa"` with fixed Huffman codes, as zlib makes it.
-    const SIXTEEN_A: [u8; 5] = [0x4B, 0x44, 0x07, 0x00, 0x00];
+    const SIXTEEN_A: [u8; 5] = [0x4B, 0x4C, 0x44, 0x05, 0x00];
 
     fn inflate(stored: &[u8], plain_len: usize) -> Result<Vec<u8>, DecodeError> {
         let mut plain = std::vec![0x55; plain_len];
