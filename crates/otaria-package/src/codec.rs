@@ -16,7 +16,7 @@ pub enum DecodeError {
     #[error("the compressed data ends too early")]
     Truncated,
     /// Bytes are left behind the end of the compressed data.
-    #[error("{0} bytes follow the end of the compressed data")]
+    #[error("the compressed data ends {0} bytes before the block does")]
     Trailing(usize),
     /// It decodes to another length than the block has.
     #[error("it decodes to another length than the block's {expected} bytes")]

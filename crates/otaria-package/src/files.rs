@@ -37,6 +37,11 @@ pub fn write_atomically(
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
+    // Named here, because the error of creating the temporary file would name that one.
+    if !directory.is_dir() {
+        let problem = format!("there is no directory {}", directory.display());
+        return Err(io::Error::new(io::ErrorKind::NotFound, problem));
+    }
     let mut builder = tempfile::Builder::new();
     builder.prefix(".otaria-").suffix(".tmp");
     // tempfile's own default is 0600.
@@ -103,6 +108,22 @@ mod tests {
         .unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_missing_directory_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = dir.path().join("missing");
+        let result = write_atomically(
+            &missing.join("out"),
+            Readers::Umask,
+            Existing::Keep,
+            |out| out.write_all(b"x"),
+        );
+        assert_eq!(
+            result.unwrap_err().to_string(),
+            format!("there is no directory {}", missing.display())
+        );
     }
 
     #[cfg(unix)]

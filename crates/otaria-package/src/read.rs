@@ -185,7 +185,7 @@ pub enum ReadError {
     GuardMissing,
     /// Bytes follow the last block.
     #[error(
-        "{trailing} bytes follow the end of the package at byte {end}: the file is not what was packaged"
+        "the package ends at byte {end}, and the file goes on for {trailing} more: it is not what was packaged"
     )]
     Trailing {
         /// Where the package ends.

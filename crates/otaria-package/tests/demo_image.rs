@@ -2,11 +2,14 @@
 //!
 //! `OTARIA_BLESS=1 cargo test -p otaria-package --test demo_image` writes it again.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use otaria_package::elf;
+use otaria_package::pack::pack;
 
 const TARGET: &str = "riscv32imc-unknown-none-elf";
 const DEFAULT_SLOT: u32 = 0x1d_0000;
@@ -63,6 +66,9 @@ fn the_checked_in_demo_image_is_what_its_source_builds_to() {
             return;
         }
     };
+    let package =
+        pack(&built, &common::key(), &common::options()).expect("an image from an ELF is packaged");
+    assert_eq!(package.header.product, "otaria-demo");
     let compiler = rustc(&["--version"]).expect("rustc runs");
     let image_file = images().join("demo-esp32c3.bin");
     let compiler_file = images().join("demo-esp32c3.rustc");

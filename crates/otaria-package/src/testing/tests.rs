@@ -1,4 +1,7 @@
 use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 use otaria_sim::images::Stamp;
 
@@ -59,4 +62,50 @@ fn the_table_of_bad_packages_is_large_and_its_names_are_distinct() {
             assert!(all.iter().any(|bad| bad.stage == stage));
         }
     });
+}
+
+/// A second implementation must refuse them too. It checks of the image only its description, so the rows about its
+/// inside are left out.
+#[test]
+fn python_refuses_every_bad_package_as_well() {
+    const SCRIPT: &str = "
+import os, sys
+sys.dont_write_bytecode = True
+sys.path.insert(0, sys.argv[1])
+import verify_package
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+public_key = load_pem_public_key(open(sys.argv[2], 'rb').read())
+for name in sorted(os.listdir(sys.argv[3])):
+    data = open(os.path.join(sys.argv[3], name), 'rb').read()
+    try:
+        verify_package.verify(data, public_key)
+        print('taken:', name)
+    except verify_package.Refused:
+        pass
+";
+    let python =
+        || Command::new(std::env::var_os("OTARIA_PYTHON").unwrap_or_else(|| "python3".into()));
+    let has_module = python().args(["-c", "import cryptography"]).output();
+    if !has_module.is_ok_and(|output| output.status.success()) {
+        println!("skipped: Python 3 with the module cryptography is not there");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    with_material(|material| {
+        for bad in material.bad_packages().unwrap() {
+            if bad.stage != Stage::Image && !bad.only_device {
+                fs::write(dir.path().join(bad.name), &bad.bytes).unwrap();
+            }
+        }
+    });
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = python()
+        .args(["-c", SCRIPT])
+        .arg(here.join("../../tests/python"))
+        .arg(here.join("tests/keys/test.pub.pem"))
+        .arg(dir.path())
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && printed.is_empty(), "{printed}");
 }
