@@ -1,6 +1,7 @@
 //! NOR flash with power cuts, faulty links and simulated devices.
 #![forbid(unsafe_code)]
 
+pub mod device;
 pub mod flash;
 pub mod images;
 pub mod net;

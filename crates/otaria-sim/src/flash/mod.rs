@@ -249,7 +249,7 @@ impl SimFlash {
     pub fn power_on(&mut self) {
         self.powered = true;
         self.last = None;
-        let _ = self.busy.take();
+        self.busy.clear();
     }
 
     /// Turns the power off while no command is going on.
@@ -447,6 +447,8 @@ impl ReadNorFlash for SimFlash {
             }
         }
         self.stats.bytes_read += bytes.len() as u64;
+        // Whoever reads has waited for the op before.
+        self.last = None;
         if !offset.is_multiple_of(4) || !bytes.len().is_multiple_of(4) {
             self.stats.unaligned_reads += 1;
         }

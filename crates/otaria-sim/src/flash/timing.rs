@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::{PAGE_LEN, op::OpKind};
 
@@ -59,31 +59,55 @@ impl Timing {
     }
 }
 
-/// The time for which a device's CPU still stands still. Flash commands add to it; whoever drives the device (see
-/// [`crate::world`]) takes it and does not poll the device before it has passed.
+/// The account of the time for which a device's CPU stands still. Flash commands add to it; whoever drives the device (see
+/// [`crate::world::paced`]) settles it, and does not poll the device meanwhile.
 ///
 /// A clone is the same account.
 #[derive(Debug, Clone, Default)]
-pub struct Busy(Arc<AtomicU64>);
+pub struct Busy(Arc<Account>);
+
+#[derive(Debug, Default)]
+struct Account {
+    nanos: AtomicU64,
+    settling: AtomicBool,
+}
 
 impl Busy {
     /// Adds to the time for which the CPU stands still.
     pub fn charge(&self, time: Duration) {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         // One device is driven by one thread, so load and store cannot interleave with another's.
-        self.0.store(
-            self.0.load(Ordering::Relaxed).saturating_add(nanos),
-            Ordering::Relaxed,
-        );
+        let before = self.0.nanos.load(Ordering::Relaxed);
+        self.0
+            .nanos
+            .store(before.saturating_add(nanos), Ordering::Relaxed);
     }
 
-    /// The time charged and not yet taken.
+    /// The time charged that nobody has begun to settle. A device's clock is ahead by it.
     pub fn pending(&self) -> Duration {
-        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+        Duration::from_nanos(self.0.nanos.load(Ordering::Relaxed))
     }
 
-    /// Takes the time charged, which is then 0.
-    pub fn take(&self) -> Duration {
-        Duration::from_nanos(self.0.swap(0, Ordering::Relaxed))
+    /// Whether the CPU stands still: time is charged or being settled.
+    pub fn is_busy(&self) -> bool {
+        self.0.settling.load(Ordering::Relaxed) || !self.pending().is_zero()
+    }
+
+    /// Takes the time charged, which then has to pass before [`Busy::settled`] is called.
+    pub fn settle(&self) -> Duration {
+        let time = Duration::from_nanos(self.0.nanos.swap(0, Ordering::Relaxed));
+        self.0.settling.store(!time.is_zero(), Ordering::Relaxed);
+        time
+    }
+
+    /// The time that was taken has passed.
+    pub fn settled(&self) {
+        self.0.settling.store(false, Ordering::Relaxed);
+    }
+
+    /// Forgets what was charged, as a power cut does.
+    pub fn clear(&self) {
+        let _ = self.settle();
+        self.settled();
     }
 }

@@ -148,7 +148,7 @@ impl HostInner {
 
     /// Whether the program on this host may touch its sockets now: not while its CPU stands still. It is polled again later.
     pub(super) fn stands_still(&self, cx: &mut Context<'_>) -> bool {
-        let still = !self.busy.borrow().pending().is_zero();
+        let still = self.busy.borrow().is_busy();
         if still {
             cx.waker().wake_by_ref();
         }

@@ -80,7 +80,10 @@ pub struct Broker {
 impl Broker {
     /// A broker without clients or messages.
     pub fn new(world: Handle) -> Self {
-        Broker { world, state: Rc::default() }
+        Broker {
+            world,
+            state: Rc::default(),
+        }
     }
 
     /// Serves one connection until it ends. The caller accepts connections and spawns this for each.
@@ -101,7 +104,12 @@ impl Broker {
     /// What came in from clients on topics that end with `suffix`, in order.
     pub fn received(&self, suffix: &str) -> Vec<Message> {
         let state = self.state.borrow();
-        state.log.iter().filter(|message| message.topic.ends_with(suffix)).cloned().collect()
+        state
+            .log
+            .iter()
+            .filter(|message| message.topic.ends_with(suffix))
+            .cloned()
+            .collect()
     }
 
     /// The retained message of a topic.
@@ -125,7 +133,10 @@ impl Broker {
     /// Whether a client of this name is connected now.
     pub fn is_connected(&self, client: &str) -> bool {
         let state = self.state.borrow();
-        state.sessions.get(client).is_some_and(|session| session.connection.is_some())
+        state
+            .sessions
+            .get(client)
+            .is_some_and(|session| session.connection.is_some())
     }
 
     pub(super) fn now(&self) -> Duration {

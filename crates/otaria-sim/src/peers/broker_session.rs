@@ -7,8 +7,8 @@ use bytes::BytesMut;
 use embassy_futures::select::{Either3, select3};
 use embedded_io_async::{Read, Write};
 use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, ConnectReturnCode, Filter, LastWill, Packet, PingResp, PubAck, Publish, SubAck, SubscribeReasonCode, UnsubAck,
-    UnsubAckReason,
+    ConnAck, ConnectReturnCode, Filter, LastWill, Packet, PingResp, PubAck, Publish, SubAck,
+    SubscribeReasonCode, UnsubAck, UnsubAckReason,
 };
 use rumqttc::v5::mqttbytes::{Error, QoS};
 
@@ -76,7 +76,9 @@ impl<C: Read + Write> Connection<'_, C> {
             // MQTT 5, section 3.1.2.10: one and a half times the keep alive.
             self.keep_alive = Some(Duration::from_millis(u64::from(connect.keep_alive) * 1500));
         }
-        let expiry = connect.properties.and_then(|properties| properties.session_expiry_interval);
+        let expiry = connect
+            .properties
+            .and_then(|properties| properties.session_expiry_interval);
         Some((connect.clean_start, expiry.unwrap_or(0) == 0, will))
     }
 
@@ -102,7 +104,12 @@ impl<C: Read + Write> Connection<'_, C> {
         };
         self.bell.signal(());
         let code = ConnectReturnCode::Success;
-        self.send(Packet::ConnAck(ConnAck { session_present, code, properties: None })).await
+        self.send(Packet::ConnAck(ConnAck {
+            session_present,
+            code,
+            properties: None,
+        }))
+        .await
     }
 
     async fn converse(&mut self) -> End {
@@ -152,27 +159,53 @@ impl<C: Read + Write> Connection<'_, C> {
         match packet {
             Packet::Publish(publish) => {
                 let topic = String::from_utf8_lossy(&publish.topic).into_owned();
-                self.broker.accept(&topic, &publish.payload, publish.qos, publish.retain, publish.dup);
+                self.broker.accept(
+                    &topic,
+                    &publish.payload,
+                    publish.qos,
+                    publish.retain,
+                    publish.dup,
+                );
                 match publish.qos {
-                    QoS::AtLeastOnce => self.send(Packet::PubAck(PubAck::new(publish.pkid, None))).await,
+                    QoS::AtLeastOnce => {
+                        self.send(Packet::PubAck(PubAck::new(publish.pkid, None)))
+                            .await
+                    }
                     QoS::AtMostOnce | QoS::ExactlyOnce => Some(()),
                 }
             }
             Packet::PubAck(ack) => {
-                self.with_session(|session| session.queue.retain(|queued| queued.sent_as != Some(ack.pkid)));
+                self.with_session(|session| {
+                    session
+                        .queue
+                        .retain(|queued| queued.sent_as != Some(ack.pkid));
+                });
                 Some(())
             }
             Packet::Subscribe(subscribe) => {
-                let codes = vec![SubscribeReasonCode::Success(QoS::AtLeastOnce); subscribe.filters.len()];
-                let ack = SubAck { pkid: subscribe.pkid, return_codes: codes, properties: None };
+                let codes =
+                    vec![SubscribeReasonCode::Success(QoS::AtLeastOnce); subscribe.filters.len()];
+                let ack = SubAck {
+                    pkid: subscribe.pkid,
+                    return_codes: codes,
+                    properties: None,
+                };
                 self.send(Packet::SubAck(ack)).await?;
                 self.subscribe(&subscribe.filters);
                 Some(())
             }
             Packet::Unsubscribe(unsubscribe) => {
-                self.with_session(|session| session.filters.retain(|filter| !unsubscribe.filters.contains(filter)));
+                self.with_session(|session| {
+                    session
+                        .filters
+                        .retain(|filter| !unsubscribe.filters.contains(filter));
+                });
                 let reasons = vec![UnsubAckReason::Success; unsubscribe.filters.len()];
-                let ack = UnsubAck { pkid: unsubscribe.pkid, reasons, properties: None };
+                let ack = UnsubAck {
+                    pkid: unsubscribe.pkid,
+                    reasons,
+                    properties: None,
+                };
                 self.send(Packet::UnsubAck(ack)).await
             }
             Packet::PingReq(_) => self.send(Packet::PingResp(PingResp)).await,
@@ -186,7 +219,11 @@ impl<C: Read + Write> Connection<'_, C> {
         let retained: Vec<(String, Vec<u8>)> = state
             .retained
             .iter()
-            .filter(|(topic, _)| filters.iter().any(|filter| super::broker::matches(&filter.path, topic)))
+            .filter(|(topic, _)| {
+                filters
+                    .iter()
+                    .any(|filter| super::broker::matches(&filter.path, topic))
+            })
             .map(|(topic, payload)| (topic.clone(), payload.clone()))
             .collect();
         let Some(session) = state.sessions.get_mut(&self.client) else {
@@ -211,7 +248,12 @@ impl<C: Read + Write> Connection<'_, C> {
             let dup = queued.sent_as.is_some();
             let pkid = *queued.sent_as.get_or_insert(fresh);
             queued.in_flight = true;
-            let mut publish = Publish::new(queued.topic.clone(), QoS::AtLeastOnce, queued.payload.clone(), None);
+            let mut publish = Publish::new(
+                queued.topic.clone(),
+                QoS::AtLeastOnce,
+                queued.payload.clone(),
+                None,
+            );
             publish.pkid = pkid;
             publish.dup = dup;
             publish.retain = queued.retain;
@@ -237,7 +279,12 @@ impl<C: Read + Write> Connection<'_, C> {
     }
 
     fn with_session<T>(&self, act: impl FnOnce(&mut super::broker::Session) -> T) -> Option<T> {
-        self.broker.state.borrow_mut().sessions.get_mut(&self.client).map(act)
+        self.broker
+            .state
+            .borrow_mut()
+            .sessions
+            .get_mut(&self.client)
+            .map(act)
     }
 
     /// A whole packet from what has arrived, or `None` if more bytes are needed.
@@ -262,7 +309,12 @@ impl<C: Read + Write> Connection<'_, C> {
                 Err(_) => return None,
             }
             let mut chunk = [0; 2048];
-            let count = self.stream.read(&mut chunk).await.ok().filter(|count| *count > 0)?;
+            let count = self
+                .stream
+                .read(&mut chunk)
+                .await
+                .ok()
+                .filter(|count| *count > 0)?;
             self.input.extend_from_slice(&chunk[..count]);
         }
     }

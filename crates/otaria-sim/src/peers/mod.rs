@@ -8,4 +8,5 @@ mod broker_session;
 pub mod web;
 
 /// A wake-up from one task to another of the same thread.
-pub(crate) type Bell = embassy_sync::signal::Signal<embassy_sync::blocking_mutex::raw::NoopRawMutex, ()>;
+pub(crate) type Bell =
+    embassy_sync::signal::Signal<embassy_sync::blocking_mutex::raw::NoopRawMutex, ()>;

@@ -52,7 +52,11 @@ pub struct File {
 impl File {
     /// A file that is served as nginx would: with ranges and a strong entity tag.
     pub fn new(bytes: impl Into<Rc<[u8]>>, etag: &str) -> Self {
-        File { bytes: bytes.into(), etag: Some(format!("\"{etag}\"")), ranges: true }
+        File {
+            bytes: bytes.into(),
+            etag: Some(format!("\"{etag}\"")),
+            ranges: true,
+        }
     }
 }
 
@@ -73,7 +77,10 @@ pub struct WebServer {
 impl WebServer {
     /// A server without files.
     pub fn new(world: Handle) -> Self {
-        WebServer { world, state: Rc::default() }
+        WebServer {
+            world,
+            state: Rc::default(),
+        }
     }
 
     /// Serves `file` at `path` (with its leading slash) from now on.
@@ -135,16 +142,23 @@ impl WebServer {
     fn file_answer(&self, request: &Request) -> Vec<u8> {
         let state = self.state.borrow();
         let Some(file) = state.files.get(&request.path) else {
-            return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec();
+            return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                .to_vec();
         };
         let total = file.bytes.len();
-        let etag = file.etag.as_ref().map(|etag| format!("ETag: {etag}\r\n")).unwrap_or_default();
+        let etag = file
+            .etag
+            .as_ref()
+            .map(|etag| format!("ETag: {etag}\r\n"))
+            .unwrap_or_default();
         let unchanged = request.if_range.is_none() || request.if_range == file.etag;
         let start = request.range_from.filter(|_| file.ranges && unchanged);
         let start = start.map(|start| usize::try_from(start).unwrap_or(usize::MAX));
         let (head, body) = match start {
             Some(start) if start >= total => {
-                let head = format!("HTTP/1.1 416 Range Not Satisfiable\r\nContent-Range: bytes */{total}\r\nContent-Length: 0\r\n");
+                let head = format!(
+                    "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Range: bytes */{total}\r\nContent-Length: 0\r\n"
+                );
                 (head, &[][..])
             }
             Some(start) => {
@@ -156,27 +170,45 @@ impl WebServer {
                 );
                 (head, body)
             }
-            None => (format!("HTTP/1.1 200 OK\r\nContent-Length: {total}\r\n"), &file.bytes[..]),
+            None => (
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {total}\r\n"),
+                &file.bytes[..],
+            ),
         };
-        [format!("{head}{etag}Connection: close\r\n\r\n").as_bytes(), body].concat()
+        [
+            format!("{head}{etag}Connection: close\r\n\r\n").as_bytes(),
+            body,
+        ]
+        .concat()
     }
 
     async fn read_request<C: Read>(&self, connection: &mut C) -> Option<Request> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0; 1];
-            connection.read(&mut byte).await.ok().filter(|count| *count > 0)?;
+            connection
+                .read(&mut byte)
+                .await
+                .ok()
+                .filter(|count| *count > 0)?;
             head.push(byte[0]);
         }
         let head = String::from_utf8(head).ok()?;
         let header = |name: &str| {
             head.lines().find_map(|line| {
                 let (found, value) = line.split_once(':')?;
-                found.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+                found
+                    .eq_ignore_ascii_case(name)
+                    .then(|| value.trim().to_owned())
             })
         };
-        let range_from = header("range")
-            .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+        let range_from = header("range").and_then(|range| {
+            range
+                .strip_prefix("bytes=")?
+                .strip_suffix('-')?
+                .parse()
+                .ok()
+        });
         Some(Request {
             at: self.world.now(),
             path: head.split(' ').nth(1)?.to_owned(),

@@ -1,0 +1,67 @@
+//! How an image behaves, read from the image itself.
+
+use core::time::Duration;
+
+use otaria_wire::partitions::Region;
+
+use crate::flash::SimFlash;
+use crate::images::{BEHAVIOUR_FIELD_LEN, BEHAVIOUR_PREFIX};
+
+/// What an image does once it runs.
+///
+/// It is written in the image as ASCII, `OTARIA-SIM:<word>;`, so that it is signed, stored, torn and rolled back with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Behaviour {
+    /// `good`, and whatever is no word here: works.
+    #[default]
+    Good,
+    /// `crash`: panics right after the boot guard.
+    Crash,
+    /// `crash-after:<seconds>`: works, and then panics.
+    CrashAfter(Duration),
+    /// `hang`: stops right after the boot guard, and feeds no watchdog.
+    Hang,
+    /// `unhealthy`: works, but the application's health check never passes.
+    Unhealthy,
+    /// `no-wifi`: works, but never joins the network.
+    NoWifi,
+}
+
+impl Behaviour {
+    /// The behaviour for a word.
+    pub fn from_word(word: &str) -> Self {
+        match word.split_once(':') {
+            None => match word {
+                "crash" => Behaviour::Crash,
+                "hang" => Behaviour::Hang,
+                "unhealthy" => Behaviour::Unhealthy,
+                "no-wifi" => Behaviour::NoWifi,
+                _ => Behaviour::Good,
+            },
+            Some(("crash-after", seconds)) => match seconds.parse() {
+                Ok(seconds) => Behaviour::CrashAfter(Duration::from_secs(seconds)),
+                Err(_) => Behaviour::Good,
+            },
+            Some(_) => Behaviour::Good,
+        }
+    }
+
+    /// The behaviour of an image; [`Behaviour::Good`] if it does not say.
+    pub fn of_image(image: &[u8]) -> Self {
+        let field = image
+            .windows(BEHAVIOUR_PREFIX.len())
+            .position(|window| window == BEHAVIOUR_PREFIX)
+            .map(|at| &image[at..image.len().min(at + BEHAVIOUR_FIELD_LEN)]);
+        let word = field.and_then(|field| {
+            let word = &field[BEHAVIOUR_PREFIX.len()..];
+            let end = word.iter().position(|byte| *byte == b';')?;
+            core::str::from_utf8(&word[..end]).ok()
+        });
+        word.map_or(Behaviour::Good, Behaviour::from_word)
+    }
+
+    /// The behaviour of the image of this length in a partition.
+    pub fn of_partition(flash: &SimFlash, region: Region, len: u32) -> Self {
+        Behaviour::of_image(&flash.peek(region.offset, len.min(region.len) as usize))
+    }
+}
