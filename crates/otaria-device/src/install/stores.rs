@@ -9,6 +9,8 @@ use otaria_engine::slot::Slot;
 use otaria_wire::journal::{Confirmed, QUARANTINE_KEYS, Quarantine};
 use otaria_wire::partitions::Layout;
 
+use crate::board::ResetReason;
+use crate::guard::{BootReport, GuardError, boot_guard};
 use crate::storage::SECTOR_LEN;
 use crate::storage::journal::{JOURNAL_SECTORS, Journal, JournalError};
 use crate::storage::otadata::{OtaData, OtaDataError};
@@ -45,6 +47,7 @@ pub struct Stores<'a, F> {
     /// Which slot the bootloader takes.
     pub otadata: RefCell<OtaData<Region<'a, F>>>,
     slots: [Region<'a, F>; 2],
+    log: Region<'a, F>,
     running: Option<Slot>,
     slot_len: u32,
 }
@@ -79,9 +82,28 @@ impl<'a, F: NorFlash> Stores<'a, F> {
             tables: RefCell::new(tables),
             otadata: RefCell::new(otadata),
             slots: [region(first)?, region(second)?],
+            log: region(&layout.log)?,
             running,
             slot_len: layout.slot_len(),
         })
+    }
+
+    /// The boot guard: to be called first, before anything else can crash. If it says [`crate::guard::Then::Reset`], reset.
+    ///
+    /// # Errors
+    /// See [`boot_guard`].
+    pub fn guard(&self, reset: ResetReason) -> Result<BootReport, GuardError> {
+        boot_guard(
+            &mut self.journal.borrow_mut(),
+            &mut self.otadata.borrow_mut(),
+            self.running,
+            reset,
+        )
+    }
+
+    /// The log's flash.
+    pub(crate) fn log(&self) -> Region<'a, F> {
+        self.log
     }
 
     /// The slot that runs, if it is one.

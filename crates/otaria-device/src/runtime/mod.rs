@@ -38,18 +38,16 @@ use embassy_futures::join::join3;
 use embassy_sync::signal::Signal;
 use embedded_storage::nor_flash::NorFlash;
 use otaria_engine::machine::Engine;
-use otaria_wire::partitions::Layout;
 
 pub use monitor::{AlwaysHealthy, Health, HealthCheck, Monitor};
 
 use crate::board::{Board, Clock};
 use crate::guard::BootReport;
 use crate::http::{HttpClient, UrlPolicy};
-use crate::install::{Stores, StoresError, Times, Workspace};
+use crate::install::{Stores, Times, Workspace};
 use crate::mqtt::{MqttConfig, MqttSession};
 use crate::net::Connect;
 use crate::settings::Config;
-use crate::storage::region::Region;
 use commands::Commands;
 use outbox::Outbox;
 use running::RunningImage;
@@ -64,10 +62,8 @@ pub struct Parts<'a, B, K, C, F, H> {
     pub clock: &'a K,
     /// What opens connections: [`crate::net::PlainTcp`], or something that knows TLS.
     pub network: &'a C,
-    /// The flash chip.
-    pub flash: &'a RefCell<F>,
-    /// Where the partitions are.
-    pub layout: Layout,
+    /// What is in flash.
+    pub stores: Stores<'a, F>,
     /// What the boot guard said.
     pub boot: BootReport,
     /// The application's opinion of itself.
@@ -82,8 +78,6 @@ pub struct Parts<'a, B, K, C, F, H> {
 pub struct Otaria<'a, B, K, C, F, H> {
     config: &'a Config<'a>,
     parts: Parts<'a, B, K, C, F, H>,
-    stores: Stores<'a, F>,
-    log: Option<Logbook<'a, F>>,
 }
 
 impl<'a, B, K, C, F, H> Otaria<'a, B, K, C, F, H>
@@ -94,48 +88,27 @@ where
     F: NorFlash,
     H: HealthCheck,
 {
-    /// Opens journal, log and slots.
-    ///
-    /// # Errors
-    /// The partitions are not where they should be, or the journal cannot be read or written. The application may run without
-    /// Otaria then; nothing can be updated.
-    pub fn new(
-        config: &'a Config<'a>,
-        parts: Parts<'a, B, K, C, F, H>,
-    ) -> Result<Self, StoresError> {
-        let running = parts.board.running_slot();
-        let stores = Stores::open(parts.flash, &parts.layout, running)?;
-        let at = &parts.layout.log;
-        // A device without a log works; it only has less to say.
-        let log = Region::new(parts.flash, at.offset, at.len)
-            .ok()
-            .and_then(|region| Logbook::open(region).ok());
-        Ok(Self {
-            config,
-            parts,
-            stores,
-            log,
-        })
+    /// The runtime, not started yet.
+    #[must_use]
+    pub const fn new(config: &'a Config<'a>, parts: Parts<'a, B, K, C, F, H>) -> Self {
+        Self { config, parts }
     }
 
     /// Runs for the rest of the boot. It never has to be cancelled, and must not be.
     pub async fn run(self) -> ! {
-        let Self {
-            config,
-            parts,
-            stores,
-            mut log,
-        } = self;
+        let Self { config, parts } = self;
         let Parts {
             mut board,
             clock,
             network,
+            stores,
             boot,
             health,
             monitor,
             workspace,
-            ..
         } = parts;
+        // A device without a log works; it only has less to say.
+        let mut log = Logbook::open(stores.log()).ok();
         board.arm_watchdog(config.timing.watchdog);
         let running = RunningImage::identify(&stores).await;
         let start = Startup {
