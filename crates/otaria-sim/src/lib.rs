@@ -3,6 +3,7 @@
 
 pub mod device;
 pub mod flash;
+pub mod fleet;
 pub mod images;
 pub mod net;
 pub mod peers;

@@ -1,0 +1,138 @@
+//! Installs what the tests need and a fresh machine lacks, or says by name what it could not install.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::{cargo, command, output, run, succeeds};
+
+/// The chip family that CI builds device code for.
+pub(crate) const DEVICE_TARGET: &str = "riscv32imc-unknown-none-elf";
+
+/// Programs that tests talk to, and the Debian packages that hold them.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("mosquitto", "mosquitto"),
+    ("mosquitto_pub", "mosquitto-clients"),
+    ("nginx", "nginx-light"),
+    ("openssl", "openssl"),
+    ("g++", "g++"),
+];
+
+/// Python packages that tests compare with: Espressif's image tool and an independent cryptography library.
+const PYTHON_PACKAGES: &[&str] = &["esptool==5.6.0", "cryptography==50.0.2"];
+
+/// What the tests are told about the machine.
+pub(crate) struct Machine {
+    /// A Python that has [`PYTHON_PACKAGES`].
+    pub(crate) python: PathBuf,
+}
+
+/// Installs everything; an error lists what is missing and how to get it.
+pub(crate) fn prepare() -> Result<Machine> {
+    add_device_target()?;
+    install_programs()?;
+    Ok(Machine {
+        python: python_environment()?,
+    })
+}
+
+fn add_device_target() -> Result<()> {
+    let installed = output(command("rustup", &["target", "list", "--installed"]))
+        .context("the tests build for ESP32-C3 and need rustup (https://rustup.rs)")?;
+    if installed.lines().any(|line| line == DEVICE_TARGET) {
+        return Ok(());
+    }
+    run(command("rustup", &["target", "add", DEVICE_TARGET]))
+}
+
+/// Whether a program is found; servers live in `/usr/sbin`, which is not on every user's path.
+fn is_installed(program: &str) -> bool {
+    std::env::var_os("PATH")
+        .iter()
+        .flat_map(std::env::split_paths)
+        .chain(["/usr/sbin".into(), "/usr/local/sbin".into()])
+        .any(|folder| folder.join(program).is_file())
+}
+
+fn install_programs() -> Result<()> {
+    let missing: Vec<&str> = PROGRAMS
+        .iter()
+        .filter(|(program, _)| !is_installed(program))
+        .map(|(_, package)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let by_hand = format!("install them: apt-get install {}", missing.join(" "));
+    if !is_installed("apt-get") {
+        bail!("these Debian packages (or their like) are missing; {by_hand}");
+    }
+    let is_root = output(command("id", &["-u"])).is_ok_and(|id| id.trim() == "0");
+    let prefix: &[&str] = match is_root {
+        true => &[],
+        false if succeeds(command("sudo", &["-n", "true"])) => &["sudo", "-n"],
+        false => bail!("neither root nor password-less sudo; {by_hand}"),
+    };
+    let apt = |arguments: &[&str]| {
+        let line = [
+            prefix,
+            &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"],
+            arguments,
+        ]
+        .concat();
+        run(command(line[0], &line[1..]))
+    };
+    apt(&["update"]).with_context(|| by_hand.clone())?;
+    let install = [&["install", "-y", "--no-install-recommends"], &missing[..]].concat();
+    apt(&install).with_context(|| by_hand)
+}
+
+/// A virtual environment under `target/`, so that nothing is installed into the system's Python.
+fn python_environment() -> Result<PathBuf> {
+    let folder = Path::new("target/python");
+    let python = std::path::absolute(folder.join("bin/python"))?;
+    let stamp = folder.join("installed.txt");
+    let wanted = PYTHON_PACKAGES.join("\n");
+    if std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+        return Ok(python);
+    }
+    let target = folder.to_str().context("path is no UTF-8")?;
+    run(command("python3", &["-m", "venv", "--clear", target]))
+        .context("the tests need Python 3 with venv (Debian: python3-venv)")?;
+    let program = python.to_str().context("path is no UTF-8")?;
+    let pip = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ];
+    run(command(program, &[&pip, PYTHON_PACKAGES].concat()))?;
+    std::fs::write(&stamp, wanted)?;
+    Ok(python)
+}
+
+/// Makes `cargo deny` available, building it once if need be.
+pub(crate) fn cargo_deny() -> Result<PathBuf> {
+    if succeeds(cargo(&["deny", "--version"])) {
+        return Ok("cargo-deny".into());
+    }
+    let root = std::path::absolute("target/tools")?;
+    let program = root.join("bin/cargo-deny");
+    if !program.is_file() {
+        let root = root.to_str().context("path is no UTF-8")?;
+        let version = ["--version", CARGO_DENY_VERSION];
+        let install = [
+            "install",
+            "--locked",
+            "--quiet",
+            "--root",
+            root,
+            "cargo-deny",
+        ];
+        run(cargo(&[&install[..], &version].concat()))?;
+    }
+    Ok(program)
+}
+
+const CARGO_DENY_VERSION: &str = "0.20.2";

@@ -1,0 +1,133 @@
+//! The one test command.
+
+use anyhow::Result;
+
+use crate::process::{cargo, command, output, run as execute, succeeds};
+use crate::setup::{self, DEVICE_TARGET, Machine};
+use crate::steps::{Outcome, Steps};
+use crate::{arrows, fuzz, generated, sweep};
+
+/// Crates that run on a chip and must build there without `std`.
+const DEVICE_CRATES: &[&str] = &[
+    "otaria-wire",
+    "otaria-engine",
+    "otaria-device",
+    "otaria-boot",
+];
+
+/// Seconds for each fuzz target: a short run that shows the target works, or a long one that looks for findings.
+const FUZZ_SHORT: u32 = 8;
+const FUZZ_LONG: u32 = 600;
+
+/// Runs every step; `only` keeps those whose name contains one of its texts.
+pub(crate) fn run_steps(full: bool, only: &[String]) -> Result<()> {
+    let machine = setup::prepare()?;
+    let mut steps = Steps::new(only);
+    steps.step("format", || passed(format()));
+    steps.step("dependency arrows", || passed(arrows::check()));
+    steps.step("clippy", || passed(clippy()));
+    steps.step("device builds", || passed(device_builds()));
+    steps.step("tests", || passed(tests(&machine)));
+    steps.step("docs", || passed(docs()));
+    steps.step("generated docs are current", || passed(generated::check()));
+    steps.step("licences, bans, sources", || {
+        passed(deny(&["bans", "licenses", "sources"]))
+    });
+    steps.step("advisories", advisories);
+    steps.step("power-cut sweep", || {
+        passed(if full {
+            sweep::exhaustive()
+        } else {
+            sweep::short()
+        })
+    });
+    steps.step("fuzz targets", || {
+        passed(fuzz::run_targets(
+            if full { FUZZ_LONG } else { FUZZ_SHORT },
+            &[],
+        ))
+    });
+    steps.step("demo", || passed(demo()));
+    steps.finish()
+}
+
+fn passed(result: Result<()>) -> Result<Outcome> {
+    result.map(|()| Outcome::Passed)
+}
+
+fn format() -> Result<()> {
+    execute(cargo(&["fmt", "--all", "--check"]))?;
+    execute(cargo(&[
+        "fmt",
+        "--manifest-path",
+        "fuzz/Cargo.toml",
+        "--check",
+    ]))
+}
+
+fn clippy() -> Result<()> {
+    let all = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    execute(cargo(&all))
+}
+
+fn device_builds() -> Result<()> {
+    let packages = DEVICE_CRATES.iter().flat_map(|name| ["--package", name]);
+    let mut build = cargo(&["build", "--locked", "--release", "--target", DEVICE_TARGET]);
+    build.args(packages);
+    execute(build)
+}
+
+/// Unit, property, documentation and end-to-end tests.
+fn tests(machine: &Machine) -> Result<()> {
+    let mut test = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
+    test.env("OTARIA_PYTHON", &machine.python);
+    // A peer that is missing must fail here, not be skipped: setup has installed it.
+    test.env("OTARIA_REQUIRE_PEERS", "1");
+    execute(test)
+}
+
+fn docs() -> Result<()> {
+    let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
+    doc.env("RUSTDOCFLAGS", "-D warnings");
+    execute(doc)
+}
+
+fn deny(checks: &[&str]) -> Result<()> {
+    let program = setup::cargo_deny()?;
+    let program = program.to_string_lossy();
+    execute(command(&program, &[&["check"], checks].concat()))
+}
+
+/// The advisory database is a repository; a machine without access to it says so.
+fn advisories() -> Result<Outcome> {
+    let program = setup::cargo_deny()?;
+    let program = program.to_string_lossy();
+    if !succeeds(command(&program, &["fetch", "db"])) {
+        return Ok(Outcome::Skipped(
+            "the RustSec advisory database cannot be reached from this machine".to_owned(),
+        ));
+    }
+    passed(deny(&["advisories"]))
+}
+
+/// The README's first command.
+fn demo() -> Result<()> {
+    let printed = output(cargo(&[
+        "run",
+        "--release",
+        "--locked",
+        "--",
+        "demo",
+        "--exit",
+    ]))?;
+    println!("{printed}");
+    Ok(())
+}
