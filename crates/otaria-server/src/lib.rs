@@ -1,2 +1,55 @@
-//! Broker, HTTP, store and fleet state.
+//! The fleet's side of Otaria: an MQTT broker, packages over HTTP, and what is known of every device.
+//!
+//! ```no_run
+//! use otaria_server::{Config, Server};
+//!
+//! # async fn run() -> Result<(), otaria_server::StartError> {
+//! let running = Server::start(Config::new("data")).await?;
+//! println!("devices: {:?}, people: http://{}/", running.addresses.mqtt, running.addresses.http);
+//! running.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | part | what it does |
+//! |---|---|
+//! | `broker` | the embedded MQTT broker; optional, any broker that speaks MQTT 5 will do |
+//! | `bus` | the server as an MQTT client: reports in, outbox out |
+//! | `ingest` | bytes from the broker to reports |
+//! | `store` | SQLite: devices, packages, jobs, events, and the outbox |
+//! | `status` | how a job's status follows from reports |
+//! | `wishes` | decisions: declare, cancel, command |
+//! | `packages` | package files, by their hash |
+//! | `http`, `api`, `page` | the three faces over HTTP |
+//!
+//! The server is a courier. It holds no keys and cannot make a device run anything that the holder of the signing key
+//! has not signed. It has no log-in yet either: whoever reaches it can publish what is signed, cancel and restart, so
+//! it listens on this machine alone unless told otherwise.
 #![forbid(unsafe_code)]
+
+pub mod model;
+
+mod api;
+mod broker;
+mod bus;
+mod clock;
+mod config;
+mod http;
+mod id;
+mod ingest;
+mod packages;
+mod page;
+mod server;
+mod shared;
+mod status;
+mod store;
+mod wishes;
+
+#[cfg(test)]
+mod tests;
+
+pub use broker::BrokerError;
+pub use bus::{BrokerUrl, BrokerUrlError};
+pub use config::{Config, Mqtt, PublicUrlError};
+pub use server::{Addresses, RunningServer, Server, StartError};
+pub use store::StoreError;

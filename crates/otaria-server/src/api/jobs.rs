@@ -1,0 +1,70 @@
+//! Jobs: packages on their way to devices.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+
+use super::Paging;
+use crate::clock::now;
+use crate::http::{Answer, Fault};
+use crate::model::{Assignment, Job, NewJob, Page, Published};
+use crate::shared::Shared;
+
+pub(super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    query: Result<Query<Paging>, QueryRejection>,
+) -> Answer<Json<Page<Job>>> {
+    let Query(paging) = query?;
+    Ok(Json(
+        shared
+            .store
+            .jobs(paging.after.as_deref(), paging.limit()?)
+            .await?,
+    ))
+}
+
+pub(super) async fn one(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+) -> Answer<Json<Job>> {
+    shared
+        .store
+        .job(&id)
+        .await?
+        .map(Json)
+        .ok_or_else(|| unknown(&id))
+}
+
+pub(super) async fn devices(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    query: Result<Query<Paging>, QueryRejection>,
+) -> Answer<Json<Page<Assignment>>> {
+    let Query(paging) = query?;
+    let page = shared
+        .store
+        .assignments(&id, paging.after.as_deref(), paging.limit()?)
+        .await?;
+    if page.items.is_empty() && shared.store.job(&id).await?.is_none() {
+        return Err(unknown(&id));
+    }
+    Ok(Json(page))
+}
+
+pub(super) async fn publish(
+    State(shared): State<Arc<Shared>>,
+    body: Result<Json<NewJob>, JsonRejection>,
+) -> Answer<(StatusCode, Json<Published>)> {
+    let Json(request) = body?;
+    Ok((
+        StatusCode::CREATED,
+        Json(shared.publish(&request, now()).await?),
+    ))
+}
+
+fn unknown(id: &str) -> Fault {
+    Fault::not_found(format!("there is no job '{id}' here"))
+}

@@ -1,0 +1,107 @@
+//! The JSON API under `/api/v1`. Each handler reads its input, calls one function, answers.
+//!
+//! | method and path | what |
+//! |---|---|
+//! | GET `health` | [`Health`](crate::model::Health) |
+//! | GET `devices?group=` | page of [`Device`](crate::model::Device) |
+//! | GET `devices/{id}` | [`Device`](crate::model::Device) |
+//! | PUT `devices/{id}/groups` | [`Groups`](crate::model::Groups), replaced |
+//! | GET `devices/{id}/events` | page of [`ReceivedEvent`](crate::model::ReceivedEvent), newest first |
+//! | GET `devices/{id}/logs` | page of [`ReceivedLine`](crate::model::ReceivedLine), newest first |
+//! | POST `devices/{id}/cancel` | [`Cancelled`](crate::model::Cancelled) |
+//! | POST `devices/{id}/commands` | [`NewCommand`](crate::model::NewCommand) to [`Sent`](crate::model::Sent) |
+//! | GET `groups` | all [`Group`](crate::model::Group)s |
+//! | GET `packages` | page of [`Package`](crate::model::Package), newest first |
+//! | POST `packages` | the file, `application/octet-stream`, to [`Package`](crate::model::Package) |
+//! | GET `packages/{digest}` | [`Package`](crate::model::Package) |
+//! | GET `jobs` | page of [`Job`](crate::model::Job), newest first |
+//! | POST `jobs` | [`NewJob`](crate::model::NewJob) to [`Published`](crate::model::Published) |
+//! | GET `jobs/{id}` | [`Job`](crate::model::Job) |
+//! | GET `jobs/{id}/devices` | page of [`Assignment`](crate::model::Assignment) |
+//! | GET `stream?device=&job=` | server-sent events, one [`Live`](crate::model::Live) each |
+//!
+//! Pages take `limit` (1 to 1000, else 100) and `after` (the `next` of the page before). Errors are
+//! [`Problem`](crate::model::Problem)s.
+
+mod devices;
+mod jobs;
+mod packages;
+mod stream;
+
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use serde::Deserialize;
+
+use crate::http::{Answer, Fault};
+use crate::model::Health;
+use crate::shared::Shared;
+
+/// Entries of a page unless told otherwise, and at most.
+const PAGE: (u32, u32) = (100, 1000);
+/// Largest JSON body.
+const MAX_JSON_LEN: usize = 64 * 1024;
+
+/// Routes below `/api/v1`.
+pub(crate) fn router() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/health", get(health))
+        .route("/devices", get(devices::list))
+        .route("/devices/{id}", get(devices::one))
+        .route("/devices/{id}/groups", put(devices::set_groups))
+        .route("/devices/{id}/events", get(devices::events))
+        .route("/devices/{id}/logs", get(devices::logs))
+        .route("/devices/{id}/cancel", post(devices::cancel))
+        .route("/devices/{id}/commands", post(devices::command))
+        .route("/groups", get(devices::groups))
+        .route("/jobs", get(jobs::list).post(jobs::publish))
+        .route("/jobs/{id}", get(jobs::one))
+        .route("/jobs/{id}/devices", get(jobs::devices))
+        .route("/packages/{digest}", get(packages::one))
+        .route("/stream", get(stream::stream))
+        .layer(DefaultBodyLimit::max(MAX_JSON_LEN))
+        // Uploads have a limit of their own, and are never held in memory.
+        .route("/packages", get(packages::list).post(packages::upload))
+}
+
+async fn health(State(shared): State<Arc<Shared>>) -> Answer<Json<Health>> {
+    let broker_connected = *shared.broker_connected.borrow();
+    Ok(Json(Health {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        broker_connected,
+        outbox: shared.store.outbox_len().await?,
+        public_url: shared.public_url.clone(),
+    }))
+}
+
+/// The query of a list.
+#[derive(Debug, Default, Deserialize)]
+struct Paging {
+    after: Option<String>,
+    limit: Option<u32>,
+}
+
+impl Paging {
+    fn limit(&self) -> Answer<u32> {
+        match self.limit {
+            None => Ok(PAGE.0),
+            Some(limit) if (1..=PAGE.1).contains(&limit) => Ok(limit),
+            Some(_) => Err(Fault::bad_request(format!(
+                "limit is a number from 1 to {}",
+                PAGE.1
+            ))),
+        }
+    }
+
+    /// The cursor of a list whose entries are numbered.
+    fn before(&self) -> Answer<Option<i64>> {
+        let parse = |after: &String| {
+            after
+                .parse()
+                .map_err(|_| Fault::bad_request("'after' is not from this list"))
+        };
+        self.after.as_ref().map(parse).transpose()
+    }
+}

@@ -1,0 +1,190 @@
+//! The embedded broker: mqtt5 (see docs/BROKER.md for the choice), configured for a fleet of devices.
+//!
+//! It keeps retained messages and sessions in `DATA/broker`. What only the server knows better is put right before the
+//! first client can connect: nobody is online yet, and what is declared is what the store says.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mqtt5::QoS;
+use mqtt5::broker::config::{BrokerConfig, StorageConfig};
+use mqtt5::broker::storage::RetainedMessage;
+use mqtt5::broker::{BrokerShutdownHandle, MqttBroker, ResourceLimits, StorageBackend as _};
+use mqtt5::error::MqttError;
+use mqtt5::packet::publish::PublishPacket;
+use otaria_wire::topics::{self, NameError, Topic};
+use tokio::task::JoinHandle;
+
+/// Connections at once; each costs some 33 KiB.
+const MAX_CLIENTS: usize = 20_000;
+/// Longest that a session outlives its connection: a week.
+const MAX_SESSION_EXPIRY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Messages of devices are below 2 KiB.
+const MAX_PACKET_LEN: usize = 64 * 1024;
+/// Messages that wait for one client. The server's own session is such a client, and must not lose the reports of a
+/// fleet that reconnects all at once.
+const MAX_QUEUED: (usize, usize) = (500_000, 256 * 1024 * 1024);
+
+/// The broker could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// Most often another program has the port.
+    #[error("cannot listen for MQTT on {0}")]
+    Bind(SocketAddr, #[source] io::Error),
+    /// Its files are damaged, or of another version.
+    #[error("the broker cannot use its files in {}; moved away, they are made again from the database", .0.display())]
+    Files(PathBuf, #[source] MqttError),
+    /// Anything else.
+    #[error("the MQTT broker does not start")]
+    Start(#[source] MqttError),
+    /// The first level of topics is no name.
+    #[error("the first level of topics is not usable")]
+    Root(#[from] NameError),
+}
+
+/// The running broker.
+pub(crate) struct Broker {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    shutdown: BrokerShutdownHandle,
+    task: JoinHandle<()>,
+}
+
+impl Broker {
+    /// Starts it. `wishes` are the payloads of the `desired` topics by device.
+    pub(crate) async fn start(
+        listen: SocketAddr,
+        dir: PathBuf,
+        root: &str,
+        wishes: HashMap<String, String>,
+    ) -> Result<Self, BrokerError> {
+        // The library reports a port in use as one long text; ask first, for an error that says it plainly.
+        drop(
+            tokio::net::TcpListener::bind(listen)
+                .await
+                .map_err(|error| BrokerError::Bind(listen, error))?,
+        );
+        let mut broker = MqttBroker::with_config(config(listen, dir.clone()))
+            .await
+            .map_err(|error| match error {
+                MqttError::Io(_) => BrokerError::Files(dir.clone(), error),
+                error => BrokerError::Start(error),
+            })?;
+        broker.resource_monitor().update_limits(ResourceLimits {
+            max_connections: MAX_CLIENTS,
+            // A whole fleet may come through one address translator.
+            max_connections_per_ip: MAX_CLIENTS,
+            max_connection_rate: u32::MAX,
+            max_message_rate_per_client: 0,
+            max_bandwidth_per_client: 0,
+            ..ResourceLimits::default()
+        });
+        let address = broker.local_addr().ok_or_else(|| {
+            BrokerError::Start(MqttError::InvalidState(
+                "the broker has no listener".to_owned(),
+            ))
+        })?;
+        restore(&broker, root, wishes)
+            .await
+            .map_err(|error| match error {
+                RestoreError::Name(error) => BrokerError::Root(error),
+                RestoreError::Mqtt(error) => BrokerError::Files(dir, error),
+            })?;
+        let shutdown = broker.shutdown_handle();
+        let mut ready = broker.ready_receiver();
+        let task = tokio::spawn(async move {
+            if let Err(error) = broker.run().await {
+                tracing::error!("the MQTT broker has stopped: {error}");
+            }
+        });
+        // An error here means that `run` has ended, and has said why.
+        let _ = ready.wait_for(|ready| *ready).await;
+        Ok(Self {
+            address,
+            shutdown,
+            task,
+        })
+    }
+
+    /// Closes all connections and writes what is not on disk yet.
+    pub(crate) async fn stop(self) {
+        self.shutdown.shutdown();
+        let _ = self.task.await;
+    }
+}
+
+fn config(listen: SocketAddr, dir: PathBuf) -> BrokerConfig {
+    let storage = StorageConfig::new()
+        .with_base_dir(dir)
+        .with_cleanup_interval(Duration::from_secs(300))
+        .with_max_queued_messages_per_client(MAX_QUEUED.0)
+        .with_max_queued_bytes_per_client(MAX_QUEUED.1);
+    let mut config = BrokerConfig::new()
+        .with_bind_address(listen)
+        .with_max_clients(MAX_CLIENTS)
+        .with_session_expiry(MAX_SESSION_EXPIRY)
+        .with_max_packet_size(MAX_PACKET_LEN)
+        .with_storage(storage);
+    config.sys_topics_enabled = false;
+    config
+}
+
+enum RestoreError {
+    Name(NameError),
+    Mqtt(MqttError),
+}
+
+/// Puts the retained messages right.
+async fn restore(
+    broker: &MqttBroker,
+    root: &str,
+    mut wishes: HashMap<String, String>,
+) -> Result<(), RestoreError> {
+    let Some(storage) = broker.storage() else {
+        return Ok(());
+    };
+    let filter = |topic| topics::filter(root, topic).map_err(RestoreError::Name);
+    let retain = |topic: String, payload: &str| {
+        let mut packet = PublishPacket::new(topic, payload.as_bytes().to_vec(), QoS::AtLeastOnce);
+        packet.retain = true;
+        RetainedMessage::new(packet)
+    };
+    // Whoever was connected when the broker last ran is not now, even if it ended without a word.
+    let presences = storage
+        .get_retained_messages(&filter(Topic::Presence)?)
+        .await
+        .map_err(RestoreError::Mqtt)?;
+    for (topic, _) in presences {
+        let message = retain(topic.clone(), r#"{"online":false}"#);
+        storage
+            .store_retained_message(&topic, message)
+            .await
+            .map_err(RestoreError::Mqtt)?;
+    }
+    let declared = storage
+        .get_retained_messages(&filter(Topic::Desired)?)
+        .await
+        .map_err(RestoreError::Mqtt)?;
+    for (topic, message) in declared {
+        if let Some((device, _)) = topics::parse(root, &topic)
+            && wishes
+                .get(device)
+                .is_some_and(|wish| wish.as_bytes() == message.payload)
+        {
+            wishes.remove(device);
+        }
+    }
+    for (device, wish) in wishes {
+        let topics = topics::Topics::new(root, &device).map_err(RestoreError::Name)?;
+        let topic = topics.name(Topic::Desired).as_str().to_owned();
+        let message = retain(topic.clone(), &wish);
+        storage
+            .store_retained_message(&topic, message)
+            .await
+            .map_err(RestoreError::Mqtt)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,318 @@
+//! The server's side of MQTT: reports into the store, the outbox to the broker. Works the same with the embedded broker
+//! and with any other that speaks MQTT 5.
+//!
+//! Nothing is lost when the server dies: a report is acknowledged after it is on disk, and the session at the broker
+//! keeps what comes meanwhile; a message of ours stays in the outbox until the broker has acknowledged it. What comes
+//! twice is recognised: events by (install, boot, n), wishes and commands by their job and id.
+
+mod address;
+mod link;
+
+pub use address::{BrokerUrl, BrokerUrlError};
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use otaria_wire::topics::{self, NameError, Topic};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Filter, PubAckReason, Publish};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use self::link::{Happened, Link, LinkError};
+use crate::ingest;
+use crate::model::Live;
+use crate::shared::Shared;
+use crate::store::{OutboxRow, StoreError};
+
+/// Publishes under way at once. Brokers must take 65,535 unless they say otherwise; few need saying.
+const WINDOW: usize = 16;
+/// Reports stored in one transaction at most.
+const BATCH: usize = 256;
+/// Waits between connections: the first, and the longest.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// The running bus.
+pub(crate) struct Bus {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Bus {
+    /// Starts to keep a connection to the broker.
+    pub(crate) fn start(
+        shared: Arc<Shared>,
+        broker: BrokerUrl,
+        client_id: String,
+    ) -> Result<Self, NameError> {
+        let filters = filters(&shared.root)?;
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(keep_connected(shared, broker, client_id, filters, stopped));
+        Ok(Self { stop, task })
+    }
+
+    /// Disconnects in good order; what was received is stored.
+    pub(crate) async fn stop(self) {
+        self.stop.send_replace(true);
+        let _ = self.task.await;
+    }
+}
+
+fn filters(root: &str) -> Result<Vec<Filter>, NameError> {
+    Topic::FROM_DEVICE
+        .into_iter()
+        // What others declare for devices; our own is not sent back to us.
+        .chain([Topic::Desired])
+        .map(|topic| {
+            let qos = if topic == Topic::Progress {
+                QoS::AtMostOnce
+            } else {
+                QoS::AtLeastOnce
+            };
+            let mut filter = Filter::new(topics::filter(root, topic)?.as_str(), qos);
+            filter.preserve_retain = false;
+            filter.nolocal = topic == Topic::Desired;
+            Ok(filter)
+        })
+        .collect()
+}
+
+async fn keep_connected(
+    shared: Arc<Shared>,
+    broker: BrokerUrl,
+    client_id: String,
+    filters: Vec<Filter>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let mut wait = BACKOFF.0;
+    let mut said = String::new();
+    while !*stopped.borrow() {
+        let link = Link::connect(&broker, &client_id);
+        let mut session = Session::new(&shared);
+        let ended = session.run(link, &filters, &mut stopped).await;
+        shared.broker_connected.send_replace(false);
+        let Err(error) = ended else {
+            return;
+        };
+        if session.was_up {
+            wait = BACKOFF.0;
+            said.clear();
+        }
+        // Once for each reason, not once for each try.
+        let why = error.to_string();
+        if why != said {
+            tracing::warn!(%broker, "no connection to the broker: {why}; trying again");
+            said = why;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = told_to_stop(&mut stopped) => {}
+        }
+        wait = (wait * 2).min(BACKOFF.1);
+    }
+}
+
+async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
+    // An error means that the server is gone, which is a way of telling it too.
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+/// What ends a session with the broker.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error("{0}")]
+    Link(#[from] LinkError),
+    #[error("{0}: {cause}", cause = source_of(.0))]
+    Store(#[from] StoreError),
+}
+
+fn source_of(error: &StoreError) -> String {
+    std::error::Error::source(error)
+        .map(ToString::to_string)
+        .unwrap_or_default()
+}
+
+/// What is under way on one connection.
+struct Session<'a> {
+    shared: &'a Shared,
+    was_up: bool,
+    /// The newest message handed to the connection; none may be skipped.
+    cursor: i64,
+    /// Handed over, in order, without a packet id yet.
+    handed: VecDeque<i64>,
+    /// Sent, waiting for the broker.
+    sent: HashMap<u16, i64>,
+    /// Taken by the broker, or expired: to be removed from the outbox.
+    done: Vec<i64>,
+    /// Received, to be stored and acknowledged.
+    received: Vec<Publish>,
+}
+
+impl<'a> Session<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        Self {
+            shared,
+            was_up: false,
+            cursor: 0,
+            handed: VecDeque::new(),
+            sent: HashMap::new(),
+            done: Vec::new(),
+            received: Vec::new(),
+        }
+    }
+
+    /// Runs until told to stop (`Ok`) or until something fails.
+    async fn run(
+        &mut self,
+        mut link: Link,
+        filters: &[Filter],
+        stopped: &mut watch::Receiver<bool>,
+    ) -> Result<(), SessionError> {
+        loop {
+            tokio::select! {
+                happened = link.next() => self.took(happened?, &link, filters).await?,
+                () = self.shared.outbox_ready.notified(), if self.was_up => {}
+                () = told_to_stop(stopped) => {
+                    link.disconnect().await;
+                    return Ok(());
+                }
+            }
+            while self.received.len() < BATCH
+                && let Some(happened) = link.next_now()
+            {
+                self.took(happened?, &link, filters).await?;
+            }
+            self.store(&link).await?;
+            if self.was_up {
+                self.send(&link).await?;
+            }
+        }
+    }
+
+    async fn took(
+        &mut self,
+        happened: Happened,
+        link: &Link,
+        filters: &[Filter],
+    ) -> Result<(), SessionError> {
+        match happened {
+            Happened::Up { session_present } => {
+                tracing::info!(session_present, "connected to the broker");
+                link.subscribe(filters.to_vec())?;
+                if !session_present {
+                    self.shared.redeclare().await?;
+                }
+                self.was_up = true;
+            }
+            Happened::Subscribed(refused) => {
+                if refused.is_empty() {
+                    self.shared.broker_connected.send_replace(true);
+                } else {
+                    tracing::error!(
+                        ?refused,
+                        "the broker refuses subscriptions that the server needs"
+                    );
+                }
+            }
+            Happened::Message(publish) => self.received.push(publish),
+            Happened::Sent(packet) => {
+                if let Some(id) = self.handed.pop_front() {
+                    self.sent.insert(packet, id);
+                }
+            }
+            Happened::Acknowledged { packet, reason } => {
+                let Some(id) = self.sent.remove(&packet) else {
+                    return Ok(());
+                };
+                match reason {
+                    PubAckReason::Success | PubAckReason::NoMatchingSubscribers => {
+                        self.done.push(id)
+                    }
+                    refused => {
+                        tracing::error!(
+                            ?refused,
+                            "the broker refuses a message; it is tried again at the next connection"
+                        );
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores what was received, then acknowledges it, then tells who watches.
+    async fn store(&mut self, link: &Link) -> Result<(), SessionError> {
+        if self.received.is_empty() && self.done.is_empty() {
+            return Ok(());
+        }
+        let now = crate::clock::now();
+        let mut changes: Vec<Live> = Vec::new();
+        let mut tx = self.shared.store.write().await?;
+        for message in &self.received {
+            if let Some(report) = self.read(message) {
+                changes.extend(tx.apply(&report, now).await?);
+            }
+        }
+        tx.sent(&self.done).await?;
+        tx.commit().await?;
+        self.done.clear();
+        for message in self.received.drain(..) {
+            link.acknowledge(&message)?;
+        }
+        self.shared.tell(changes);
+        Ok(())
+    }
+
+    /// A message that cannot be read is dropped for good: it will not get better by being sent again.
+    fn read(&self, message: &Publish) -> Option<ingest::Report> {
+        let topic = String::from_utf8_lossy(&message.topic);
+        match ingest::parse(&self.shared.root, &topic, &message.payload, message.retain) {
+            Ok(report) => report,
+            Err(error) => {
+                tracing::warn!(%topic, "message dropped: {error}");
+                None
+            }
+        }
+    }
+
+    /// Hands messages of the outbox to the connection, as many as may be under way.
+    async fn send(&mut self, link: &Link) -> Result<(), SessionError> {
+        loop {
+            let room = WINDOW.saturating_sub(self.handed.len() + self.sent.len());
+            if room == 0 {
+                return Ok(());
+            }
+            let rows = self
+                .shared
+                .store
+                .outbox(self.cursor, u32::try_from(room).unwrap_or(1))
+                .await?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            let now = crate::clock::now();
+            for row in rows {
+                self.cursor = row.id;
+                self.hand(&row, link, now)?;
+            }
+            if !self.done.is_empty() {
+                self.store(link).await?;
+            }
+        }
+    }
+
+    fn hand(&mut self, row: &OutboxRow, link: &Link, now: i64) -> Result<(), SessionError> {
+        let left = row.message.expires_at.map(|at| at - now);
+        if left.is_some_and(|left| left <= 0) {
+            self.done.push(row.id);
+            return Ok(());
+        }
+        link.publish(
+            row,
+            left.map(|left| u32::try_from(left).unwrap_or(u32::MAX)),
+        )?;
+        self.handed.push_back(row.id);
+        Ok(())
+    }
+}

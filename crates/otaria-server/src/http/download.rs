@@ -1,0 +1,144 @@
+//! `GET` and `HEAD /packages/<digest>.otaria`: package files, streamed from disk, resumable.
+
+use std::io::SeekFrom;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MATCH,
+    IF_NONE_MATCH, IF_RANGE, RANGE, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
+use axum::response::Response;
+use otaria_wire::Sha256Digest;
+use tokio::fs::File;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+use tokio_util::io::ReaderStream;
+
+use super::problem::{Answer, Fault};
+use super::range::{Part, part};
+use crate::packages::EXTENSION;
+use crate::shared::Shared;
+
+/// Bytes read from disk at a time.
+const CHUNK: usize = 64 * 1024;
+
+/// Serves a package file.
+pub(crate) async fn package(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    method: Method,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    let none = || Fault::not_found(format!("there is no package '{name}' here"));
+    let digest = named(&name).ok_or_else(none)?;
+    let mut file = match File::open(shared.packages.path(&digest)).await {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(none()),
+        Err(error) => return Err(Fault::internal("a package cannot be read", &error)),
+    };
+    let len = file
+        .metadata()
+        .await
+        .map_err(|error| Fault::internal("a package cannot be read", &error))?
+        .len();
+    let etag = format!("\"{digest}\"");
+
+    // RFC 9110, section 13.2.2: If-Match, then If-None-Match, then Range with If-Range.
+    if text(&headers, IF_MATCH).is_some_and(|wanted| !names(wanted, &etag)) {
+        return respond(StatusCode::PRECONDITION_FAILED, &etag, [], Body::empty());
+    }
+    if text(&headers, IF_NONE_MATCH).is_some_and(|known| names(known, &etag)) {
+        return respond(StatusCode::NOT_MODIFIED, &etag, [], Body::empty());
+    }
+    // Range is defined for GET alone, and counts only if If-Range names this very file.
+    let range = text(&headers, RANGE)
+        .filter(|_| method == Method::GET)
+        .filter(|_| {
+            headers
+                .get(IF_RANGE)
+                .is_none_or(|known| known.as_bytes() == etag.as_bytes())
+        });
+    let (status, first, count, content_range) =
+        match range.map_or(Part::Whole, |value| part(value, len)) {
+            Part::Whole => (StatusCode::OK, 0, len, None),
+            Part::Bytes { first, last } => (
+                StatusCode::PARTIAL_CONTENT,
+                first,
+                last - first + 1,
+                Some(format!("bytes {first}-{last}/{len}")),
+            ),
+            Part::Nothing => {
+                let unsatisfied = [(CONTENT_RANGE, format!("bytes */{len}"))];
+                return respond(
+                    StatusCode::RANGE_NOT_SATISFIABLE,
+                    &etag,
+                    unsatisfied,
+                    Body::empty(),
+                );
+            }
+        };
+    let body = if method == Method::HEAD {
+        Body::empty()
+    } else {
+        file.seek(SeekFrom::Start(first))
+            .await
+            .map_err(|error| Fault::internal("a package cannot be read", &error))?;
+        Body::from_stream(ReaderStream::with_capacity(file.take(count), CHUNK))
+    };
+    let fields = [
+        (CONTENT_LENGTH, count.to_string()),
+        (CONTENT_TYPE, "application/octet-stream".to_owned()),
+        // The name is the hash of the content, so it never changes.
+        (
+            CACHE_CONTROL,
+            "public, max-age=31536000, immutable".to_owned(),
+        ),
+    ];
+    respond(
+        status,
+        &etag,
+        fields
+            .into_iter()
+            .chain(content_range.map(|range| (CONTENT_RANGE, range))),
+        body,
+    )
+}
+
+/// The digest in a file's name. Each package has one name: hex digits in upper case are another.
+fn named(name: &str) -> Option<Sha256Digest> {
+    let hex = name.strip_suffix(EXTENSION)?;
+    let digest: Sha256Digest = hex.parse().ok()?;
+    (digest.to_hex() == hex).then_some(digest)
+}
+
+fn respond(
+    status: StatusCode,
+    etag: &str,
+    fields: impl IntoIterator<Item = (HeaderName, String)>,
+    body: Body,
+) -> Answer<Response> {
+    let mut response = Response::builder()
+        .status(status)
+        .header(ETAG, etag)
+        .header(ACCEPT_RANGES, "bytes")
+        .header(X_CONTENT_TYPE_OPTIONS, "nosniff");
+    for (name, value) in fields {
+        response = response.header(name, value);
+    }
+    response
+        .body(body)
+        .map_err(|error| Fault::internal("an answer cannot be made", &error))
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Whether a list of entity tags holds this one (or is `*`).
+fn names(list: &str, etag: &str) -> bool {
+    list.split(',')
+        .map(str::trim)
+        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}

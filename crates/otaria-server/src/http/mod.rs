@@ -1,0 +1,41 @@
+//! HTTP: packages for devices, the API, the page.
+
+mod download;
+mod guard;
+mod problem;
+mod range;
+
+pub(crate) use problem::{Answer, Fault};
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::response::IntoResponse as _;
+use axum::routing::get;
+
+use crate::shared::Shared;
+use crate::{api, page};
+
+/// All routes.
+pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/packages/{name}", get(download::package))
+        .nest("/api/v1", api::router())
+        .merge(page::router())
+        .fallback(|| async {
+            Fault::not_found("there is nothing under this address").into_response()
+        })
+        .method_not_allowed_fallback(|| async {
+            let status = axum::http::StatusCode::METHOD_NOT_ALLOWED;
+            Fault::new(
+                status,
+                "method",
+                "Method not allowed",
+                "this address does not take that method",
+            )
+            .into_response()
+        })
+        .layer(from_fn_with_state(Arc::clone(&shared), guard::guard))
+        .with_state(shared)
+}

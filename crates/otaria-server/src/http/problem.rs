@@ -1,0 +1,195 @@
+//! Errors as RFC 9457 has them: `application/problem+json`.
+
+use std::error::Error;
+
+use axum::body::Body;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+
+use crate::model::Problem;
+use crate::packages::UploadError;
+use crate::store::StoreError;
+use crate::wishes::WishError;
+
+/// What a handler gives.
+pub(crate) type Answer<T> = Result<T, Fault>;
+
+/// An error on its way to the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    status: StatusCode,
+    kind: &'static str,
+    title: &'static str,
+    detail: String,
+}
+
+impl Fault {
+    pub(crate) fn new(
+        status: StatusCode,
+        kind: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            status,
+            kind,
+            title,
+            detail: detail.into(),
+        }
+    }
+
+    pub(crate) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "Not found", detail)
+    }
+
+    pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "bad_request",
+            "The request cannot be read",
+            detail,
+        )
+    }
+
+    fn conflict(kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, kind, title, detail)
+    }
+
+    /// The server's own fault: the log gets the cause, the client does not.
+    pub(crate) fn internal(what: &str, cause: &dyn Error) -> Self {
+        tracing::error!("{what}: {}", chain(cause));
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "The server failed",
+            "the server could not do this; its log says why",
+        )
+    }
+
+    /// The problem document.
+    pub(crate) fn problem(&self) -> Problem {
+        Problem {
+            kind: format!("urn:otaria:problem:{}", self.kind),
+            title: self.title.to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail.clone(),
+        }
+    }
+}
+
+/// An error with all its causes, in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        // Strings and a number: writing them as JSON cannot fail.
+        let body = serde_json::to_vec(&self.problem()).unwrap_or_default();
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = self.status;
+        response.headers_mut().insert(
+            CONTENT_TYPE,
+            axum::http::HeaderValue::from_static("application/problem+json"),
+        );
+        response
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::internal("the store failed", &error)
+    }
+}
+
+impl From<WishError> for Fault {
+    fn from(error: WishError) -> Self {
+        let detail = error.to_string();
+        match error {
+            WishError::NoPackage(_) => Self::not_found(detail),
+            WishError::NoDevice(_) => {
+                Self::new(StatusCode::NOT_FOUND, "no_device", "No such device", detail)
+            }
+            WishError::EmptyTarget(_) => {
+                Self::conflict("empty_target", "The target is empty", detail)
+            }
+            WishError::NoneFits { .. } => {
+                Self::conflict("none_fits", "No device can take this package", detail)
+            }
+            WishError::JobTaken(_) => {
+                Self::conflict("job_taken", "The job's name is taken", detail)
+            }
+            WishError::DeviceId(_)
+            | WishError::JobName
+            | WishError::Deadline
+            | WishError::Expiry
+            | WishError::Command => Self::bad_request(detail),
+            WishError::Address(_) => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "public_url",
+                "The server's public address cannot be used",
+                detail,
+            ),
+            WishError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<UploadError> for Fault {
+    fn from(error: UploadError) -> Self {
+        let detail = chain(&error);
+        match error {
+            UploadError::TooLarge { .. } => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too_large",
+                "The package is too large",
+                detail,
+            ),
+            UploadError::Broken(_) => Self::bad_request(detail),
+            UploadError::Refused(error) => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                error.code().name(),
+                "The package is refused",
+                detail,
+            ),
+            UploadError::SequenceAhead { .. } => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "sequence_ahead",
+                "The package is from the future",
+                detail,
+            ),
+            UploadError::Io(error) => Self::internal("a package could not be stored", &error),
+        }
+    }
+}
+
+impl From<JsonRejection> for Fault {
+    fn from(error: JsonRejection) -> Self {
+        let kind = if error.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+            "content_type"
+        } else {
+            "bad_request"
+        };
+        Self::new(
+            error.status(),
+            kind,
+            "The request cannot be read",
+            error.body_text(),
+        )
+    }
+}
+
+impl From<QueryRejection> for Fault {
+    fn from(error: QueryRejection) -> Self {
+        Self::bad_request(error.body_text())
+    }
+}

@@ -1,0 +1,229 @@
+//! Everything together: started in the order in which the parts need each other, stopped the other way round.
+
+use std::collections::HashMap;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use otaria_wire::topics::NameError;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::broker::{Broker, BrokerError};
+use crate::bus::{BrokerUrl, Bus};
+use crate::config::{Config, Mqtt, PublicUrlError, public_url};
+use crate::http;
+use crate::packages::PackageFiles;
+use crate::shared::Shared;
+use crate::store::{Store, StoreError};
+
+/// How often history beyond what is kept is removed.
+const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
+/// How long open downloads may go on when the server is told to end.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// The server.
+#[derive(Debug)]
+pub struct Server;
+
+/// Where the server is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// HTTP.
+    pub http: SocketAddr,
+    /// The embedded broker, if there is one.
+    pub mqtt: Option<SocketAddr>,
+    /// The broker that the server uses, without a password.
+    pub broker: String,
+    /// Where devices reach the HTTP server.
+    pub public_url: String,
+}
+
+/// A server that runs until [`RunningServer::shutdown`]. Dropped without it, its tasks go on until the runtime ends.
+pub struct RunningServer {
+    /// Where it is reached.
+    pub addresses: Addresses,
+    shared: Arc<Shared>,
+    bus: Bus,
+    broker: Option<Broker>,
+    http: JoinHandle<()>,
+    housekeeping: JoinHandle<()>,
+    _lock: File,
+}
+
+/// Why the server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error("cannot use the directory {}", .0.display())]
+    Data(PathBuf, #[source] io::Error),
+    /// Another server uses the same data.
+    #[error("another server uses {} already", .0.display())]
+    Locked(PathBuf),
+    /// The store failed.
+    #[error("cannot open the database")]
+    Store(#[from] StoreError),
+    /// The broker failed.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// HTTP cannot listen.
+    #[error("cannot listen for HTTP on {0}")]
+    Http(SocketAddr, #[source] io::Error),
+    /// The public address cannot be used.
+    #[error(transparent)]
+    PublicUrl(#[from] PublicUrlError),
+    /// The first level of topics is no name.
+    #[error("the first level of topics is not usable")]
+    Root(#[from] NameError),
+}
+
+impl Server {
+    /// Starts everything. Devices and people are served when this returns.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing keeps running after an error.
+    pub async fn start(config: Config) -> Result<RunningServer, StartError> {
+        let data = |error| StartError::Data(config.data.clone(), error);
+        fs::create_dir_all(&config.data).map_err(data)?;
+        let lock = lock(&config.data)?;
+        let listener = TcpListener::bind(config.http)
+            .await
+            .map_err(|error| StartError::Http(config.http, error))?;
+        let http_address = listener
+            .local_addr()
+            .map_err(|error| StartError::Http(config.http, error))?;
+        let public_url = public_url(config.public_url.as_deref(), http_address)?;
+
+        let store = Store::open(&config.data.join("otaria.db")).await?;
+        let instance = store.instance().await?;
+        let packages = PackageFiles::open(config.data.join("packages"), config.max_package_len)
+            .await
+            .map_err(data)?;
+        let loopback = http_address.ip().is_loopback();
+
+        let (broker, broker_url) = match config.mqtt {
+            Mqtt::Embedded { listen } => {
+                store.all_offline().await?;
+                let wishes: HashMap<String, String> =
+                    store.own_wishes().await?.into_iter().collect();
+                let broker =
+                    Broker::start(listen, config.data.join("broker"), &config.root, wishes).await?;
+                let url = BrokerUrl::from(from_here(broker.address));
+                (Some(broker), url)
+            }
+            Mqtt::External(url) => (None, url),
+        };
+        let addresses = Addresses {
+            http: http_address,
+            mqtt: broker.as_ref().map(|broker| broker.address),
+            broker: broker_url.to_string(),
+            public_url: public_url.clone(),
+        };
+        let shared = Arc::new(Shared::new(
+            store,
+            packages,
+            config.root,
+            public_url,
+            loopback,
+        ));
+        let bus = Bus::start(
+            Arc::clone(&shared),
+            broker_url,
+            format!("otaria-server-{instance}"),
+        )?;
+        let http = tokio::spawn(serve(listener, Arc::clone(&shared)));
+        let housekeeping = tokio::spawn(housekeeping(Arc::clone(&shared)));
+        Ok(RunningServer {
+            addresses,
+            shared,
+            bus,
+            broker,
+            http,
+            housekeeping,
+            _lock: lock,
+        })
+    }
+}
+
+impl RunningServer {
+    /// Waits until the server is connected to its broker and receives reports.
+    pub async fn connected(&self) {
+        let mut connected = self.shared.broker_connected.subscribe();
+        // The sender lives in `shared`, so this cannot fail.
+        let _ = connected.wait_for(|connected| *connected).await;
+    }
+
+    /// Ends everything in good order.
+    pub async fn shutdown(mut self) {
+        self.housekeeping.abort();
+        self.shared.stopping.send_replace(true);
+        if tokio::time::timeout(DRAIN, &mut self.http).await.is_err() {
+            self.http.abort();
+        }
+        self.bus.stop().await;
+        if let Some(broker) = self.broker {
+            broker.stop().await;
+        }
+        self.shared.store.close().await;
+    }
+}
+
+impl std::fmt::Debug for RunningServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunningServer")
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Keeps a second server off the same data. The lock ends with the process, however that ends.
+fn lock(data: &Path) -> Result<File, StartError> {
+    let failed = |error| StartError::Data(data.to_owned(), error);
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(data.join("lock"))
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StartError::Locked(data.to_owned())),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// Where this machine reaches a listener of its own.
+fn from_here(listening: SocketAddr) -> SocketAddr {
+    let ip = match listening.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listening.port())
+}
+
+async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let mut stopping = shared.stopping.subscribe();
+    let end = async move {
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    };
+    if let Err(error) = axum::serve(listener, http::router(shared))
+        .with_graceful_shutdown(end)
+        .await
+    {
+        tracing::error!("the HTTP server has stopped: {error}");
+    }
+}
+
+async fn housekeeping(shared: Arc<Shared>) {
+    let mut every = tokio::time::interval(PRUNE_EVERY);
+    loop {
+        every.tick().await;
+        if let Err(error) = shared.store.prune().await {
+            tracing::warn!("old history could not be removed: {error}");
+        }
+    }
+}

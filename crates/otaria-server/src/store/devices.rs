@@ -1,0 +1,224 @@
+//! Devices, their groups and what is declared for them.
+
+use otaria_wire::messages::{Desired, FailureCode, Progress};
+use sqlx::Row as _;
+
+use super::{Row, Store, StoreError, Tx, json, number, page, parsed};
+use crate::model::{Assignment, Device, Group, Page, WishInfo};
+
+/// A device with the newest job that includes it.
+const SELECT: &str = "\
+    SELECT d.id, d.first_seen, d.last_seen, d.online, d.state, d.progress, d.wish, d.wish_at, \
+           (SELECT string_agg(g.group_name, ',') FROM device_groups g WHERE g.device_id = d.id) AS groups, \
+           a.job_id, a.device_id, a.status, a.event, a.code, a.text, a.retry_at, a.updated_at, p.version \
+    FROM devices d \
+    LEFT JOIN assignments a ON a.job_id = d.job AND a.device_id = d.id \
+    LEFT JOIN jobs j ON j.id = a.job_id \
+    LEFT JOIN packages p ON p.digest = j.package";
+
+impl Tx {
+    /// Makes a device known by its id alone, as an operator may before it first reports.
+    pub(crate) async fn add_device(&mut self, id: &str, now: i64) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO devices (id, first_seen) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING",
+        )
+        .bind(id)
+        .bind(now)
+        .execute(self.conn())
+        .await?;
+        Ok(())
+    }
+
+    /// Whether a device is known.
+    pub(crate) async fn knows(&mut self, id: &str) -> Result<bool, StoreError> {
+        let row = sqlx::query("SELECT 1 FROM devices WHERE id = $1")
+            .bind(id)
+            .fetch_optional(self.conn())
+            .await?;
+        Ok(row.is_some())
+    }
+
+    /// Replaces the groups of a device.
+    pub(crate) async fn set_groups(
+        &mut self,
+        id: &str,
+        groups: &[String],
+    ) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM device_groups WHERE device_id = $1")
+            .bind(id)
+            .execute(self.conn())
+            .await?;
+        for group in groups {
+            sqlx::query(
+                "INSERT INTO device_groups (group_name, device_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            )
+            .bind(group)
+            .bind(id)
+            .execute(self.conn())
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Sets or clears what is declared for a device.
+    pub(crate) async fn set_wish(
+        &mut self,
+        id: &str,
+        wish: Option<&str>,
+        now: i64,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE devices SET wish = $2, wish_at = $3, wish_is_ours = TRUE WHERE id = $1",
+        )
+        .bind(id)
+        .bind(wish)
+        .bind(now)
+        .execute(self.conn())
+        .await?;
+        Ok(())
+    }
+}
+
+impl Store {
+    /// One device.
+    pub(crate) async fn device(&self, id: &str) -> Result<Option<Device>, StoreError> {
+        let row = sqlx::query(sqlx::AssertSqlSafe(format!("{SELECT} WHERE d.id = $1")))
+            .bind(id)
+            .fetch_optional(&self.reader)
+            .await?;
+        row.as_ref().map(device).transpose()
+    }
+
+    /// Devices in the order of their ids.
+    pub(crate) async fn devices(
+        &self,
+        group: Option<&str>,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Page<Device>, StoreError> {
+        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "{SELECT} WHERE ($1 IS NULL OR d.id > $1) \
+             AND ($2 IS NULL OR EXISTS (SELECT 1 FROM device_groups g WHERE g.device_id = d.id AND g.group_name = $2)) \
+             ORDER BY d.id LIMIT $3"
+        )))
+        .bind(after)
+        .bind(group)
+        .bind(i64::from(limit) + 1)
+        .fetch_all(&self.reader)
+        .await?;
+        let items = rows.iter().map(device).collect::<Result<_, _>>()?;
+        Ok(page(items, limit, |device: &Device| device.id.clone()))
+    }
+
+    /// How many devices are known, and how many of them are connected.
+    pub(crate) async fn device_counts(&self) -> Result<(u64, u64), StoreError> {
+        let row = sqlx::query(
+            "SELECT COUNT(*) AS known, COUNT(CASE WHEN online THEN 1 END) AS online FROM devices",
+        )
+        .fetch_one(&self.reader)
+        .await?;
+        Ok((number(&row, "known")?, number(&row, "online")?))
+    }
+
+    /// All groups that have a device.
+    pub(crate) async fn groups(&self) -> Result<Vec<Group>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT group_name, COUNT(*) AS devices FROM device_groups GROUP BY group_name ORDER BY group_name",
+        )
+        .fetch_all(&self.reader)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Group {
+                    name: row.try_get("group_name")?,
+                    devices: number(row, "devices")?,
+                })
+            })
+            .collect()
+    }
+
+    /// What this server has declared and nobody has replaced since, for each device.
+    pub(crate) async fn own_wishes(&self) -> Result<Vec<(String, String)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, wish FROM devices WHERE wish IS NOT NULL AND wish_is_ours ORDER BY id",
+        )
+        .fetch_all(&self.reader)
+        .await?;
+        rows.iter()
+            .map(|row| Ok((row.try_get("id")?, row.try_get("wish")?)))
+            .collect()
+    }
+
+    /// Takes all devices for disconnected: true when the broker that they were connected to has just started.
+    pub(crate) async fn all_offline(&self) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        sqlx::query("UPDATE devices SET online = FALSE WHERE online")
+            .execute(tx.conn())
+            .await?;
+        tx.commit().await
+    }
+}
+
+fn device(row: &Row) -> Result<Device, StoreError> {
+    let groups: Option<&str> = row.try_get("groups")?;
+    let mut groups: Vec<String> = groups
+        .map(|names| names.split(',').map(String::from).collect())
+        .unwrap_or_default();
+    groups.sort_unstable();
+    let progress: Option<Progress> = json(row, "progress")?;
+    let assigned: Option<&str> = row.try_get("job_id")?;
+    Ok(Device {
+        id: row.try_get("id")?,
+        online: row.try_get("online")?,
+        first_seen: row.try_get("first_seen")?,
+        last_seen: row.try_get("last_seen")?,
+        groups,
+        state: json(row, "state")?,
+        wish: wish(row)?,
+        assignment: assigned
+            .map(|_| assignment(row, progress.clone()))
+            .transpose()?,
+        progress,
+    })
+}
+
+fn wish(row: &Row) -> Result<Option<WishInfo>, StoreError> {
+    let Some(payload) = row.try_get::<Option<&str>, _>("wish")? else {
+        return Ok(None);
+    };
+    let Ok(Some(wish)) = Desired::parse(payload.as_bytes()) else {
+        return Err(StoreError::Unexpected("wish"));
+    };
+    Ok(Some(WishInfo {
+        job: wish.job.map(|job| job.as_str().to_owned()),
+        url: wish.url.as_str().to_owned(),
+        version: wish.version.map(|version| version.as_str().to_owned()),
+        image_sha256: wish.image_sha256,
+        since: row.try_get::<Option<i64>, _>("wish_at")?.unwrap_or(0),
+    }))
+}
+
+/// Reads an assignment from the columns of `assignments`, and `version` of its package.
+pub(super) fn assignment(row: &Row, progress: Option<Progress>) -> Result<Assignment, StoreError> {
+    let job: String = row.try_get("job_id")?;
+    let code: Option<u16> = match row.try_get::<Option<i64>, _>("code")? {
+        Some(code) => Some(u16::try_from(code).map_err(|_| StoreError::Unexpected("code"))?),
+        None => None,
+    };
+    Ok(Assignment {
+        device: row.try_get("device_id")?,
+        version: row.try_get("version")?,
+        status: parsed(row, "status")?,
+        event: row.try_get("event")?,
+        code,
+        reason: code
+            .and_then(FailureCode::from_number)
+            .map(|code| code.name().to_owned()),
+        text: row.try_get("text")?,
+        retry_at: row.try_get("retry_at")?,
+        updated_at: row.try_get("updated_at")?,
+        progress: progress
+            .filter(|progress| progress.job.as_ref().is_some_and(|named| *named == *job)),
+        job,
+    })
+}

@@ -1,0 +1,89 @@
+//! Messages that are decided and not yet taken by the broker.
+
+use sqlx::Row as _;
+
+use super::{Store, StoreError, Tx};
+
+/// A message to publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NewMessage {
+    pub(crate) topic: String,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) retain: bool,
+    /// Unix seconds.
+    pub(crate) expires_at: Option<i64>,
+}
+
+/// A message in the outbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OutboxRow {
+    /// Rises; messages are sent in this order.
+    pub(crate) id: i64,
+    pub(crate) message: NewMessage,
+}
+
+impl Tx {
+    /// Adds a message. It is sent after the commit, at least once; what it says makes a repeat harmless.
+    pub(crate) async fn send(&mut self, message: &NewMessage, now: i64) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO outbox (topic, payload, retain, expires_at, created_at) VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(&message.topic)
+        .bind(&message.payload)
+        .bind(message.retain)
+        .bind(message.expires_at)
+        .bind(now)
+        .execute(self.conn())
+        .await?;
+        Ok(())
+    }
+
+    /// Removes messages that the broker has taken, or that have expired.
+    pub(crate) async fn sent(&mut self, ids: &[i64]) -> Result<(), StoreError> {
+        for id in ids {
+            sqlx::query("DELETE FROM outbox WHERE id = $1")
+                .bind(id)
+                .execute(self.conn())
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+impl Store {
+    /// The oldest messages after one.
+    pub(crate) async fn outbox(
+        &self,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<OutboxRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, topic, payload, retain, expires_at FROM outbox WHERE id > $1 ORDER BY id LIMIT $2",
+        )
+        .bind(after)
+        .bind(limit)
+        .fetch_all(&self.reader)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(OutboxRow {
+                    id: row.try_get("id")?,
+                    message: NewMessage {
+                        topic: row.try_get("topic")?,
+                        payload: row.try_get("payload")?,
+                        retain: row.try_get("retain")?,
+                        expires_at: row.try_get("expires_at")?,
+                    },
+                })
+            })
+            .collect()
+    }
+
+    /// How many messages wait.
+    pub(crate) async fn outbox_len(&self) -> Result<u64, StoreError> {
+        let row = sqlx::query("SELECT COUNT(*) AS count FROM outbox")
+            .fetch_one(&self.reader)
+            .await?;
+        super::number(&row, "count")
+    }
+}
