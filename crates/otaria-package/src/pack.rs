@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use otaria_wire::esp_image::{self, ImageChecker, ImageError, ImageInfo};
+use otaria_wire::journal::JOURNAL_VERSION;
 use otaria_wire::package::{
     BLOCK_LEN_UNIT, BlockEntry, Cipher, Codec, Flags, HEADER_LEN, Header, HeaderError, KEM_NONE,
     MAX_BLOCK_LEN, SignedHeader, TABLE_ENTRY_LEN, blocks_offset,
@@ -160,6 +161,14 @@ pub enum PackError {
         "the image has no boot guard, so a release that crashes early would not roll back; call the guard first in `main`, or take the risk with --unguarded (devices refuse that unless their settings allow it)"
     )]
     NoBootGuard,
+    /// Neither slot's firmware could read the other's journal.
+    #[error(
+        "the image's boot guard works with version {found} of the journal, this program with version {JOURNAL_VERSION}; package the image with the `otaria` of the release that its otaria-device is from"
+    )]
+    OtherBootGuard {
+        /// Journal version of the image's guard.
+        found: u8,
+    },
     /// The app descriptor does not say what the package must.
     #[error("the image's app descriptor has no {field}; set {hint}")]
     EmptyField {
@@ -219,7 +228,7 @@ pub fn pack(image: &[u8], key: &SigningKey, options: &Options) -> Result<Package
     let header = Header {
         flags: Flags {
             cosigned: false,
-            unguarded: info.guard.is_none(),
+            unguarded: !has_guard(&info),
         },
         codec,
         cipher: Cipher::None,
@@ -282,8 +291,13 @@ pub fn check_image(image: &[u8], options: &Options) -> Result<ImageInfo, PackErr
             slot_size: options.slot_size,
         });
     }
-    if info.guard.is_none() && !options.allow_unguarded {
-        return Err(PackError::NoBootGuard);
+    if !has_guard(&info) && !options.allow_unguarded {
+        return Err(match info.guard {
+            None => PackError::NoBootGuard,
+            Some(guard) => PackError::OtherBootGuard {
+                found: guard.journal_version,
+            },
+        });
     }
     agrees(
         "project name",
@@ -300,6 +314,13 @@ pub fn check_image(image: &[u8], options: &Options) -> Result<ImageInfo, PackErr
         options.version.as_ref(),
     )?;
     Ok(info)
+}
+
+/// Whether the image has a boot guard that works with the journal of this version.
+pub(crate) fn has_guard(image: &ImageInfo) -> bool {
+    image
+        .guard
+        .is_some_and(|guard| guard.journal_version == JOURNAL_VERSION)
 }
 
 fn agrees(

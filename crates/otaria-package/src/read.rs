@@ -13,6 +13,7 @@ use otaria_wire::{Sha256Digest, Sha256Hasher};
 
 use crate::codec::{self, DecodeError};
 use crate::keys::Keyring;
+use crate::pack::has_guard;
 
 /// Whose packages are read.
 #[derive(Clone, Copy, Debug)]
@@ -180,8 +181,8 @@ pub enum ReadError {
         /// In the image.
         image: String,
     },
-    /// The image has no boot guard and the header does not say so.
-    #[error("the image has no boot guard, and the header does not say so")]
+    /// The image has no boot guard, or none that works with this version's journal, and the header does not say so.
+    #[error("the image has no boot guard that fits this version, and the header does not say so")]
     GuardMissing,
     /// Bytes follow the last block.
     #[error(
@@ -196,32 +197,34 @@ pub enum ReadError {
 }
 
 impl ReadError {
-    /// The code with which a device refuses the same package.
+    /// The code with which a device refuses the same package, when the server that it comes from announces its length.
     pub fn code(&self) -> FailureCode {
         match self {
             Self::Io { .. } => FailureCode::EarlyClose,
-            Self::Truncated { .. } => FailureCode::LengthMismatch,
-            Self::Header(error) => header_code(*error),
-            Self::UnknownKey { .. } => FailureCode::UnknownKey,
-            Self::BadSignature(_) => FailureCode::BadSignature,
+            // Once a device knows header and table, it compares the announced length with theirs.
+            Self::Truncated {
+                part: Part::Block(_),
+                ..
+            }
+            | Self::Trailing { .. } => FailureCode::LengthMismatch,
+            Self::Truncated { .. } => FailureCode::EarlyClose,
+            Self::Header(error) => (*error).into(),
+            Self::UnknownKey { .. } => SignatureError::UnknownKey.into(),
+            Self::BadSignature(_) => SignatureError::BadSignature.into(),
             Self::Unsupported(Unsupported::Delta) => FailureCode::UnsupportedCodec,
             Self::Unsupported(Unsupported::Encrypted) => FailureCode::UnsupportedCipher,
-            Self::Table(TableError::Hash) => FailureCode::TableHash,
-            Self::Table(TableError::Len | TableError::StoredLen { .. }) => {
-                FailureCode::TableMalformed
-            }
-            Self::CoSignatures(_) => FailureCode::HeaderMalformed,
+            Self::Table(error) => (*error).into(),
+            Self::CoSignatures(error) => (*error).into(),
             Self::BlockHash { .. } => FailureCode::BlockHash,
             Self::Decode {
-                source: DecodeError::Malformed | DecodeError::Truncated,
+                source: DecodeError::Length { .. },
                 ..
-            } => FailureCode::Decode,
-            Self::Decode { .. } => FailureCode::BlockLength,
+            } => FailureCode::BlockLength,
+            Self::Decode { .. } => FailureCode::Decode,
             Self::ImageHash { .. } => FailureCode::ImageHash,
-            Self::Image(_) => FailureCode::ImageMalformed,
+            Self::Image(error) => (*error).into(),
             Self::Disagrees { .. } => FailureCode::DescriptorMismatch,
             Self::GuardMissing => FailureCode::GuardMissing,
-            Self::Trailing { .. } => FailureCode::LengthMismatch,
         }
     }
 }
@@ -404,7 +407,7 @@ fn check_agreement(header: &Header, image: &ImageInfo) -> Result<(), ReadError> 
             });
         }
     }
-    if image.guard.is_none() && !header.flags.unguarded {
+    if !has_guard(image) && !header.flags.unguarded {
         return Err(ReadError::GuardMissing);
     }
     Ok(())
@@ -470,26 +473,4 @@ fn list(keys: &[KeyId]) -> String {
         .map(ToString::to_string)
         .collect::<Vec<_>>()
         .join(" or ")
-}
-
-/// The code with which a device refuses a header.
-fn header_code(error: HeaderError) -> FailureCode {
-    match error {
-        HeaderError::NotAPackage(_) => FailureCode::NotAPackage,
-        HeaderError::Truncated => FailureCode::LengthMismatch,
-        HeaderError::UnknownLength(_) => FailureCode::UnsupportedVersion,
-        HeaderError::UnknownFlags(_) => FailureCode::UnsupportedFlags,
-        HeaderError::UnknownCodec(_) => FailureCode::UnsupportedCodec,
-        HeaderError::UnknownCipher(_) => FailureCode::UnsupportedCipher,
-        HeaderError::UnknownSignatureAlgorithm(_) => FailureCode::UnsupportedSignatureAlgorithm,
-        HeaderError::NotZero
-        | HeaderError::ChipRevisions
-        | HeaderError::BlockLen(_)
-        | HeaderError::EmptyImage
-        | HeaderError::TableLen(_)
-        | HeaderError::Base
-        | HeaderError::Product
-        | HeaderError::Version
-        | HeaderError::Recipients => FailureCode::HeaderMalformed,
-    }
 }

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use otaria_package::elf;
+use otaria_package::elf::{self, ElfError};
 use otaria_package::pack::pack;
 
 const TARGET: &str = "riscv32imc-unknown-none-elf";
@@ -31,7 +31,7 @@ fn rustc(args: &[&str]) -> Option<String> {
 }
 
 /// Builds the ELF, or says why it cannot be built here.
-fn build_elf(target_dir: &Path) -> Result<Vec<u8>, String> {
+fn build_elf(target_dir: &Path, strip: &str) -> Result<Vec<u8>, String> {
     let libdir =
         rustc(&["--print", "target-libdir", "--target", TARGET]).ok_or("rustc does not run")?;
     if !Path::new(&libdir).is_dir() {
@@ -44,6 +44,7 @@ fn build_elf(target_dir: &Path) -> Result<Vec<u8>, String> {
         .args(["build", "--release", "--locked", "--offline", "--quiet"])
         .current_dir(images())
         .env("CARGO_TARGET_DIR", target_dir)
+        .env("CARGO_PROFILE_RELEASE_STRIP", strip)
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env_remove("CARGO_BUILD_TARGET")
@@ -59,7 +60,7 @@ fn build_elf(target_dir: &Path) -> Result<Vec<u8>, String> {
 #[test]
 fn the_checked_in_demo_image_is_what_its_source_builds_to() {
     let target_dir = tempfile::tempdir().unwrap();
-    let built = match build_elf(target_dir.path()) {
+    let built = match build_elf(target_dir.path(), "symbols") {
         Ok(elf) => elf::to_image(&elf, Some("esp32c3"), DEFAULT_SLOT).expect("an image"),
         Err(reason) => {
             println!("skipped: {reason}");
@@ -90,4 +91,20 @@ fn the_checked_in_demo_image_is_what_its_source_builds_to() {
         checked_in == built,
         "demo-esp32c3.bin is not what images/src builds to; run with OTARIA_BLESS=1 to write it again"
     );
+}
+
+#[test]
+fn an_elf_with_symbols_says_which_chip_it_is_for() {
+    let target_dir = tempfile::tempdir().unwrap();
+    let elf = match build_elf(target_dir.path(), "none") {
+        Ok(elf) => elf,
+        Err(reason) => {
+            println!("skipped: {reason}");
+            return;
+        }
+    };
+    let image = elf::to_image(&elf, None, DEFAULT_SLOT).expect("an image without --chip");
+    assert!(image == elf::to_image(&elf, Some("ESP32-C3"), DEFAULT_SLOT).expect("the same image"));
+    let error = elf::to_image(&elf, Some("esp32c6"), DEFAULT_SLOT).unwrap_err();
+    assert!(matches!(error, ElfError::OtherChip { .. }), "{error}");
 }

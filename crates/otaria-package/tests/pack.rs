@@ -242,6 +242,15 @@ fn an_image_without_boot_guard_is_taken_only_when_told() {
         ..options()
     };
     assert!(pack(&image, &key(), &told).unwrap().header.flags.unguarded);
+    body[at] = b'O';
+    body[at + 12] = 200;
+    let image = Stamp::new("1.1.0").apply(&body).unwrap();
+    let error = refused(&image, &options());
+    assert!(
+        matches!(error, PackError::OtherBootGuard { found: 200 }),
+        "{error}"
+    );
+    assert!(pack(&image, &key(), &told).unwrap().header.flags.unguarded);
     let guarded = pack(DEMO_ESP32C3, &key(), &told).unwrap();
     assert!(
         !guarded.header.flags.unguarded,

@@ -152,6 +152,11 @@ fn undecodable(material: &Material<'_>, good: &Forge, rows: &mut Rows<'_>) {
         code,
         replaced(vec![0x03, 0x62, 0x00, 0x00]),
     );
+    rows.add(
+        "a block with a byte behind its end, signed",
+        code,
+        replaced([&block[..], &[0]].concat()),
+    );
     let code = FailureCode::BlockLength;
     rows.add(
         "a block that decodes to one byte less, signed",
@@ -173,22 +178,20 @@ fn undecodable(material: &Material<'_>, good: &Forge, rows: &mut Rows<'_>) {
         code,
         replaced(codec::deflate(&[0; 1 << 20])),
     );
-    rows.add(
-        "a block with a byte behind its end, signed",
-        code,
-        replaced([&block[..], &[0]].concat()),
-    );
 }
 
+/// The device compares the length that the server announces (Content-Length) with that of header and table as soon as
+/// it knows them. A server that announces none lets a short file be found out only at its end, with `early_close`, and
+/// bytes behind the end never be read.
 fn lengths(material: &Material<'_>, good: &Forge, all: &mut Vec<BadPackage>) {
     let whole = good.sign(material.key);
     let blocks_at = HEADER_LEN + good.table.len();
-    let code = FailureCode::LengthMismatch;
     let mut rows = Rows {
         all,
         stage: Stage::BeforeErase,
         only_device: false,
     };
+    let code = FailureCode::EarlyClose;
     rows.add(
         "a file that ends inside the magic",
         code,
@@ -200,17 +203,16 @@ fn lengths(material: &Material<'_>, good: &Forge, all: &mut Vec<BadPackage>) {
         whole[..HEADER_LEN - 1].to_vec(),
     );
     rows.add(
+        "a file that ends behind the header",
+        code,
+        whole[..HEADER_LEN].to_vec(),
+    );
+    rows.add(
         "a file that ends inside the table",
         code,
         whole[..blocks_at - 1].to_vec(),
     );
-    // What a server announces in Content-Length is compared once the table is known. One that announces nothing is
-    // found out at the end of the file, when earlier blocks are written.
-    let mut rows = Rows {
-        all,
-        stage: Stage::Blocks,
-        only_device: false,
-    };
+    let code = FailureCode::LengthMismatch;
     rows.add(
         "a file that ends behind the table",
         code,

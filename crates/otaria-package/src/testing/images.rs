@@ -55,17 +55,26 @@ pub(super) fn bad(material: &Material<'_>, good: &Forge, all: &mut Vec<BadPackag
     );
     // ESP32-S3: its memory is where that of the ESP32-C3 is.
     rows.add("another chip in the image", code, edited(12, &[9, 0]));
-    let mut unguarded = body(material.image);
-    while let Some(at) = unguarded
-        .windows(12)
-        .position(|window| window == b"OTARIA-GUARD")
-    {
-        unguarded[at] ^= 0x20;
-    }
+    let guard_changed = |at_in_marker: usize, byte: u8| {
+        let mut image = body(material.image);
+        let markers: Vec<usize> = (0..image.len() - 12)
+            .filter(|at| image[*at..].starts_with(b"OTARIA-GUARD"))
+            .collect();
+        for at in markers {
+            image[at + at_in_marker] = byte;
+        }
+        wrapped(seal(image))
+    };
+    let code = FailureCode::GuardMissing;
     rows.add(
         "no boot guard, and the header does not say so",
-        FailureCode::GuardMissing,
-        wrapped(seal(unguarded)),
+        code,
+        guard_changed(0, b'o'),
+    );
+    rows.add(
+        "a boot guard for another version of the journal",
+        code,
+        guard_changed(12, 0xEE),
     );
 }
 

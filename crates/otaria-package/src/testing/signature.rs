@@ -4,6 +4,7 @@ use otaria_wire::messages::FailureCode;
 
 use super::forge::{Forge, offset};
 use super::{BadPackage, Material, Rows, Stage};
+use crate::keys::SigningKey;
 
 /// Order of the P-256 group (SEC 2, section 2.4.2).
 const GROUP_ORDER: [u8; 32] = [
@@ -97,6 +98,29 @@ pub(super) fn bad(material: &Material<'_>, good: &Forge, all: &mut Vec<BadPackag
         "a key id that is almost ours",
         FailureCode::UnknownKey,
         good.clone().head(offset::KEY_ID, &near).sign(material.key),
+    );
+    cosigned(material, good, &mut rows);
+}
+
+/// Co-signatures whose keys are not distinct: one key must not count twice.
+fn cosigned(material: &Material<'_>, good: &Forge, rows: &mut Rows<'_>) {
+    let good = good.clone().head(offset::FLAGS, &[1, 0]);
+    let with = |signers: &[&SigningKey]| {
+        let mut forge = good.clone();
+        forge.middle = vec![signers.len() as u8];
+        for key in signers {
+            forge.middle.extend(key.public_key().key_id().0);
+            forge.middle.extend(key.sign(&good.message()));
+        }
+        forge.sign(material.key)
+    };
+    let code = FailureCode::BadSignature;
+    rows.add("co-signatures announced, and none there", code, with(&[]));
+    rows.add("a signer that co-signs itself", code, with(&[material.key]));
+    rows.add(
+        "a co-signer that signs twice",
+        code,
+        with(&[material.stranger, material.stranger]),
     );
 }
 

@@ -50,6 +50,34 @@ fn every_bad_package_is_refused_with_its_own_code() {
 }
 
 #[test]
+fn a_co_signature_of_another_key_is_taken_and_checked_when_that_key_is_known() {
+    with_material(|material| {
+        let good = Forge::new(&material.good(CodecChoice::Stored).unwrap())
+            .head(forge::offset::FLAGS, &[1, 0]);
+        let cosigner = material.stranger.public_key();
+        let with = |signature: [u8; 64]| {
+            let middle = [&[1][..], &cosigner.key_id().0, &signature].concat();
+            Forge {
+                middle,
+                ..good.clone()
+            }
+            .sign(material.key)
+        };
+        let right = with(material.stranger.sign(&good.message()));
+        let wrong = with(material.key.sign(&good.message()));
+        let signer = Keyring::new([material.key.public_key()]);
+        let both = Keyring::new([material.key.public_key(), cosigner.clone()]);
+        for keyring in [&signer, &both] {
+            let contents = read(&right[..], Trust::Keys(keyring)).unwrap();
+            assert_eq!(contents.cosigners, [cosigner.key_id()]);
+        }
+        read(&wrong[..], Trust::Keys(&signer)).expect("nobody can check a stranger's co-signature");
+        let error = read(&wrong[..], Trust::Keys(&both)).unwrap_err();
+        assert_eq!(error.code(), FailureCode::BadSignature);
+    });
+}
+
+#[test]
 fn the_table_of_bad_packages_is_large_and_its_names_are_distinct() {
     with_material(|material| {
         let all = material.bad_packages().unwrap();

@@ -65,6 +65,12 @@ static GUARD_MARKER: [u8; 16] = *b"OTARIA-GUARD\x01\x01\0\0";
 #[unsafe(link_section = ".rodata.otaria.behaviour")]
 static BEHAVIOUR: [u8; 32] = padded(b"OTARIA-SIM:good;");
 
+/// Which chip this is for, in the place and form of esp-hal, where espflash looks for it (in an ELF with symbols).
+#[used]
+#[unsafe(link_section = ".espressif.metadata")]
+#[unsafe(export_name = "build_info.CHIP_NAME")]
+static CHIP_NAME: [u8; 7] = *b"esp32c3";
+
 const fn padded<const N: usize>(text: &[u8]) -> [u8; N] {
     let mut field = [0; N];
     let mut i = 0;
