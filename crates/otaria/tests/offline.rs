@@ -268,6 +268,26 @@ fn bad_images_are_refused_and_leave_no_file() {
 }
 
 #[test]
+fn only_a_package_is_replaced_by_a_package() {
+    let desk = Desk::new();
+    desk.otaria("package app.bin --key release.pem --out app.otaria")
+        .success();
+    fs::write(desk.path("empty"), b"").unwrap();
+    desk.otaria("package app.bin --key release.pem --out empty")
+        .success();
+    for other in ["app.bin", "release.pem", "."] {
+        let before = fs::read(desk.path(other)).ok();
+        desk.otaria(&format!("package app.bin --key release.pem --out {other}"))
+            .code(1);
+        assert_eq!(fs::read(desk.path(other)).ok(), before, "{other}");
+    }
+    assert_snapshot!(
+        desk.otaria("package app.bin --key release.pem --out app.bin"),
+        "package-over-image"
+    );
+}
+
+#[test]
 fn an_elf_for_a_pc_is_refused() {
     let desk = Desk::new();
     fs::copy(env!("CARGO_BIN_EXE_otaria"), desk.path("app")).unwrap();

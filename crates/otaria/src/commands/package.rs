@@ -3,6 +3,7 @@
 use std::env;
 use std::fmt;
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -11,6 +12,7 @@ use clap::{Args, ValueEnum};
 use otaria_package::elf;
 use otaria_package::files::{Existing, Readers, write_atomically};
 use otaria_package::keyfile::PrivateKeyFile;
+use otaria_package::kind::FileKind;
 use otaria_package::pack::{self, CodecChoice, DEFAULT_SLOT_SIZE, Options, TimeStamp};
 use serde::Serialize;
 
@@ -44,7 +46,7 @@ pub(crate) struct PackageImage {
     #[command(flatten)]
     passphrase: PassphraseArgs,
 
-    /// Where to write the package [default: PRODUCT-VERSION.otaria].
+    /// Where to write the package; an older package there is replaced [default: PRODUCT-VERSION.otaria].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
@@ -102,6 +104,7 @@ impl PackageImage {
         let out = self.out.clone().unwrap_or_else(|| {
             default_name(info.desc.project.as_str(), info.desc.version.as_str())
         });
+        refuse_other_file(&out)?;
         let key = self.passphrase.open(&key_file)?;
         let package = pack::pack(&image, &key, &options).with_context(refused)?;
         write_atomically(&out, Readers::Umask, Existing::Replace, |file| {
@@ -156,6 +159,28 @@ impl PackageImage {
             version: self.version.clone(),
             ..Options::new(stamp)
         })
+    }
+}
+
+/// A slip in `--out` must not replace the image, the key or a device with a package.
+fn refuse_other_file(out: &Path) -> anyhow::Result<()> {
+    let Ok(metadata) = fs::metadata(out) else {
+        return Ok(());
+    };
+    let mut start = Vec::new();
+    if metadata.is_file() {
+        let file = fs::File::open(out).with_context(|| format!("cannot read {}", out.display()))?;
+        file.take(16)
+            .read_to_end(&mut start)
+            .with_context(|| format!("cannot read {}", out.display()))?;
+    }
+    match FileKind::of(&start) {
+        FileKind::Package => Ok(()),
+        FileKind::Empty if metadata.is_file() => Ok(()),
+        _ => bail!(
+            "{} exists and is no package, so it is kept; choose another --out",
+            out.display()
+        ),
     }
 }
 
