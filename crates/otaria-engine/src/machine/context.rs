@@ -162,6 +162,13 @@ impl Context {
         self.until_unix(now, after).map(|wait| now + wait)
     }
 
+    /// The number of the next report.
+    pub(super) fn next_number(&mut self) -> u32 {
+        let n = self.next_n;
+        self.next_n = self.next_n.saturating_add(1);
+        n
+    }
+
     /// Makes a report and gives it its number, without queueing it.
     pub(super) fn number(
         &mut self,
@@ -170,8 +177,7 @@ impl Context {
         code: Option<FailureCode>,
         text: Text,
     ) -> Report {
-        let n = self.next_n;
-        self.next_n = self.next_n.saturating_add(1);
+        let n = self.next_number();
         Report {
             n,
             kind,

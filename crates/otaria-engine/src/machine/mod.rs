@@ -11,6 +11,7 @@
 
 mod context;
 mod interface;
+mod operation;
 mod run;
 mod state;
 #[cfg(test)]

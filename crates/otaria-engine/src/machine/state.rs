@@ -124,9 +124,11 @@ impl State {
             Self::Verifying(Verifying { run, .. }) => (Phase::Verifying, run.job()),
             Self::Activating(Activating { run, .. }) => (Phase::Activating, run.job()),
             Self::Rebooting(Rebooting { job, .. }) => (Phase::Rebooting, job.clone()),
-            Self::Trial(Trial { job, .. }) | Self::Confirming(Confirming { job, .. }) => {
-                (Phase::Trial, Some(job.job.clone()))
-            }
+            Self::Trial(Trial { job, .. })
+            | Self::Confirming(Confirming {
+                trial: Trial { job, .. },
+                ..
+            }) => (Phase::Trial, Some(job.job.clone())),
             Self::RollingBack(RollingBack { job, .. }) => (Phase::Rebooting, Some(job.clone())),
             Self::Inconclusive(Inconclusive { job, .. }) | Self::Closing(Closing { job, .. }) => {
                 (Phase::Idle, Some(job.job.clone()))

@@ -107,16 +107,10 @@ impl Trial {
             && self.http_seen
             && self.health == Health::Healthy;
         if proved {
-            let report = cx.number(
-                EventKind::Confirmed,
-                Some(self.job.job.clone()),
-                None,
-                Text::new(),
-            );
+            let n = cx.next_number();
             let confirming = Confirming {
-                job: self.job.clone(),
                 trial: self,
-                report,
+                n,
                 asked: false,
             };
             return Step::Go(Trigger::Proved, State::Confirming(confirming));
@@ -173,22 +167,35 @@ impl Trial {
 /// The image has proved itself; the floors and otadata are written.
 #[derive(Debug)]
 pub(super) struct Confirming {
-    pub(super) job: JobRef,
     /// To go back to if that does not succeed.
-    trial: Trial,
-    report: Report,
+    pub(super) trial: Trial,
+    /// The number that the report has from the first try on.
+    n: u32,
     asked: bool,
 }
 
 impl Confirming {
+    fn report(&self) -> Report {
+        Report {
+            n: self.n,
+            kind: EventKind::Confirmed,
+            job: Some(self.trial.job.job.clone()),
+            code: None,
+            text: Text::new(),
+            retry_in: None,
+            quarantine: None,
+        }
+    }
+
     pub(super) fn complete(self, cx: &mut Context, now: Instant, event: Event<'_>) -> Step {
         match event {
             Event::Confirmed(Ok(())) if self.asked => {
-                cx.report(self.report);
-                if cx.wish.as_ref().is_some_and(|wish| self.job.is_for(wish)) {
+                cx.report(self.report());
+                let job = self.trial.job;
+                if cx.wish.as_ref().is_some_and(|wish| job.is_for(wish)) {
                     cx.settled = true;
                 }
-                cx.ended = Some(self.job);
+                cx.ended = Some(job);
                 Step::Go(Trigger::Confirmed, State::Idle(Idle))
             }
             Event::Confirmed(Err(_)) if self.asked => {
@@ -211,7 +218,7 @@ impl Confirming {
     }
 
     pub(super) fn action(&mut self, _: &mut Context, _: Instant) -> Option<Action> {
-        (!core::mem::replace(&mut self.asked, true)).then(|| Action::Confirm(self.report.clone()))
+        (!core::mem::replace(&mut self.asked, true)).then(|| Action::Confirm(self.report()))
     }
 
     pub(super) fn poll_at(&self, _: &Context, _: Instant) -> Option<Instant> {

@@ -3,13 +3,12 @@
 use otaria_wire::messages::{EventKind, FailureCode, Job};
 
 use super::context::{Change, Context};
-use super::interface::{Action, Event, Failure, FetchError, Text};
+use super::interface::{Action, Event, FetchError, Text};
+use super::operation::{Operation, Stop, ended, failed, stopped};
 use super::run::Run;
 use super::state::{State, Step};
 use super::transitions::Trigger;
 use super::trial::RollingBack;
-use crate::backoff;
-use crate::retry;
 use crate::time::{Duration, Instant};
 
 /// How often a wish that waits for the wall clock looks at it.
@@ -138,153 +137,6 @@ impl Idle {
     }
 }
 
-/// Why a fetch or a verification is stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stop {
-    Cancelled,
-    Withdrawn,
-    Superseded,
-    Changed,
-    TooSlow,
-}
-
-/// A fetch or a verification, from the asking to the completion.
-#[derive(Debug)]
-pub(super) struct Operation {
-    asked: bool,
-    stop: Option<Stop>,
-    stop_asked: bool,
-    started: Instant,
-    /// When something was last seen to happen.
-    active: Instant,
-}
-
-impl Operation {
-    fn new(now: Instant) -> Self {
-        Self {
-            asked: false,
-            stop: None,
-            stop_asked: false,
-            started: now,
-            active: now,
-        }
-    }
-
-    /// Looks for a reason to stop.
-    fn watch(
-        &mut self,
-        cx: &mut Context,
-        run: &mut Run,
-        now: Instant,
-        stall: Duration,
-        whole: Duration,
-    ) {
-        if core::mem::take(&mut cx.cancel) {
-            self.stop = Some(Stop::Cancelled);
-        }
-        // The wish may change back while the stop is under way. What was asked for is then done all the same.
-        if self.stop_asked {
-            return;
-        }
-        let change = match cx.change(run) {
-            Change::Same => {
-                if let Some(wish) = &cx.wish {
-                    run.wish.not_before = wish.not_before;
-                    run.wish.deadline = wish.deadline;
-                }
-                None
-            }
-            Change::Withdrawn => Some(Stop::Withdrawn),
-            Change::Superseded => Some(Stop::Superseded),
-            Change::Restart => Some(Stop::Changed),
-        };
-        let slow =
-            (now >= self.active + stall || now >= self.started + whole).then_some(Stop::TooSlow);
-        if self.stop != Some(Stop::Cancelled) {
-            self.stop = change.or(slow);
-        }
-    }
-
-    fn action(&mut self, ask: Action) -> Option<Action> {
-        if !self.asked {
-            if self.stop.is_some() {
-                // Nothing has begun; `complete_unasked` ends it.
-                return None;
-            }
-            self.asked = true;
-            return Some(ask);
-        }
-        if self.stop.is_some() && !self.stop_asked {
-            self.stop_asked = true;
-            return Some(Action::Stop);
-        }
-        None
-    }
-
-    /// A stop that came before anything was asked for needs no completion.
-    fn stopped_unasked(&self) -> Option<Stop> {
-        self.stop.filter(|_| !self.asked)
-    }
-
-    fn poll_at(&self, stall: Duration, whole: Duration) -> Option<Instant> {
-        if self.stop.is_some() {
-            None
-        } else {
-            Some((self.active + stall).min(self.started + whole))
-        }
-    }
-}
-
-/// What becomes of a job whose fetch or verification was stopped.
-fn stopped(why: Stop, run: Run, cx: &mut Context, now: Instant, slow: FailureCode) -> Step {
-    match why {
-        Stop::Cancelled => ended(&run, cx, FailureCode::Cancelled, Text::new()),
-        Stop::Superseded => ended(&run, cx, FailureCode::Superseded, Text::new()),
-        Stop::Withdrawn => {
-            cx.end_harmlessly(&run, EventKind::Cancelled, FailureCode::Cancelled);
-            Step::Go(Trigger::Ended, State::Idle(Idle))
-        }
-        Stop::Changed => Step::Go(Trigger::Changed, State::Idle(Idle)),
-        Stop::TooSlow => failed(run, slow.into(), cx, now),
-    }
-}
-
-/// The job is over.
-fn ended(run: &Run, cx: &mut Context, code: FailureCode, text: Text) -> Step {
-    cx.end(run, retry::final_event(code), Some(code), text);
-    Step::Go(Trigger::Ended, State::Idle(Idle))
-}
-
-/// A try failed: wait for the next one, or give up.
-fn failed(mut run: Run, failure: Failure, cx: &mut Context, now: Instant) -> Step {
-    let Failure { code, text } = failure;
-    if run.failed(code) {
-        return ended(&run, cx, code, text);
-    }
-    let wait = backoff::wait(&cx.policy.backoff, run.failures, &mut cx.rng);
-    let (said, text) = if wait.slow && !run.slow {
-        run.slow = true;
-        let mut last = Text::new();
-        let _ = last.push_str(code.name());
-        (
-            FailureCode::RetriesExhausted,
-            if text.is_empty() { last } else { text },
-        )
-    } else {
-        (code, text)
-    };
-    cx.report_wait(run.job(), said, text, Some(wait.delay));
-    let for_link = code == FailureCode::NoNetwork;
-    Step::Go(
-        Trigger::Failed,
-        State::Backoff(Backoff {
-            run,
-            until: now + wait.delay,
-            for_link,
-        }),
-    )
-}
-
 /// The header and the table are fetched and judged.
 #[derive(Debug)]
 pub(super) struct Checking {
@@ -325,10 +177,9 @@ impl Checking {
                 State::Downloading(Downloading { run, operation }),
             );
         }
-        match fetch_complete(run, operation, cx, now, event) {
-            Completed::Step(step) => step,
-            Completed::Not(run, operation) => Step::Stay(State::Checking(Self { run, operation })),
-        }
+        fetch_complete(run, operation, cx, now, event, |run, operation| {
+            State::Checking(Self { run, operation })
+        })
     }
 
     pub(super) fn step(self, cx: &mut Context, now: Instant) -> Step {
@@ -376,12 +227,9 @@ impl Downloading {
             operation.active = now;
             return Step::Stay(State::Downloading(Self { run, operation }));
         }
-        match fetch_complete(run, operation, cx, now, event) {
-            Completed::Step(step) => step,
-            Completed::Not(run, operation) => {
-                Step::Stay(State::Downloading(Self { run, operation }))
-            }
-        }
+        fetch_complete(run, operation, cx, now, event, |run, operation| {
+            State::Downloading(Self { run, operation })
+        })
     }
 
     pub(super) fn step(self, cx: &mut Context, now: Instant) -> Step {
@@ -402,56 +250,47 @@ impl Downloading {
     }
 }
 
-/// Whether an event completed the fetch.
-enum Completed {
-    Step(Step),
-    Not(Run, Operation),
-}
-
+/// The fetch is complete, or the event is none of its; `stay` is the state as it was.
 fn fetch_complete(
     run: Run,
     operation: Operation,
     cx: &mut Context,
     now: Instant,
     event: Event<'_>,
-) -> Completed {
-    Completed::Step(match event {
+    stay: fn(Run, Operation) -> State,
+) -> Step {
+    match (event, operation.stop) {
         // It came to its end before the stop did. Only a stop for slowness has thereby lost its reason.
-        Event::Fetched(result) => match (operation.stop, result) {
-            (Some(why), _) if why != Stop::TooSlow => {
-                stopped(why, run, cx, now, FailureCode::Stalled)
-            }
-            (_, Ok(())) if run.identity.is_some() => {
-                cx.report_step(EventKind::Downloaded, run.job());
-                let operation = Operation::new(now);
-                Step::Go(
-                    Trigger::Downloaded,
-                    State::Verifying(Verifying { run, operation }),
-                )
-            }
-            // The body ended before there was a header.
-            (_, Ok(())) => failed(run, FailureCode::EarlyClose.into(), cx, now),
-            (_, Err(FetchError::AlreadyRunning)) => {
-                cx.end(&run, EventKind::AlreadyRunning, None, Text::new());
-                Step::Go(Trigger::Ended, State::Idle(Idle))
-            }
-            (_, Err(FetchError::Failed(failure))) => failed(run, failure, cx, now),
-        },
-        Event::Stopped => match operation.stop {
-            Some(why) => stopped(why, run, cx, now, FailureCode::Stalled),
-            None => return Completed::Not(run, operation),
-        },
-        _ => return Completed::Not(run, operation),
-    })
+        (Event::Fetched(_), Some(why)) if why != Stop::TooSlow => {
+            stopped(why, run, cx, now, FailureCode::Stalled)
+        }
+        (Event::Stopped, Some(why)) => stopped(why, run, cx, now, FailureCode::Stalled),
+        (Event::Fetched(Ok(())), _) if run.identity.is_some() => {
+            cx.report_step(EventKind::Downloaded, run.job());
+            let operation = Operation::new(now);
+            Step::Go(
+                Trigger::Downloaded,
+                State::Verifying(Verifying { run, operation }),
+            )
+        }
+        // The body ended before there was a header.
+        (Event::Fetched(Ok(())), _) => failed(run, FailureCode::EarlyClose.into(), cx, now),
+        (Event::Fetched(Err(FetchError::AlreadyRunning)), _) => {
+            cx.end(&run, EventKind::AlreadyRunning, None, Text::new());
+            Step::Go(Trigger::Ended, State::Idle(Idle))
+        }
+        (Event::Fetched(Err(FetchError::Failed(failure))), _) => failed(run, failure, cx, now),
+        _ => Step::Stay(stay(run, operation)),
+    }
 }
 
 /// A try failed; the next one waits for its time.
 #[derive(Debug)]
 pub(super) struct Backoff {
     pub(super) run: Run,
-    until: Instant,
+    pub(super) until: Instant,
     /// The link was lost: its return is reason enough to try again.
-    for_link: bool,
+    pub(super) for_link: bool,
 }
 
 impl Backoff {
