@@ -21,8 +21,10 @@ pub enum Behaviour {
     CrashAfter(Duration),
     /// `hang`: stops right after the boot guard, and feeds no watchdog.
     Hang,
-    /// `unhealthy`: works, but the application's health check never passes.
+    /// `unhealthy`: works, but the application says that it does not do what it is for.
     Unhealthy,
+    /// `never-healthy`: works, but the application never says that it does what it is for.
+    NeverHealthy,
     /// `no-wifi`: works, but never joins the network.
     NoWifi,
 }
@@ -35,6 +37,7 @@ impl Behaviour {
                 "crash" => Behaviour::Crash,
                 "hang" => Behaviour::Hang,
                 "unhealthy" => Behaviour::Unhealthy,
+                "never-healthy" => Behaviour::NeverHealthy,
                 "no-wifi" => Behaviour::NoWifi,
                 _ => Behaviour::Good,
             },

@@ -7,9 +7,10 @@
 //!      +-- power cut, at any moment: the program is dropped where it stands
 //! ```
 //!
-//! [`SimDevice`] is the chip. What the running image does is a [`Firmware`]; how it behaves is read from the image in flash, see
-//! [`Behaviour`]. Where the device stands, in a world or among real servers, is a [`Site`].
+//! [`SimDevice`] is the chip. What the running image does is a [`Firmware`], usually [`OtariaApp`]; how it behaves is read from the
+//! image in flash, see [`Behaviour`]. Where the device stands, in a world or among real servers, is a [`Site`].
 
+mod app;
 mod behaviour;
 mod bell;
 mod board;
@@ -19,6 +20,7 @@ mod site;
 #[cfg(test)]
 mod tests;
 
+pub use app::{AppStart, OtariaApp, Settings, SettingsError};
 pub use behaviour::Behaviour;
 pub use board::SimBoard;
 pub use chip::{BootRecord, Env, Exit, Firmware, Hardware, Outage, SimDevice};

@@ -475,6 +475,7 @@ fn behaviours_are_read_from_the_image() {
     assert_eq!(of("crash"), Behaviour::Crash);
     assert_eq!(of("hang"), Behaviour::Hang);
     assert_eq!(of("unhealthy"), Behaviour::Unhealthy);
+    assert_eq!(of("never-healthy"), Behaviour::NeverHealthy);
     assert_eq!(of("no-wifi"), Behaviour::NoWifi);
     assert_eq!(
         of("crash-after:90"),
