@@ -9,8 +9,14 @@ use super::transitions::StateName;
 use crate::backoff::BackoffPolicy;
 use crate::time::Duration;
 
+/// Longest text of a failure in bytes. It goes from hand to hand in every `Result`, so it is shorter than what an event could
+/// carry.
+pub const FAILURE_TEXT_LEN: usize = 100;
+
+const _: () = assert!(FAILURE_TEXT_LEN <= MAX_TEXT_LEN);
+
 /// What a code alone does not say.
-pub type Text = heapless::String<MAX_TEXT_LEN>;
+pub type Text = heapless::String<FAILURE_TEXT_LEN>;
 
 /// Why something failed.
 #[derive(Clone, Debug, PartialEq, Eq)]

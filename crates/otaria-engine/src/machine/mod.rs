@@ -23,8 +23,8 @@ mod update;
 use otaria_wire::messages::{Desired, EventKind, FailureCode};
 
 pub use interface::{
-    Action, Admitted, BootFacts, BootRole, Event, Failure, FetchError, Health, JobRef, Policy,
-    Report, Status, Text,
+    Action, Admitted, BootFacts, BootRole, Event, FAILURE_TEXT_LEN, Failure, FetchError, Health,
+    JobRef, Policy, Report, Status, Text,
 };
 
 use crate::time::Instant;
