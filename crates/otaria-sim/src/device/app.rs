@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use embassy_futures::select::select;
 use embassy_futures::yield_now;
-use embedded_storage::nor_flash::ReadNorFlash;
+use embedded_storage::nor_flash::NorFlash;
 use otaria_device::board::{Board, Clock};
 use otaria_device::guard::{BootReport, GuardError, Then};
 use otaria_device::install::{Stores, StoresError, Workspace};
@@ -25,7 +25,6 @@ use otaria_wire::topics::{NameError, Topics};
 use super::behaviour::Behaviour;
 use super::chip::{Env, Exit, Firmware};
 use super::site::Site;
-use crate::flash::SimFlash;
 
 /// How often the application feeds the watchdog when Otaria does not.
 const FEED: Duration = Duration::from_secs(1);
@@ -140,18 +139,27 @@ impl OtariaApp {
     pub fn start(&self) -> Option<AppStart> {
         self.0.start.get()
     }
+
+    /// Runs one boot with a flash driver of the caller's, over the flash of `env`: where a test puts a driver with a fault.
+    pub fn run_over<S: Site, F: NorFlash + 'static>(
+        &self,
+        env: Env<S>,
+        flash: Rc<RefCell<F>>,
+    ) -> impl Future<Output = Exit> + use<S, F> {
+        main(self.0.clone(), env, flash)
+    }
 }
 
 impl<S: Site> Firmware<S> for OtariaApp {
     fn run(&self, env: Env<S>) -> impl Future<Output = Exit> {
-        main(self.0.clone(), env)
+        let flash = env.flash.clone();
+        main(self.0.clone(), env, flash)
     }
 }
 
 /// `main` of every simulated image.
-async fn main<S: Site>(app: Rc<App>, env: Env<S>) -> Exit {
+async fn main<S: Site, F: NorFlash>(app: Rc<App>, env: Env<S>, flash: Rc<RefCell<F>>) -> Exit {
     let Env {
-        flash,
         mut board,
         clock,
         network,
@@ -259,7 +267,7 @@ fn config<'a>(settings: &'a Settings, allowed_hosts: &'a [&'a str]) -> Config<'a
 }
 
 /// Where the partition table in flash says that Otaria's partitions lie.
-fn layout(flash: &RefCell<SimFlash>) -> Option<Layout> {
+fn layout(flash: &RefCell<impl NorFlash>) -> Option<Layout> {
     let mut table = [0; PARTITION_TABLE_LEN];
     flash
         .borrow_mut()

@@ -32,6 +32,7 @@
 //! ```
 
 mod fault;
+mod history;
 mod op;
 mod sector;
 #[cfg(test)]
@@ -50,6 +51,7 @@ pub use fault::{Cut, Fault, FaultPlan};
 pub use op::{Op, OpKind, Stats};
 pub use timing::{Busy, Timing};
 
+use history::Moment;
 use sector::Sector;
 
 /// Bytes of the smallest unit that can be erased.
@@ -110,6 +112,7 @@ pub struct SimFlash {
     rng: Rng,
     violations: Vec<FlashError>,
     log: Option<Vec<Op>>,
+    history: Option<Vec<Moment>>,
     timing: Timing,
     busy: Busy,
     /// The op that may still be going on in virtual time, and what it found.
@@ -139,6 +142,7 @@ impl Clone for SimFlash {
             rng: self.rng.clone(),
             violations: self.violations.clone(),
             log: self.log.clone(),
+            history: self.history.clone(),
             timing: self.timing,
             busy,
             last: self.last.clone(),
@@ -179,6 +183,7 @@ impl SimFlash {
             rng: Rng::with_seed(0),
             violations: Vec::new(),
             log: None,
+            history: None,
             timing: Timing::INSTANT,
             busy: Busy::default(),
             last: None,
@@ -347,12 +352,12 @@ impl SimFlash {
         if let Some(log) = &mut self.log {
             log.push(op);
         }
-        let first = addr / SECTOR_LEN;
-        let last = (addr + len - 1) / SECTOR_LEN;
+        self.remember(op);
+        let (first, last) = op.sectors();
         let worn = self
             .worn
             .iter()
-            .any(|sector| (first..=last).contains(sector));
+            .any(|sector| (first..=last).contains(&(*sector as usize)));
         let fault = if worn {
             Some(Fault::Fail)
         } else {
@@ -371,13 +376,13 @@ impl SimFlash {
         }
         if kind.is_erase() {
             for sector in first..=last {
-                self.wear[sector as usize] += 1;
+                self.wear[sector] += 1;
             }
         }
         let undoable = cut.is_some() || self.timing != Timing::INSTANT;
         self.last = undoable.then(|| Undo {
             op,
-            before: self.sectors[first as usize..=last as usize].to_vec(),
+            before: self.sectors[first..=last].to_vec(),
         });
         apply(self);
         self.busy.charge(self.timing.of(kind, addr, len));
@@ -396,7 +401,7 @@ impl SimFlash {
     /// Puts back, of an op that was carried out, what a cut inside it would have left undone.
     fn tear(&mut self, undo: &Undo, cut: Cut, rng: &mut Rng) {
         let Op { addr, len, .. } = undo.op;
-        let first = (addr / SECTOR_LEN) as usize;
+        let (first, _) = undo.op.sectors();
         match cut {
             Cut::Before | Cut::After => {}
             Cut::TornPrefix | Cut::TornBits => {

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use super::SECTOR_LEN;
+
 /// The kind of a command that changes flash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OpKind {
@@ -34,6 +36,14 @@ pub struct Op {
     pub addr: u32,
     /// Number of bytes touched.
     pub len: u32,
+}
+
+impl Op {
+    /// The first and the last sector that it touches.
+    pub(super) fn sectors(&self) -> (usize, usize) {
+        let sector = |addr: u32| (addr / SECTOR_LEN) as usize;
+        (sector(self.addr), sector(self.addr + self.len - 1))
+    }
 }
 
 impl fmt::Display for Op {

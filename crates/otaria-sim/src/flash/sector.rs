@@ -6,6 +6,7 @@ use fastrand::Rng;
 use super::SECTOR_LEN;
 
 const LEN: usize = SECTOR_LEN as usize;
+const WORD: usize = 4;
 
 /// The cells of one sector.
 #[derive(Clone)]
@@ -91,20 +92,29 @@ impl Sector {
     /// What an erase of this sector leaves when the power goes in the middle of it.
     ///
     /// How far the erase got differs from sector to sector: from "all old" over any mixture to "all 0xFF", so that a torn block
-    /// erase leaves sectors of every sort.
+    /// erase leaves sectors of every sort. In half of them it differs from word to word, too: there a record may keep its number
+    /// and its checksum and lose only its state.
     pub(super) fn torn_erase(&self, rng: &mut Rng) -> Sector {
         let mut after = Sector {
             data: self.data,
             weak: None,
         };
-        let progress = match rng.u8(..8) {
+        let mut progress = match rng.u8(..8) {
             0 => 0,
             1 => u8::MAX,
             _ => rng.u8(..),
         };
         let unstable = rng.u8(..);
+        let by_word = rng.bool();
         let mut mask = [0u8; LEN];
         for (i, (cell, mask)) in after.data.iter_mut().zip(&mut mask).enumerate() {
+            if by_word && i % WORD == 0 {
+                progress = match rng.u8(..4) {
+                    0 => u8::MAX,
+                    1 => rng.u8(..),
+                    _ => 0,
+                };
+            }
             let mut done = 0u8;
             for bit in 0..8 {
                 if rng.u8(..=254) < progress {

@@ -468,6 +468,48 @@ fn a_clone_is_a_snapshot_that_goes_its_own_way() {
 }
 
 #[test]
+fn a_cut_tried_from_the_history_is_the_cut_of_a_plan() {
+    let erase = |flash: &mut SimFlash| flash.erase(0x1000, 0x2000);
+    let write = |flash: &mut SimFlash| flash.write(0x1010, &[0x5A; 300]);
+    for seed in 0..8 {
+        for cut in Cut::ALL {
+            let mut run = patterned().with_history();
+            erase(&mut run).unwrap();
+            write(&mut run).unwrap();
+            assert_eq!(run.moments(), 2);
+            for moment in 0..run.moments() {
+                let mut planned = patterned();
+                planned.set_plan(FaultPlan::cut(moment as u64, cut, seed));
+                let _ = erase(&mut planned).and_then(|()| write(&mut planned));
+                let tried = run.cut_at(moment, cut, seed);
+                assert!(!tried.powered() && !planned.powered());
+                assert_eq!(
+                    tried.peek(0, 0x4000),
+                    planned.peek(0, 0x4000),
+                    "{cut:?} at {moment}"
+                );
+                assert_eq!(tried.is_unstable(0x1000), planned.is_unstable(0x1000));
+                assert_eq!(tried.wear(), planned.wear());
+                assert_eq!(tried.op_count(), planned.op_count());
+            }
+        }
+    }
+}
+
+#[test]
+fn an_erase_torn_from_word_to_word_may_take_one_word_and_leave_its_neighbours() {
+    let mut found = false;
+    for seed in 0..64 {
+        let mut flash = SimFlash::new(SMALL);
+        flash.load(0, &[0; 12]);
+        flash.set_plan(FaultPlan::cut(0, Cut::TornErase, seed));
+        let _ = flash.erase(0, 0x1000);
+        found |= flash.peek(0, 12) == [[0; 4], [0xFF; 4], [0; 4]].concat();
+    }
+    assert!(found);
+}
+
+#[test]
 fn commands_take_the_time_of_the_datasheet() {
     let mut flash = SimFlash::new(SMALL).with_timing(Timing::W25Q);
     let mut took = |what: &mut dyn FnMut(&mut SimFlash)| {

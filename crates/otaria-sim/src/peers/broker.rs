@@ -50,6 +50,7 @@ pub(super) struct Session {
 }
 
 /// A message on its way to a client.
+#[derive(Debug, Clone)]
 pub(super) struct Queued {
     pub(super) topic: String,
     pub(super) payload: Vec<u8>,
@@ -58,6 +59,21 @@ pub(super) struct Queued {
     pub(super) sent_as: Option<u16>,
     /// Sent in the present connection.
     pub(super) in_flight: bool,
+}
+
+/// What a broker keeps in its store: retained messages, sessions and what waits in them. Plain data, that another broker in
+/// another world or thread can go on with.
+#[derive(Debug, Clone, Default)]
+pub struct Store {
+    retained: BTreeMap<String, Vec<u8>>,
+    sessions: BTreeMap<String, StoredSession>,
+}
+
+#[derive(Debug, Clone)]
+struct StoredSession {
+    filters: Vec<String>,
+    queue: VecDeque<Queued>,
+    next_packet_id: u16,
 }
 
 #[derive(Default)]
@@ -86,6 +102,45 @@ impl Broker {
         }
     }
 
+    /// A broker that goes on with the store of another one.
+    pub fn with_store(world: Handle, store: &Store) -> Self {
+        let sessions = store.sessions.iter().map(|(client, stored)| {
+            let session = Session {
+                filters: stored.filters.clone(),
+                queue: stored.queue.clone(),
+                next_packet_id: stored.next_packet_id,
+                ..Session::default()
+            };
+            (client.clone(), session)
+        });
+        let state = State {
+            retained: store.retained.clone(),
+            sessions: sessions.collect(),
+            ..State::default()
+        };
+        Broker {
+            world,
+            state: Rc::new(RefCell::new(state)),
+        }
+    }
+
+    /// What the broker would still know after a restart.
+    pub fn store(&self) -> Store {
+        let state = self.state.borrow();
+        let sessions = state.sessions.iter().map(|(client, session)| {
+            let stored = StoredSession {
+                filters: session.filters.clone(),
+                queue: session.queue.clone(),
+                next_packet_id: session.next_packet_id,
+            };
+            (client.clone(), stored)
+        });
+        Store {
+            retained: state.retained.clone(),
+            sessions: sessions.collect(),
+        }
+    }
+
     /// Serves one connection until it ends. The caller accepts connections and spawns this for each.
     pub async fn serve<C: Read + Write>(&self, connection: C) {
         broker_session::serve(self, connection).await;
@@ -99,6 +154,11 @@ impl Broker {
     /// What came in from clients so far, in order.
     pub fn log(&self) -> Vec<Message> {
         self.state.borrow().log.clone()
+    }
+
+    /// How many messages came in from clients so far.
+    pub fn message_count(&self) -> usize {
+        self.state.borrow().log.len()
     }
 
     /// What came in from clients on topics that end with `suffix`, in order.
