@@ -2,7 +2,8 @@
 
 use embedded_storage::nor_flash::NorFlash;
 use otaria_engine::machine::Event as EngineEvent;
-use otaria_wire::journal::PendingReport;
+use otaria_wire::Sha256Digest;
+use otaria_wire::journal::{Download, PendingReport};
 use otaria_wire::messages::{Command, Desired, FailureCode, Level, MessageError, to_json};
 
 use super::commands::Taken;
@@ -10,6 +11,7 @@ use super::outbox::Next;
 use super::shared::Shared;
 use crate::board::{Board, Clock};
 use crate::mqtt::{Inbound, Mailbox, MqttError, Outbound, Outgoing, PublishError};
+use crate::storage::journal::JournalError;
 
 /// Room that a log line needs at most in JSON, when all of its text has to be escaped as `\"`.
 const LOG_LINE_ROOM: usize = 512;
@@ -121,15 +123,44 @@ impl<B: Board, K: Clock, F: NorFlash> Mailbox for Shared<'_, B, K, F> {
 }
 
 impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
+    /// A wish that was published just now may not be stored by the broker: it goes to the journal before it is acknowledged, so
+    /// that a power cut does not lose it. A stored one comes again by itself.
     fn wish(&self, wish: Option<&Desired>, fresh: bool) {
-        match wish {
-            Some(wish) => self.note(
-                Level::Info,
-                format_args!("wish: {} {}", wish.job.as_deref().unwrap_or(""), wish.url),
-            ),
-            None => self.note(Level::Info, format_args!("wish: none")),
+        let journalled = match wish {
+            Some(wish) => {
+                self.note(
+                    Level::Info,
+                    format_args!("wish: {} {}", wish.job.as_deref().unwrap_or(""), wish.url),
+                );
+                if fresh { self.remember(wish) } else { Ok(()) }
+            }
+            None => {
+                self.note(Level::Info, format_args!("wish: none"));
+                self.stores.journal.borrow_mut().remove::<Download>(0)
+            }
+        };
+        if let Err(error) = journalled {
+            self.note(Level::Error, format_args!("wish not kept: {error}"));
         }
         self.tell(EngineEvent::Wish { wish, fresh });
+    }
+
+    fn remember(&self, wish: &Desired) -> Result<(), JournalError> {
+        let mut journal = self.stores.journal.borrow_mut();
+        let job = wish.job.clone().unwrap_or_default();
+        let known = journal.latest::<Download>(0).ok().flatten();
+        // A download of this wish is under way: its record says more than the wish.
+        if known.is_some_and(|known| known.url == wish.url && (known.job == job || job.is_empty()))
+        {
+            return Ok(());
+        }
+        let download = Download {
+            identity: Sha256Digest::ZERO,
+            job,
+            url: wish.url.clone(),
+            etag: heapless::String::new(),
+        };
+        journal.append(0, &download)
     }
 
     fn refuse(&self, error: &MessageError, retained: bool) {

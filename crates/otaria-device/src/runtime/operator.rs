@@ -4,7 +4,7 @@ use embassy_futures::select::{Either, select};
 use embedded_storage::nor_flash::NorFlash;
 use otaria_engine::admission::DeviceFacts;
 use otaria_engine::machine::{Event as EngineEvent, Failure, FetchError};
-use otaria_wire::messages::{FailureCode, Level};
+use otaria_wire::messages::{FailureCode, FailureGroup, Level};
 use otaria_wire::package::{Cipher, Codec};
 
 use super::shared::{Operation, Shared};
@@ -89,7 +89,26 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
             observer: self,
             times: &self.times,
         };
-        fetch.run(http, workspace, &wish).await
+        fetch
+            .run(http, workspace, &wish)
+            .await
+            .map_err(|error| self.without_link(error))
+    }
+
+    /// What failed because the link is gone is told as that: its return is reason enough to try again.
+    fn without_link(&self, error: FetchError) -> FetchError {
+        match error {
+            FetchError::Failed(failure)
+                if failure.code.group() == FailureGroup::Transport
+                    && !self.board.borrow().link_up() =>
+            {
+                FetchError::Failed(Failure {
+                    code: FailureCode::NoNetwork,
+                    ..failure
+                })
+            }
+            other => other,
+        }
     }
 
     async fn verify_image(&self) -> Result<(), Failure> {

@@ -7,9 +7,7 @@ use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::signal::Signal;
 use embedded_storage::nor_flash::NorFlash;
 use otaria_engine::machine::{Action, Admitted, Engine, Event as EngineEvent, Report, Status};
-use otaria_wire::journal::{
-    Download, PendingReport, QUARANTINE_KEYS, Quarantine, Record, TrialCounters,
-};
+use otaria_wire::journal::{Download, PendingReport, QUARANTINE_KEYS, Quarantine, TrialCounters};
 use otaria_wire::messages::{
     Event, EventKind, FailureCode, InstallId, Level, LogLine, Progress, State, Trial,
 };
@@ -19,7 +17,7 @@ use super::commands::Commands;
 use super::monitor::Monitor;
 use super::outbox::Outbox;
 use super::running::RunningImage;
-use crate::board::{Board, Clock, Instant};
+use crate::board::{Board, Clock, Instant, Slot};
 use crate::install::{Observer, Stores, Times};
 use crate::settings::Config;
 use crate::storage::journal::{Journal, JournalError};
@@ -223,6 +221,10 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
     pub(super) fn report(&self, report: &Report) {
         let event = self.event(report);
         self.note_event(&event);
+        if report.kind.is_final() && report.kind != EventKind::Superseded {
+            // A superseding wish is in the journal already, in the place of the old one.
+            let _ = self.forget_download(report.job.as_deref());
+        }
         if report.is_kept() {
             if let Err(error) = self.keep(&event, report) {
                 // It is published all the same; only a power cut before that would lose it.
@@ -263,14 +265,11 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
             let job = report.job.as_deref().unwrap_or_default();
             quarantine(&mut self.stores.journal.borrow_mut(), identity, job, code)?;
         }
-        let mut journal = self.stores.journal.borrow_mut();
-        journal.append(
-            0,
-            &PendingReport {
-                event: Some(event.clone()),
-            },
-        )?;
-        journal.remove::<Download>(0)
+        let event = Some(event.clone());
+        self.stores
+            .journal
+            .borrow_mut()
+            .append(0, &PendingReport { event })
     }
 
     /// Writes the trial's counters with another stage or code.
@@ -316,7 +315,7 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
             security_version: floors.map_or(0, |floors| floors.security_version),
             chip: clip(chip.name().unwrap_or("unknown")),
             chip_rev: board.chip_revision(),
-            slot: self.stores.running().map_or(u8::MAX, |slot| slot.index()),
+            slot: self.stores.running().map_or(u8::MAX, Slot::index),
             trial: self.trial.get(),
             reset: board.reset_reason(),
             boot: self.facts.boot,
@@ -356,9 +355,15 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
         self.outbox.borrow_mut().progress_afresh();
     }
 
-    /// Whether the journal has a record of this kind that is not of use any more.
-    pub(super) fn forget<T: Record>(&self) -> Result<(), JournalError> {
-        self.stores.journal.borrow_mut().remove::<T>(0)
+    /// Nothing is left to be downloaded for this job. A record for another one stays.
+    pub(super) fn forget_download(&self, job: Option<&str>) -> Result<(), JournalError> {
+        let mut journal = self.stores.journal.borrow_mut();
+        match journal.latest::<Download>(0) {
+            Ok(Some(download)) if download.job != job.unwrap_or_default() => Ok(()),
+            Ok(None) => Ok(()),
+            Ok(Some(_)) | Err(JournalError::Undecodable { .. }) => journal.remove::<Download>(0),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -99,10 +99,7 @@ impl<F: NorFlash> Startup<'_, '_, F> {
             })
             .flatten()
             .and_then(|pending| pending.event);
-        let resume = match settled.role {
-            BootRole::Plain => self.or_log("download", |this| this.resume()).flatten(),
-            BootRole::OnTrial(_) | BootRole::Inconclusive(_) => None,
-        };
+        let resume = self.or_log("download", Self::resume).flatten();
         let facts = BootFacts {
             role: core::mem::take(&mut settled.role),
             ended: settled.ended,
@@ -154,9 +151,9 @@ impl<F: NorFlash> Startup<'_, '_, F> {
     /// A download that was under way, as a wish.
     fn resume(&mut self) -> Result<Option<Desired>, StartupError> {
         let download = self.stores.journal.borrow_mut().latest::<Download>(0)?;
-        Ok(download.map(|download| Desired {
-            job: Some(download.job),
-            url: download.url,
+        Ok(download.map(|Download { job, url, .. }| Desired {
+            job: (!job.is_empty()).then_some(job),
+            url,
             ..Desired::default()
         }))
     }
@@ -244,7 +241,7 @@ impl<F: NorFlash> Startup<'_, '_, F> {
             record,
             retry::final_event(code),
             Some(code),
-            format_args!("{} boots, {} crashes", boots, crashes),
+            format_args!("{boots} boots, {crashes} crashes"),
         )?;
         self.close(record)?;
         Ok(Settled {
@@ -335,8 +332,13 @@ impl<F: NorFlash> Startup<'_, '_, F> {
         {
             return Ok(());
         }
+        let level = if confirmed.is_some() {
+            Level::Warn
+        } else {
+            Level::Info
+        };
         self.note(
-            Level::Warn,
+            level,
             format_args!("{running} holds an image that was not confirmed here: taken as it is"),
         );
         self.adopt_running(boot)

@@ -29,7 +29,7 @@ use embedded_storage::nor_flash::NorFlash;
 use otaria_engine::guard::{ActivateAs, EntryState};
 use otaria_engine::machine::{Failure, Report};
 use otaria_engine::slot::Slot;
-use otaria_wire::journal::{Confirmed, Download, PendingReport, TrialCounters, TrialStage};
+use otaria_wire::journal::{Confirmed, PendingReport, TrialCounters, TrialStage};
 use otaria_wire::messages::{FailureCode, Level};
 
 use super::shared::Shared;
@@ -60,7 +60,7 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
             .and_then(|()| self.select_trial(image.slot()));
         match done {
             Ok(()) => {
-                let _ = self.forget::<Download>();
+                let _ = self.forget_download(Some(&job));
                 Ok(())
             }
             Err(failure) => {
