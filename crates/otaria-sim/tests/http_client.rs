@@ -35,7 +35,7 @@ impl Lab {
         net.name("cdn.lan", [10, 0, 0, 1].into());
         let device = net.host("device.lan", [10, 0, 0, 2].into(), device);
         let web = WebServer::new(world.handle());
-        let file: Rc<[u8]> = (0..len).map(|i| (i * i >> 3) as u8).collect();
+        let file: Rc<[u8]> = (0..len).map(|i| ((i * i) >> 3) as u8).collect();
         web.put("/app.otaria", File::new(file.clone(), "one"));
         let mut listener = server.bind(80).unwrap();
         let (serving, handle) = (web.clone(), world.handle());

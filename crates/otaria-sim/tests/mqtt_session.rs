@@ -148,7 +148,7 @@ impl Lab {
             let topics = Topics::new("otaria", "d1").unwrap();
             let mut session = MqttSession::new(MqttConfig::new("broker.lan", 1883, &topics), 3);
             let tcp = PlainTcp::new(&net);
-            session.run(&tcp, &clock, &*notes).await
+            session.run(&tcp, &clock, &*notes).await;
         })
     }
 
@@ -330,6 +330,18 @@ fn a_device_that_restarts_quickly_takes_its_own_session_over() {
         *lab.notes.connected.borrow(),
         [false, true, true, true, true]
     );
+}
+
+#[test]
+fn two_devices_with_one_id_do_not_fight_even_if_the_broker_does_not_say_what_happens() {
+    // This broker closes the older connection without the DISCONNECT that names the reason, as Mosquitto 2.0 does.
+    let lab = Lab::wifi();
+    lab.start(lab.device.clone());
+    lab.start(lab.device.clone());
+    lab.run(24 * 3_600);
+    let errors = lab.notes.errors.borrow();
+    let an_hour = errors.len() / 24;
+    assert!((60..180).contains(&an_hour), "{an_hour} takeovers an hour");
 }
 
 #[test]
