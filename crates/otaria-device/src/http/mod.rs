@@ -154,9 +154,11 @@ impl<'a, C: Connect, K: Clock> HttpClient<'a, C, K> {
             let https = Url::parse_redirected(&self.url)
                 .map_err(HttpError::Url)?
                 .is_https();
-            let mut link = self.open(&ask, &mut timing).await?;
+            let mut link = self.connect(&mut timing).await?;
             let asked_at = self.clock.now();
-            let head = self.read_head(&mut link).await?;
+            let deadline = asked_at + self.timeouts.head;
+            self.send(&mut link, &ask, deadline).await?;
+            let head = self.read_head(&mut link, deadline).await?;
             timing.answer += self.clock.now() - asked_at;
             if head.is_redirect() {
                 self.redirected(&head, https)?;
@@ -183,8 +185,9 @@ impl<'a, C: Connect, K: Clock> HttpClient<'a, C, K> {
     /// See [`HttpError`]; never [`HttpError::Status`].
     pub async fn probe(&mut self, url: &str) -> Result<u16, HttpError> {
         self.start(url)?;
-        let mut link = self.open(&Ask::Head, &mut Timing::default()).await?;
+        let mut link = self.connect(&mut Timing::default()).await?;
         let deadline = self.clock.now() + self.timeouts.head;
+        self.send(&mut link, &Ask::Head, deadline).await?;
         let mut reader = HeadReader::new();
         loop {
             let whole = reader.advance(&mut self.window, &mut self.url);
@@ -211,10 +214,8 @@ impl<'a, C: Connect, K: Clock> HttpClient<'a, C, K> {
             .map_err(|_| HttpError::Url(UrlError::TooLong))
     }
 
-    /// Connects and sends the request.
-    async fn open(
-        &mut self,
-        ask: &Ask<'_>,
+    async fn connect(
+        &self,
         timing: &mut Timing,
     ) -> Result<Link<'a, C::Connection<'a>, K>, HttpError> {
         let url = Url::parse_redirected(&self.url).map_err(HttpError::Url)?;
@@ -230,21 +231,29 @@ impl<'a, C: Connect, K: Clock> HttpClient<'a, C, K> {
             .connect(self.clock, deadline, &target)
             .await?;
         timing.connect += self.clock.now() - started;
-        let mut link = Link::new(stream, self.clock);
+        Ok(Link::new(stream, self.clock))
+    }
+
+    async fn send(
+        &mut self,
+        link: &mut Link<'a, C::Connection<'a>, K>,
+        ask: &Ask<'_>,
+        deadline: Instant,
+    ) -> Result<(), HttpError> {
+        let url = Url::parse_redirected(&self.url).map_err(HttpError::Url)?;
+        // The request is written where the answer will be read.
         let request = request::write(self.window.idle_buffer(), &url, ask)
             .ok_or(HttpError::Url(UrlError::TooLong))?;
-        link.send(request, self.clock.now() + self.timeouts.head)
+        link.send(request, deadline)
             .await
-            .map_err(HttpError::in_head)?;
-        self.window.clear();
-        Ok(link)
+            .map_err(HttpError::in_head)
     }
 
     async fn read_head(
         &mut self,
         link: &mut Link<'a, C::Connection<'a>, K>,
+        deadline: Instant,
     ) -> Result<Head, HttpError> {
-        let deadline = self.clock.now() + self.timeouts.head;
         let mut reader = HeadReader::new();
         loop {
             if let Some(head) = reader.advance(&mut self.window, &mut self.url)? {

@@ -32,15 +32,10 @@ impl Window {
         }
     }
 
-    /// Forgets everything, for a new connection.
-    pub(super) fn clear(&mut self) {
+    /// The whole buffer, for something else before the first byte of a connection arrives.
+    pub(super) fn idle_buffer(&mut self) -> &mut [u8] {
         self.start = 0;
         self.end = 0;
-    }
-
-    /// The whole buffer, for something else while nothing is being received.
-    pub(super) fn idle_buffer(&mut self) -> &mut [u8] {
-        self.clear();
         &mut self.buf
     }
 
