@@ -9,6 +9,7 @@ use otaria_wire::journal::{TrialCounters, TrialStage};
 use otaria_wire::partitions::Layout;
 
 use crate::device::{BootRecord, SimDevice, Site};
+use crate::flash::Op;
 
 /// The truth about a device: not what it reports, but what its bootloader would do and what its journal holds.
 #[derive(Debug, Clone)]
@@ -19,15 +20,31 @@ pub struct Inspection {
     pub on_trial: bool,
     /// All starts since the device was built.
     pub starts: Vec<BootRecord>,
+    /// All flash commands since then, if [`Blueprint::log_flash`](super::Blueprint::log_flash) asked for them.
+    pub ops: Vec<Op>,
+    /// How often each sector was erased.
+    pub wear: Vec<u32>,
 }
 
 impl Inspection {
     pub(super) fn of<S: Site>(device: &SimDevice<S>, layout: &Layout) -> Self {
         let boots = device.verdict().ok().map(|booted| {
-            let image = device.flash().peek(booted.region.offset, booted.image.len as usize);
-            (booted.image.desc.version.as_str().to_owned(), Sha256Digest::of(&image))
+            let image = device
+                .flash()
+                .peek(booted.region.offset, booted.image.len as usize);
+            (
+                booted.image.desc.version.as_str().to_owned(),
+                Sha256Digest::of(&image),
+            )
         });
-        Inspection { boots, on_trial: on_trial(device, layout), starts: device.boots() }
+        let flash = device.flash();
+        Inspection {
+            boots,
+            on_trial: on_trial(device, layout),
+            starts: device.boots(),
+            ops: flash.log().to_vec(),
+            wear: flash.wear().to_vec(),
+        }
     }
 }
 

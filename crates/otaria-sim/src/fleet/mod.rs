@@ -34,6 +34,8 @@ pub struct Blueprint {
     pub hardware: Hardware,
     /// How fast its flash is.
     pub timing: Timing,
+    /// Whether all its flash commands are kept for [`Inspection::ops`].
+    pub log_flash: bool,
     /// How fast its radio is.
     pub radio: RadioConfig,
     /// Decides its chance.
@@ -59,12 +61,17 @@ impl Fleet {
     /// # Errors
     /// If the operating system has no thread or no timer for them.
     pub fn start(blueprints: Vec<Blueprint>) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let (orders, inbox) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new()
             .name("fleet".to_owned())
             .spawn(move || LocalSet::new().block_on(&runtime, run(blueprints, inbox)))?;
-        Ok(Fleet { orders: Some(orders), thread: Some(thread) })
+        Ok(Fleet {
+            orders: Some(orders),
+            thread: Some(thread),
+        })
     }
 
     /// Takes a device's power for a while, wherever it stands, also in the middle of a flash command.
@@ -140,12 +147,18 @@ async fn run(blueprints: Vec<Blueprint>, mut orders: mpsc::UnboundedReceiver<Ord
             }
             // An asker who has gone away needs no answer.
             Order::Inspect(answer) => {
-                let inspections = members.iter().map(|member| Inspection::of(&member.device, &member.layout));
+                let inspections = members
+                    .iter()
+                    .map(|member| Inspection::of(&member.device, &member.layout));
                 let _ = answer.send(inspections.collect());
             }
             Order::ReadFlash(index, answer) => {
                 let whole = |flash: &SimFlash| flash.peek(0, flash.capacity());
-                let _ = answer.send(members.get(index).map(|member| whole(&member.device.flash())));
+                let _ = answer.send(
+                    members
+                        .get(index)
+                        .map(|member| whole(&member.device.flash())),
+                );
             }
         }
     }
@@ -160,11 +173,19 @@ fn build(blueprints: Vec<Blueprint>) -> Vec<Member> {
             .entry(blueprint.image.as_ptr())
             .or_insert_with(|| Factory::new(&blueprint.image));
         let mut flash = factory.flash().with_timing(blueprint.timing);
+        if blueprint.log_flash {
+            flash = flash.with_log();
+        }
         if let Some(content) = &blueprint.flash {
             flash.load(0, content);
         }
         let layout = factory.layout();
-        let device = SimDevice::new(RealSite::new(blueprint.radio), blueprint.hardware, flash, blueprint.seed);
+        let device = SimDevice::new(
+            RealSite::new(blueprint.radio),
+            blueprint.hardware,
+            flash,
+            blueprint.seed,
+        );
         tokio::task::spawn_local(device.clone().live(OtariaApp::new(blueprint.settings)));
         device.plug_in();
         members.push(Member { device, layout });

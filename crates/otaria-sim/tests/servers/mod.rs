@@ -1,0 +1,188 @@
+//! Brokers and web servers that others wrote, each with its own files on a free port, gone when dropped.
+#![allow(dead_code, reason = "every test file uses some of these")]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// A server's process and its files.
+pub(crate) struct Server {
+    process: Child,
+    pub(crate) port: u16,
+    pub(crate) dir: tempfile::TempDir,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Server {
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}/{path}", self.port)
+    }
+
+    pub(crate) fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Where a program is. If it is not installed the test says so and does not run, unless that is forbidden, as in CI.
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/usr/local/sbin".into()])
+        .map(|folder| folder.join(program))
+        .find(|path| path.is_file());
+    if found.is_none() {
+        assert!(
+            std::env::var_os("OTARIA_REQUIRE_PEERS").is_none(),
+            "{program} is not installed"
+        );
+        println!("skipped: {program} is not installed");
+    }
+    found
+}
+
+/// Waits until something listens on `port`, or `process` has ended.
+fn listens(port: u16, process: &mut Child) -> bool {
+    loop {
+        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return true;
+        }
+        if process.try_wait().unwrap().is_some() {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Starts a program that has to be told a port. Between finding a free one and using it somebody else may take it: then once more.
+fn on_free_port(dir: tempfile::TempDir, start: impl Fn(&Path, u16) -> Command) -> Server {
+    for _ in 0..10 {
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let mut process = start(dir.path(), port)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        if listens(port, &mut process) {
+            return Server { process, port, dir };
+        }
+    }
+    panic!("the server does not start");
+}
+
+/// Mosquitto with these lines in its configuration.
+pub(crate) fn mosquitto(config: &str) -> Option<Server> {
+    let program = find("mosquitto")?;
+    let config = config.to_owned();
+    Some(on_free_port(tempfile::tempdir().unwrap(), |dir, port| {
+        let root = dir.display();
+        let lines = format!(
+            "listener {port} 127.0.0.1\nuser root\npersistence true\npersistence_location {root}/\n{config}\n"
+        );
+        let file = dir.join("conf");
+        fs::write(&file, lines).unwrap();
+        let mut command = Command::new(&program);
+        command.arg("-c").arg(file);
+        command
+    }))
+}
+
+/// Publishes with Mosquitto's own client, QoS 1.
+pub(crate) fn mosquitto_pub(port: u16, topic: &str, payload: &str, retain: bool) -> bool {
+    let Some(program) = find("mosquitto_pub") else {
+        return false;
+    };
+    let mut command = Command::new(program);
+    command.args([
+        "-h",
+        "127.0.0.1",
+        "-p",
+        &port.to_string(),
+        "-q",
+        "1",
+        "-t",
+        topic,
+        "-m",
+        payload,
+    ]);
+    if retain {
+        command.arg("-r");
+    }
+    command.status().unwrap().success()
+}
+
+/// A directory with `www` and these files in it.
+fn www(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("www")).unwrap();
+    for (name, bytes) in files {
+        fs::write(dir.path().join("www").join(name), bytes).unwrap();
+    }
+    dir
+}
+
+/// nginx, which knows ranges and entity tags. `locations` goes into its server block.
+pub(crate) fn nginx(files: &[(&str, &[u8])], locations: &str) -> Option<Server> {
+    let program = find("nginx")?;
+    Some(on_free_port(www(files), |dir, port| {
+        let root = dir.display();
+        let locations = locations
+            .replace("{root}", &root.to_string())
+            .replace("{port}", &port.to_string());
+        // As root, nginx would read the files as another user, who may not enter the directory: hence no worker processes.
+        let config = format!(
+            "daemon off; master_process off; pid {root}/pid; error_log {root}/log;
+             events {{}}
+             http {{
+                log_format ranges '$request_method $uri $status $http_range';
+                access_log {root}/requests ranges;
+                client_body_temp_path {root}/b; proxy_temp_path {root}/p;
+                fastcgi_temp_path {root}/f; uwsgi_temp_path {root}/u; scgi_temp_path {root}/s;
+                gzip on; gzip_types *; gzip_min_length 1; gzip_proxied any; gzip_http_version 1.0;
+                server {{ listen 127.0.0.1:{port}; root {root}/www; {locations} }}
+             }}"
+        );
+        let file = dir.join("nginx.conf");
+        fs::write(&file, config).unwrap();
+        let mut command = Command::new(&program);
+        command
+            .args(["-e", "stderr", "-p"])
+            .arg(dir)
+            .arg("-c")
+            .arg(file);
+        command
+    }))
+}
+
+/// Python's `http.server`, which knows neither ranges nor entity tags and speaks HTTP/1.0.
+pub(crate) fn python(files: &[(&str, &[u8])]) -> Option<Server> {
+    let program = find("python3")?;
+    let dir = www(files);
+    let mut process = Command::new(program)
+        .args(["-u", "-m", "http.server", "--bind", "127.0.0.1", "0"])
+        .current_dir(dir.path().join("www"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // "Serving HTTP on 127.0.0.1 port 43210 (http://...) ..."
+    let mut line = String::new();
+    BufReader::new(process.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let mut words = line.split(' ').skip_while(|word| *word != "port");
+    let port = words.nth(1).unwrap().parse().unwrap();
+    Some(Server { process, port, dir })
+}
