@@ -7,10 +7,10 @@ use embassy_futures::select::{Either, select};
 use embassy_futures::yield_now;
 use embedded_io_async::{ErrorKind, Read, Write};
 
-use super::codec::encode::{self, PUBLISH_HEAD_MAX, PublishHead, Will};
+use super::codec::encode::{self, Filter, PUBLISH_HEAD_MAX, PublishHead, Will};
 use super::codec::{ConnAck, Oversized, Packet, Received, Receiver};
 use super::flow::{ANSWER, Flow, Presence, Reply, disconnected};
-use super::mailbox::Mailbox;
+use super::mailbox::{Inbound, Mailbox};
 use super::names::Names;
 use super::outbox::{Again, Allowed, Outbox};
 use super::{Awaited, MqttConfig, MqttError, MqttSession, ReasonCode};
@@ -162,8 +162,11 @@ impl<'s, S: Read + Write, K: Clock, M: Mailbox> Connection<'s, S, K, M> {
         // Three names of 128 bytes at most, and what is around them.
         let mut buf = [0; 448];
         let id = self.outbox.fresh_id(self.flow.ids());
-        let filters = self.names.filters();
-        let filters = filters.each_ref().map(heapless::String::as_str);
+        let names = self.names.filters();
+        let filters = names.each_ref().map(|(topic, name)| Filter {
+            topic: name,
+            retain_as_published: *topic == Inbound::Command,
+        });
         let packet = encode::subscribe(&mut buf, id, &filters)
             .filter(|packet| packet.len() as u64 <= u64::from(self.flow.packet_max))
             .ok_or(MqttError::Settings)?;

@@ -103,6 +103,10 @@ pub trait Mailbox {
     /// A message has arrived. It is acknowledged to the broker when this returns: whatever has to survive a loss of power must
     /// be in flash by then.
     ///
+    /// `retained`: on [`Inbound::Command`], the sender has set the retain flag, also if the command comes at once. On the others,
+    /// the broker had stored the message and delivers it because the device has subscribed; what is published while the device is
+    /// connected is not `retained`, even if the broker stores it.
+    ///
     /// The broker repeats a message if its acknowledgement got lost; then this is called again.
     fn received(&self, topic: Inbound, payload: &[u8], retained: bool);
 

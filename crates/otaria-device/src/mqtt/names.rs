@@ -13,13 +13,14 @@ pub(super) type Name = String<MAX_TOPIC_LEN>;
 
 impl Names<'_> {
     /// What the device subscribes to, in the order of [`Inbound::ALL`].
-    pub(super) fn filters(&self) -> [Name; 3] {
+    pub(super) fn filters(&self) -> [(Inbound, Name); 3] {
         Inbound::ALL.map(|topic| {
-            self.0.name(match topic {
+            let name = self.0.name(match topic {
                 Inbound::Desired => Topic::Desired,
                 Inbound::Command => Topic::Cmd,
                 Inbound::Keys => Topic::Keys,
-            })
+            });
+            (topic, name)
         })
     }
 

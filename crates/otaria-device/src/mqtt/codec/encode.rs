@@ -67,21 +67,26 @@ pub(in super::super) fn connect<'b>(buf: &'b mut [u8], connect: &Connect<'_>) ->
     })
 }
 
-/// Writes a SUBSCRIBE packet for `filters`, all with QoS 1; `None` if it does not fit into `buf`.
+/// A topic to subscribe to, with QoS 1 (3.8.3.1).
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Filter<'a> {
+    pub(in super::super) topic: &'a str,
+    /// `false`: the retain flag of what arrives says that the broker had stored it. `true`: it is as the sender set it.
+    pub(in super::super) retain_as_published: bool,
+}
+
+/// Writes a SUBSCRIBE packet; `None` if it does not fit into `buf`.
 pub(in super::super) fn subscribe<'b>(
     buf: &'b mut [u8],
     id: u16,
-    filters: &[&str],
+    filters: &[Filter<'_>],
 ) -> Option<&'b [u8]> {
-    // QoS 1; "retain as published", so that a command that somebody published with the retain flag shows it even when it
-    // comes at once (3.8.3.1).
-    const OPTIONS: u8 = 1 | 1 << 3;
     framed(buf, packet::SUBSCRIBE << 4 | 2, |body| {
         body.put(&id.to_be_bytes())?;
         body.put(&[0])?;
         for filter in filters {
-            body.prefixed(filter.as_bytes())?;
-            body.put(&[OPTIONS])?;
+            body.prefixed(filter.topic.as_bytes())?;
+            body.put(&[1 | u8::from(filter.retain_as_published) << 3])?;
         }
         Some(())
     })
@@ -283,12 +288,18 @@ mod tests {
     #[test]
     fn subscribe_has_the_bytes_of_the_standard() {
         let mut buf = [0; 128];
+        let filters = [filter("a", false), filter("bc", true)];
         assert_eq!(
-            subscribe(&mut buf, 0x0102, &["a", "bc"]).unwrap(),
-            [
-                0x82, 12, 1, 2, 0, 0, 1, b'a', 0b1001, 0, 2, b'b', b'c', 0b1001
-            ]
+            subscribe(&mut buf, 0x0102, &filters).unwrap(),
+            [0x82, 12, 1, 2, 0, 0, 1, b'a', 1, 0, 2, b'b', b'c', 0b1001]
         );
+    }
+
+    fn filter(topic: &str, retain_as_published: bool) -> Filter<'_> {
+        Filter {
+            topic,
+            retain_as_published,
+        }
     }
 
     #[test]
@@ -326,7 +337,7 @@ mod tests {
         }
         let long: std::string::String = "x".repeat(70_000);
         let mut large = std::vec![0; 80_000];
-        assert!(subscribe(&mut large, 1, &[&long]).is_none());
+        assert!(subscribe(&mut large, 1, &[filter(&long, false)]).is_none());
     }
 
     #[test]

@@ -37,10 +37,10 @@ fn it_connects_subscribes_and_says_that_it_is_online() {
         }
         if packet.kind() == 8 {
             let text = String::from_utf8_lossy(&packet.body).into_owned();
-            for leaf in ["desired", "cmd", "keys"] {
+            for (leaf, options) in [("desired", '\x01'), ("cmd", '\x09'), ("keys", '\x01')] {
                 assert!(
-                    text.contains(&format!("otaria/v1/d1/{leaf}\x09")),
-                    "QoS 1, retain as published"
+                    text.contains(&format!("otaria/v1/d1/{leaf}{options}")),
+                    "QoS 1; the retain flag of commands as published"
                 );
             }
         }
