@@ -261,8 +261,10 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         &'s self,
         package: &Package,
     ) -> Result<SlotWriter<crate::storage::region::Region<'s, F>>, Failure> {
-        let target = self.stores.target().map_err(failed)?;
         let journal = &mut self.stores.journal.borrow_mut();
+        // Its table is kept already, but an image that did not verify has forgotten its progress.
+        let _kept = slot::start_download(journal, &package.header, 0).map_err(failed)?;
+        let target = self.stores.target().map_err(failed)?;
         SlotWriter::open(target, &package.header, &package.table, journal).map_err(failed)
     }
 
