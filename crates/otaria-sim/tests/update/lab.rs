@@ -27,7 +27,27 @@ pub(crate) struct Lab {
     pub(crate) web: WebServer,
     pub(crate) device: SimDevice<WorldSite>,
     pub(crate) app: OtariaApp,
+    net: SimNet,
+    public: [u8; 65],
     key: SigningKey,
+}
+
+/// Builds a device and plugs it in.
+fn start(
+    world: &World,
+    host: Host,
+    key: [u8; 65],
+    id: &str,
+    hardware: Hardware,
+    factory: &Factory,
+) -> (SimDevice<WorldSite>, OtariaApp) {
+    let app = OtariaApp::new(Settings::new(id, "pump", &[key], "server", 1883).unwrap());
+    let site = WorldSite::new(world.handle(), host);
+    let device = SimDevice::new(site, hardware, factory.flash(), world.random_u64());
+    let life = device.clone().live(app.clone());
+    world.spawn(id, async move { match life.await {} });
+    device.plug_in();
+    (device, app)
 }
 
 impl Drop for Lab {
@@ -73,12 +93,7 @@ impl Lab {
         }
         let key = SigningKey::from_pem(KEY, None).unwrap();
         let public = key.public_key().to_sec1();
-        let app = OtariaApp::new(Settings::new("d1", "pump", &[public], "server", 1883).unwrap());
-        let site = WorldSite::new(world.handle(), host.clone());
-        let device = SimDevice::new(site, hardware, factory.flash(), 1);
-        let life = device.clone().live(app.clone());
-        world.spawn("device", async move { match life.await {} });
-        device.plug_in();
+        let (device, app) = start(&world, host.clone(), public, "d1", hardware, factory);
         Lab {
             world,
             host,
@@ -86,8 +101,28 @@ impl Lab {
             web,
             device,
             app,
+            net,
+            public,
             key,
         }
+    }
+
+    /// One more device beside the first.
+    pub(crate) fn add(&self, number: u16, factory: &Factory) -> SimDevice<WorldSite> {
+        let [high, low] = number.to_be_bytes();
+        let name = format!("e{number}");
+        let host = self
+            .net
+            .host(&name, [10, 1, high, low].into(), HostConfig::device());
+        start(
+            &self.world,
+            host,
+            self.public,
+            &name,
+            Hardware::default(),
+            factory,
+        )
+        .0
     }
 
     /// Puts a package of a release on the web server.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lab::{Lab, MINUTE, SECOND};
 use otaria_device::board::ResetReason;
-use otaria_sim::device::{Factory, Hardware};
+use otaria_sim::device::{AppStart, Factory, Hardware, SimDevice, WorldSite};
 use otaria_sim::flash::Timing;
 use otaria_sim::images::Stamp;
 
@@ -44,6 +44,8 @@ fn a_bare_url_updates_a_device_and_the_new_image_is_confirmed() {
             2,
             "the package, and the probe of the trial"
         );
+        assert!(matches!(lab.app.start(), Some(AppStart::Guarded(_))));
+        assert!(lab.app.monitor().connected() && !lab.app.monitor().on_trial());
     }
 }
 
@@ -152,4 +154,37 @@ fn the_same_world_has_the_same_story() {
         lab.story()
     };
     assert_eq!(story(), story());
+}
+
+#[test]
+fn hundreds_of_devices_update_in_one_world() {
+    let factory = slow_factory();
+    let lab = Lab::with(Hardware::default(), &factory);
+    let devices: Vec<_> = (0..300).map(|number| lab.add(number, &factory)).collect();
+    lab.offer("/pump.otaria", &Stamp::new("1.1.0").size(SIZE), 2);
+    lab.world.run_for(10 * SECOND);
+    for number in 0..300 {
+        let topic = format!("otaria/v1/e{number}/desired");
+        lab.broker
+            .publish(&topic, "http://server/pump.otaria", true);
+    }
+    let updated = || {
+        let new = |device: &SimDevice<WorldSite>| {
+            device
+                .running()
+                .is_some_and(|booted| booted.image.desc.version == *"1.1.0")
+        };
+        devices.iter().filter(|device| new(device)).count()
+    };
+    lab.until(10 * MINUTE, |_| updated() == devices.len());
+    assert!(
+        devices
+            .iter()
+            .all(|device| device.flash().violations().is_empty())
+    );
+    assert_eq!(
+        lab.running(),
+        (0, "1.0.0".to_owned()),
+        "nobody asked the first one"
+    );
 }
