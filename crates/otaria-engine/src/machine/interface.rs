@@ -52,6 +52,9 @@ pub struct Policy {
     pub trial_with_network: Duration,
     /// The image on trial has proved itself this long after its boot, or it is rolled back.
     pub trial: Duration,
+    /// The image on trial is not confirmed before it has run this long, however well it is: one that crashes after its first
+    /// seconds shall do so while that still counts.
+    pub soak: Duration,
     /// Between two tries to get any HTTP answer from the package's host.
     pub probe: Duration,
     /// Between two questions about the application's health.
@@ -73,6 +76,7 @@ impl Policy {
         verify: Duration::from_secs(300),
         trial_with_network: Duration::from_secs(300),
         trial: Duration::from_secs(900),
+        soak: Duration::from_secs(10),
         probe: Duration::from_secs(10),
         health: Duration::from_secs(1),
         grace: Duration::from_secs(3),

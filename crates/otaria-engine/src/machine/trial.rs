@@ -105,7 +105,8 @@ impl Trial {
         let proved = cx.link_since.is_some()
             && cx.mqtt_since.is_some()
             && self.http_seen
-            && self.health == Health::Healthy;
+            && self.health == Health::Healthy
+            && now >= self.started + cx.policy.soak;
         if proved {
             let n = cx.next_number();
             let confirming = Confirming {
@@ -153,14 +154,20 @@ impl Trial {
         None
     }
 
-    pub(super) fn poll_at(&self, cx: &Context, _: Instant) -> Option<Instant> {
+    pub(super) fn poll_at(&self, cx: &Context, now: Instant) -> Option<Instant> {
         let probe = if cx.link_since.is_some() && !self.http_seen {
             self.probe.poll_at()
         } else {
             None
         };
         let asks = Instant::earliest(self.check.poll_at(), probe);
-        Instant::earliest(asks, Some(self.deadline(cx)))
+        let soaked = self.started + cx.policy.soak;
+        let end = if now < soaked {
+            soaked
+        } else {
+            self.deadline(cx)
+        };
+        Instant::earliest(asks, Some(end.min(self.deadline(cx))))
     }
 }
 

@@ -76,6 +76,13 @@ impl Bench {
         })
     }
 
+    /// The same, after the time that the image has to run in any case.
+    pub(super) fn soaked() -> Self {
+        let mut bench = Self::on_trial();
+        bench.pass(Policy::DEFAULT.soak);
+        bench
+    }
+
     pub(super) fn inconclusive() -> Self {
         Self::boot(BootFacts {
             role: BootRole::Inconclusive(job("trial")),

@@ -38,7 +38,7 @@ fn run(bench: &mut Bench, http: bool, health: Health) -> (Action, Duration) {
 
 #[test]
 fn an_image_is_confirmed_when_link_broker_host_and_application_are_well_at_once() {
-    let mut bench = Bench::on_trial();
+    let mut bench = Bench::soaked();
     assert_eq!(bench.engine.status().phase, Phase::Trial);
     bench.answer_health(Health::Healthy);
     bench.expect_nothing();
@@ -57,6 +57,17 @@ fn an_image_is_confirmed_when_link_broker_host_and_application_are_well_at_once(
     bench.wish(&wish("trial"));
     bench.tell(Event::Delivered);
     bench.expect_nothing();
+}
+
+#[test]
+fn however_well_it_is_an_image_runs_for_a_while_before_it_is_confirmed() {
+    let mut bench = Bench::on_trial();
+    bench.tell(Event::Link(true));
+    bench.tell(Event::Mqtt(true));
+    answer(&mut bench, true, Health::Healthy);
+    let (action, after) = run(&mut bench, true, Health::Healthy);
+    assert!(matches!(action, Action::Confirm(_)), "{action:?}");
+    assert_eq!(after, Duration::from_secs(10));
 }
 
 #[test]
@@ -155,7 +166,7 @@ fn a_cancellation_rolls_a_trial_back() {
 
 #[test]
 fn a_newer_wish_waits_until_the_trial_is_over() {
-    let mut bench = Bench::on_trial();
+    let mut bench = Bench::soaked();
     bench.tell(Event::Link(true));
     bench.tell(Event::Mqtt(true));
     bench.wish(&wish("newer"));
@@ -174,7 +185,7 @@ fn a_newer_wish_waits_until_the_trial_is_over() {
 
 #[test]
 fn a_withdrawn_wish_does_not_end_a_trial() {
-    let mut bench = Bench::on_trial();
+    let mut bench = Bench::soaked();
     bench.withdraw();
     bench.answer_health(Health::Healthy);
     bench.tell(Event::Link(true));
@@ -186,7 +197,7 @@ fn a_withdrawn_wish_does_not_end_a_trial() {
 
 #[test]
 fn a_confirmation_that_cannot_be_written_is_tried_again_within_the_trial() {
-    let mut bench = Bench::on_trial();
+    let mut bench = Bench::soaked();
     bench.tell(Event::Link(true));
     bench.tell(Event::Mqtt(true));
     bench.answer_health(Health::Healthy);
