@@ -25,6 +25,15 @@ pub(crate) enum Command {
     Package(commands::package::PackageImage),
     Inspect(commands::inspect::Inspect),
     Verify(commands::verify::Verify),
+    Serve(commands::serve::Serve),
+    Publish(commands::publish::Publish),
+    Devices(commands::devices::Devices),
+    Device(commands::device::Device),
+    Watch(commands::watch::Watch),
+    Cancel(commands::cancel::Cancel),
+    Logs(commands::logs::Logs),
+    Simulate(commands::simulate::Simulate),
+    Demo(commands::demo::Demo),
 }
 
 impl Command {
@@ -35,6 +44,15 @@ impl Command {
             Self::Package(command) => command.run(ctx),
             Self::Inspect(command) => command.run(ctx),
             Self::Verify(command) => command.run(ctx),
+            Self::Serve(command) => commands::runtime()?.block_on(command.run(ctx)),
+            Self::Publish(command) => command.run(ctx),
+            Self::Devices(command) => command.run(ctx),
+            Self::Device(command) => command.run(ctx),
+            Self::Watch(command) => command.run(ctx),
+            Self::Cancel(command) => command.run(ctx),
+            Self::Logs(command) => command.run(ctx),
+            Self::Simulate(command) => commands::runtime()?.block_on(command.run(ctx)),
+            Self::Demo(command) => commands::runtime()?.block_on(command.run(ctx)),
         }
     }
 }

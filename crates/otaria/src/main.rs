@@ -4,12 +4,16 @@
 //! standard output); 2 wrong usage.
 #![forbid(unsafe_code)]
 
+mod bars;
 mod cli;
+mod client;
 mod commands;
+mod demo;
 mod output;
 mod passphrase;
 mod report;
 mod text;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -55,12 +55,19 @@ impl Output {
     }
 
     /// Prints one JSON object on one line, for commands that report as they go. Says nothing to people.
-    #[expect(dead_code, reason = "used by the commands that follow devices")]
     pub(crate) fn json_line<T: Serialize>(self, value: &T) -> anyhow::Result<()> {
         if self.json {
             print(&(serde_json::to_string(value)? + "\n"))?;
         }
         Ok(())
+    }
+
+    /// Prints one of many results: one JSON object on one line, or one line of text.
+    pub(crate) fn line<T: Serialize>(self, value: &T, text: impl Display) -> anyhow::Result<()> {
+        match self.json {
+            true => self.json_line(value),
+            false => print(&format!("{text}\n")),
+        }
     }
 
     /// A remark beside the result, on standard error. A failure to print it is not worth failing for.

@@ -1,0 +1,301 @@
+//! The server's API, as the commands use it. All of them go through this, on the server's machine as on any other.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use otaria_server::model::{
+    Assignment, Cancelled, Device, Groups, Job, Live, NewCommand, NewJob, Package, Page, Problem,
+    Published, ReceivedLine, Sent,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use ureq::http::{Response, StatusCode};
+use ureq::{Agent, Body, SendBody};
+
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long an answer may take, once asked for. Uploads take as long as they take.
+const ANSWER: Duration = Duration::from_secs(60);
+/// Entries of a page.
+const PAGE: usize = 1000;
+
+/// Which server.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// The server's address.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "OTARIA_SERVER",
+        default_value = "http://127.0.0.1:8080"
+    )]
+    server: String,
+}
+
+impl ServerArgs {
+    /// A client of it. Nothing is asked yet.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(&self.server)
+    }
+}
+
+/// Why the server did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    /// Nobody answered.
+    #[error(
+        "no server answers at {0}; start one with `otaria serve`, or name yours with --server or OTARIA_SERVER"
+    )]
+    Unreachable(String, #[source] Box<ureq::Error>),
+    /// The server said no.
+    #[error("{}", .0.detail)]
+    Refused(Box<Problem>),
+    /// Something answered that is no Otaria server.
+    #[error("{0} answers, but not as an Otaria server does (HTTP status {1})")]
+    Stranger(String, StatusCode),
+}
+
+/// The API of one server.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    base: String,
+    agent: Agent,
+}
+
+impl Client {
+    pub(crate) fn new(server: &str) -> Self {
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(CONNECT))
+            .timeout_recv_response(Some(ANSWER))
+            .user_agent(concat!("otaria/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .into();
+        Client {
+            base: server.trim_end_matches('/').to_owned(),
+            agent,
+        }
+    }
+
+    /// All devices, or those of a group.
+    pub(crate) fn devices(&self, group: Option<&str>) -> anyhow::Result<Vec<Device>> {
+        self.list(
+            "devices",
+            &group
+                .map(|group| ("group", group))
+                .into_iter()
+                .collect::<Vec<_>>(),
+        )
+    }
+
+    pub(crate) fn device(&self, id: &str) -> anyhow::Result<Device> {
+        self.get(&format!("devices/{}", escape(id)))
+    }
+
+    pub(crate) fn set_groups(&self, id: &str, groups: &[String]) -> anyhow::Result<()> {
+        let groups = Groups {
+            groups: groups.to_vec(),
+        };
+        let url = self.url(&format!("devices/{}/groups", escape(id)));
+        self.answer(self.agent.put(&url).send_json(&groups))
+            .map(drop)
+    }
+
+    /// Uploads a package; one that the server has already is not an error.
+    pub(crate) fn upload(&self, package: impl Read, len: u64) -> anyhow::Result<Package> {
+        let request = self
+            .agent
+            .post(self.url("packages"))
+            .header("Content-Type", "application/octet-stream")
+            .header("Content-Length", len.to_string())
+            .config()
+            .timeout_recv_response(None)
+            .build();
+        let mut package = package;
+        let answer = self.answer(request.send(SendBody::from_reader(&mut package)))?;
+        read(answer)
+    }
+
+    pub(crate) fn upload_file(&self, path: &Path) -> anyhow::Result<Package> {
+        let file =
+            std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let len = file
+            .metadata()
+            .with_context(|| format!("cannot read {}", path.display()))?
+            .len();
+        self.upload(file, len)
+    }
+
+    pub(crate) fn publish(&self, job: &NewJob) -> anyhow::Result<Published> {
+        self.post("jobs", job)
+    }
+
+    #[allow(dead_code)]
+    pub(crate) fn jobs(&self) -> anyhow::Result<Vec<Job>> {
+        self.list("jobs", &[])
+    }
+
+    pub(crate) fn job_devices(&self, job: &str) -> anyhow::Result<Vec<Assignment>> {
+        self.list(&format!("jobs/{}/devices", escape(job)), &[])
+    }
+
+    pub(crate) fn cancel(&self, id: &str) -> anyhow::Result<Cancelled> {
+        self.post(
+            &format!("devices/{}/cancel", escape(id)),
+            &serde_json::json!({}),
+        )
+    }
+
+    pub(crate) fn command(&self, id: &str, command: &NewCommand) -> anyhow::Result<Sent> {
+        self.post(&format!("devices/{}/commands", escape(id)), command)
+    }
+
+    /// The newest log lines that the server has, newest first.
+    pub(crate) fn logs(&self, id: &str, limit: usize) -> anyhow::Result<Vec<ReceivedLine>> {
+        let page: Page<ReceivedLine> = self.get(&format!(
+            "devices/{}/logs?limit={}",
+            escape(id),
+            limit.clamp(1, PAGE)
+        ))?;
+        Ok(page.items)
+    }
+
+    /// What happens from now on, as it happens.
+    pub(crate) fn stream(
+        &self,
+        device: Option<&str>,
+        job: Option<&str>,
+    ) -> anyhow::Result<LiveStream> {
+        let mut path = String::from("stream?");
+        for (name, value) in [("device", device), ("job", job)] {
+            if let Some(value) = value {
+                path.push_str(&format!("{name}={}&", escape(value)));
+            }
+        }
+        let answer = self.answer(
+            self.agent
+                .get(self.url(&path))
+                .header("Accept", "text/event-stream")
+                .call(),
+        )?;
+        Ok(LiveStream {
+            lines: BufReader::new(Box::new(answer.into_body().into_reader())),
+        })
+    }
+
+    /// All pages of a list.
+    fn list<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> anyhow::Result<Vec<T>> {
+        let mut items = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let mut url = format!("{path}?limit={PAGE}");
+            for (name, value) in query
+                .iter()
+                .copied()
+                .chain(after.as_deref().map(|after| ("after", after)))
+            {
+                url.push_str(&format!("&{name}={}", escape(value)));
+            }
+            let page: Page<T> = self.get(&url)?;
+            items.extend(page.items);
+            after = page.next;
+            if after.is_none() {
+                return Ok(items);
+            }
+        }
+    }
+
+    fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        read(self.answer(self.agent.get(self.url(path)).call())?)
+    }
+
+    fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> anyhow::Result<T> {
+        read(self.answer(self.agent.post(self.url(path)).send_json(body))?)
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}/api/v1/{path}", self.base)
+    }
+
+    fn answer(
+        &self,
+        result: Result<Response<Body>, ureq::Error>,
+    ) -> anyhow::Result<Response<Body>> {
+        let mut answer =
+            result.map_err(|error| ClientError::Unreachable(self.base.clone(), Box::new(error)))?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let status = answer.status();
+        Err(match answer.body_mut().read_json::<Problem>() {
+            Ok(problem) => ClientError::Refused(Box::new(problem)).into(),
+            Err(_) => ClientError::Stranger(self.base.clone(), status).into(),
+        })
+    }
+}
+
+fn read<T: DeserializeOwned>(mut answer: Response<Body>) -> anyhow::Result<T> {
+    answer
+        .body_mut()
+        .read_json()
+        .context("the server's answer cannot be read; is it of another version?")
+}
+
+/// Server-sent events, read line by line.
+pub(crate) struct LiveStream {
+    lines: BufReader<Box<dyn Read + Send>>,
+}
+
+impl Iterator for LiveStream {
+    type Item = anyhow::Result<Live>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let mut line = String::new();
+            match self.lines.read_line(&mut line) {
+                Ok(0) => return None,
+                Ok(_) => {}
+                Err(error) => return Some(Err(error).context("the server's stream broke off")),
+            }
+            // An event of ours is one line of data. What a later server adds is passed over.
+            if let Some(live) = line
+                .strip_prefix("data:")
+                .and_then(|data| serde_json::from_str(data).ok())
+            {
+                return Some(Ok(live));
+            }
+        }
+    }
+}
+
+/// Percent-encodes what is not plainly a part of a path or a query.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                escaped.push(byte.into())
+            }
+            _ => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::escape;
+
+    #[test]
+    fn names_cannot_leave_their_place_in_an_address() {
+        assert_eq!(escape("pump-7"), "pump-7");
+        assert_eq!(escape("a/b?c=d&e f"), "a%2Fb%3Fc%3Dd%26e%20f");
+    }
+}

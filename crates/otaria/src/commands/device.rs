@@ -1,0 +1,112 @@
+//! `otaria device`: one device, and the groups that it is in.
+
+use std::fmt;
+
+use clap::Args;
+use otaria_server::model;
+use serde::Serialize;
+
+use crate::Context;
+use crate::client::ServerArgs;
+
+/// Show one device: what it runs, how it is, and how far its update is.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  otaria device pump-7
+  otaria device pump-7 --groups kitchen,canary
+  otaria device pump-7 --json")]
+pub(crate) struct Device {
+    /// Its id.
+    id: String,
+
+    /// Put it into these groups, and out of all others; empty: out of all.
+    #[arg(long, value_delimiter = ',', num_args = 0..)]
+    groups: Option<Vec<String>>,
+
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+impl Device {
+    pub(crate) fn run(self, ctx: &Context) -> anyhow::Result<()> {
+        let client = self.server.client();
+        if let Some(groups) = &self.groups {
+            client.set_groups(&self.id, groups)?;
+        }
+        ctx.output.result(&Shown(client.device(&self.id)?))
+    }
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Shown(model::Device);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let device = &self.0;
+        let mut row = |name: &str, value: &dyn fmt::Display| writeln!(f, "{name:<14} {value}");
+        row("device", &device.id)?;
+        row("online", &device.online)?;
+        row("groups", &device.groups.join(", "))?;
+        if let Some(state) = &device.state {
+            row("product", &state.product)?;
+            row("version", &state.version)?;
+            row("image", &state.image_sha256)?;
+            row(
+                "chip",
+                &format_args!(
+                    "{} revision {}.{}",
+                    state.chip,
+                    state.chip_rev / 100,
+                    state.chip_rev % 100
+                ),
+            )?;
+            row("slot", &format_args!("ota_{}", state.slot))?;
+            row(
+                "boot",
+                &format_args!(
+                    "{} ({}), up {} s",
+                    state.boot,
+                    state.reset.name(),
+                    state.uptime_s
+                ),
+            )?;
+            row(
+                "heap",
+                &format_args!("{} B free, {} B at least", state.heap_free, state.heap_min),
+            )?;
+            if let Some(rssi) = state.rssi {
+                row("signal", &format_args!("{rssi} dBm"))?;
+            }
+            row("phase", &state.phase.name())?;
+            if let Some(trial) = &state.trial {
+                row(
+                    "trial",
+                    &format_args!("{} boots, {} crashes", trial.boots, trial.crashes),
+                )?;
+            }
+        }
+        if let Some(wish) = &device.wish {
+            row(
+                "wished",
+                &format_args!(
+                    "{} from {}",
+                    wish.version.as_deref().unwrap_or("an image"),
+                    wish.url
+                ),
+            )?;
+        }
+        if let Some(assignment) = &device.assignment {
+            row("job", &assignment.job)?;
+            row("status", &assignment.status)?;
+            if let Some(reason) = &assignment.reason {
+                row(
+                    "reason",
+                    &format_args!("{reason} {}", assignment.text.as_deref().unwrap_or("")),
+                )?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,253 @@
+//! `otaria publish`: brings a package to devices, through the server or straight through a broker.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use otaria_server::BrokerUrl;
+use otaria_server::model::{NewJob, Published, Status, Target};
+use otaria_wire::messages::Desired;
+use otaria_wire::topics::{DEFAULT_ROOT, Topic, Topics};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::Packet;
+use rumqttc::v5::{AsyncClient, MqttOptions};
+use serde::Serialize;
+
+use crate::Context;
+use crate::client::ServerArgs;
+use crate::commands::runtime;
+use crate::output::{Negative, UsageError};
+use crate::watch;
+
+/// How long a broker may take to accept a wish.
+const BROKER: Duration = Duration::from_secs(15);
+
+/// Bring a package to devices.
+///
+/// Uploads the package and declares it for the devices: each fetches it when it next hears of it, and keeps it only if it proves
+/// itself. Publishing the same package again repeats the wish, which is harmless.
+///
+/// Without a server, --mqtt and --url declare a package that lies on any web server to one device.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  otaria publish app-1.1.0.otaria --device pump-7 --watch
+  otaria publish app-1.1.0.otaria --group canary
+  otaria publish app-1.1.0.otaria --all
+  otaria publish --mqtt mqtt://broker.lan --url http://files.lan/app-1.1.0.otaria --device pump-7")]
+pub(crate) struct Publish {
+    /// The package.
+    #[arg(required_unless_present = "url", conflicts_with = "url")]
+    file: Option<PathBuf>,
+
+    #[command(flatten)]
+    target: TargetArgs,
+
+    /// A name of your own for the job.
+    #[arg(long)]
+    job: Option<String>,
+
+    /// Watch until every device has ended: 0 if all of them confirmed it, else 1.
+    #[arg(long, conflicts_with = "url")]
+    watch: bool,
+
+    /// Without a server: the broker that the device is connected to.
+    #[arg(long, value_name = "URL", requires = "url")]
+    mqtt: Option<BrokerUrl>,
+
+    /// Without a server: where the package lies.
+    #[arg(long, requires = "mqtt")]
+    url: Option<String>,
+
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Which devices.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct TargetArgs {
+    /// One device.
+    #[arg(long, value_name = "ID")]
+    device: Option<String>,
+
+    /// The devices of a group.
+    #[arg(long)]
+    group: Option<String>,
+
+    /// All devices that the server knows.
+    #[arg(long)]
+    all: bool,
+}
+
+impl TargetArgs {
+    fn target(self) -> Target {
+        match (self.device, self.group) {
+            (Some(device), _) => Target::Device(device),
+            (None, Some(group)) => Target::Group(group),
+            (None, None) => Target::All,
+        }
+    }
+}
+
+impl Publish {
+    pub(crate) fn run(self, ctx: &Context) -> anyhow::Result<()> {
+        match (&self.mqtt, &self.url, &self.file) {
+            (Some(broker), Some(url), _) => {
+                declare(ctx, broker, url, self.job.as_deref(), self.target)
+            }
+            (_, _, Some(_)) => self.through_server(ctx),
+            (_, _, None) => {
+                Err(UsageError("name a package, or --mqtt and --url".to_owned()).into())
+            }
+        }
+    }
+
+    fn through_server(self, ctx: &Context) -> anyhow::Result<()> {
+        let client = self.server.client();
+        let file = self.file.context("no package is named")?;
+        let package = client.upload_file(&file)?;
+        let target = self.target.target();
+        // A device that is named may be one that comes to the broker only later.
+        let unseen = matches!(target, Target::Device(_));
+        let job = NewJob {
+            package: package.digest,
+            target,
+            job: self.job,
+            not_before: None,
+            deadline: None,
+            unseen,
+        };
+        let published = client.publish(&job)?;
+        for skipped in &published.skipped {
+            ctx.output.note(format_args!(
+                "{} is left out: {}",
+                skipped.device, skipped.reason
+            ));
+        }
+        if !self.watch {
+            return ctx.output.result(&Done(published));
+        }
+        ctx.output.json_line(&published)?;
+        ctx.output.note(Done(published.clone()));
+        conclude(ctx, &watch::job(ctx, &client, &published.job.id)?)
+    }
+}
+
+/// Says how a job ended; an error unless every device confirmed it.
+pub(crate) fn conclude(ctx: &Context, counts: &BTreeMap<Status, u64>) -> anyhow::Result<()> {
+    let words: Vec<String> = counts
+        .iter()
+        .map(|(status, count)| format!("{count} {status}"))
+        .collect();
+    ctx.output.note(if words.is_empty() {
+        "no devices".to_owned()
+    } else {
+        words.join(", ")
+    });
+    if counts.keys().all(|status| *status == Status::Succeeded) {
+        Ok(())
+    } else {
+        Err(Negative.into())
+    }
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Done(Published);
+
+impl fmt::Display for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let job = &self.0.job;
+        let devices: u64 = job.counts.iter().map(|count| count.devices).sum();
+        write!(
+            f,
+            "{} {} is wished for on {devices} device(s) as job {}; `otaria watch --job {}` follows it",
+            job.product, job.version, job.id, job.id
+        )
+    }
+}
+
+/// Declares a package to one device without a server.
+fn declare(
+    ctx: &Context,
+    broker: &BrokerUrl,
+    url: &str,
+    job: Option<&str>,
+    target: TargetArgs,
+) -> anyhow::Result<()> {
+    let Target::Device(device) = target.target() else {
+        return Err(
+            UsageError("without a server only a single --device can be told".to_owned()).into(),
+        );
+    };
+    let topics = Topics::new(DEFAULT_ROOT, &device)
+        .map_err(|error| UsageError(format!("'{device}': {error}")))?;
+    let payload = match job {
+        Some(job) => serde_json::json!({ "job": job, "url": url }).to_string(),
+        None => url.to_owned(),
+    };
+    if let Err(error) = Desired::parse(payload.as_bytes()) {
+        return Err(UsageError(format!("a device would not take this wish: {error}")).into());
+    }
+    let topic = topics.name(Topic::Desired);
+    runtime()?.block_on(async {
+        tokio::time::timeout(BROKER, retain(broker, &topic, payload))
+            .await
+            .with_context(|| {
+                format!("{broker} did not acknowledge within {} s", BROKER.as_secs())
+            })?
+    })?;
+    ctx.output.result(&Declared {
+        device,
+        url: url.to_owned(),
+        topic: topic.as_str().to_owned(),
+    })
+}
+
+/// Publishes a retained message and waits for its acknowledgement.
+async fn retain(broker: &BrokerUrl, topic: &str, payload: String) -> anyhow::Result<()> {
+    let name = format!("otaria-publish-{}", std::process::id());
+    let mut options = MqttOptions::new(name, broker.host.clone(), broker.port);
+    if let Some((user, password)) = &broker.login {
+        options.set_credentials(user.clone(), password.clone());
+    }
+    let (client, mut events) = AsyncClient::new(options, 4);
+    client
+        .publish(topic, QoS::AtLeastOnce, true, payload)
+        .await?;
+    loop {
+        match events
+            .poll()
+            .await
+            .with_context(|| format!("cannot publish at {broker}"))?
+        {
+            rumqttc::v5::Event::Incoming(Packet::PubAck(_)) => break,
+            rumqttc::v5::Event::Incoming(Packet::Disconnect(why)) => {
+                bail!("{broker} disconnected: {:?}", why.reason_code)
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct Declared {
+    device: String,
+    url: String,
+    topic: String,
+}
+
+impl fmt::Display for Declared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} is wished for on {}: retained on {}",
+            self.url, self.device, self.topic
+        )
+    }
+}
