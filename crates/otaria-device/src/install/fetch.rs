@@ -32,7 +32,8 @@ use otaria_engine::machine::{Admitted, Failure, FetchError};
 use otaria_wire::journal::Download;
 use otaria_wire::messages::{Desired, FailureCode, Level};
 use otaria_wire::package::{
-    BlockTable, COSIGNATURE_LEN, HEADER_LEN, SignedHeader, VerifiedHeader, blocks_offset,
+    BlockTable, COSIGNATURE_LEN, CoSignatures, HEADER_LEN, KeyId, SignedHeader, VerifiedHeader,
+    blocks_offset,
 };
 
 use super::pipe::Pipe;
@@ -311,18 +312,13 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         let same = known.filter(|known| known.header == header);
         let room = workspace.plain.get_mut(..table_len).ok_or_else(logic_bug)?;
         body.exact(room).await.map_err(FetchError::Failed)?;
-        // Co-signatures are for whoever asks for more than one signature; this version does not.
-        let mut cosigners = [0];
-        if header.flags.cosigned {
-            body.exact(&mut cosigners)
+        let cosigners = if header.flags.cosigned {
+            read_cosigners(&mut body, &mut workspace.stored, &header.key_id)
                 .await
-                .map_err(FetchError::Failed)?;
-            let [count] = cosigners;
-            body.skip(u64::from(count) * COSIGNATURE_LEN as u64)
-                .await
-                .map_err(FetchError::Failed)?;
-        }
-        let [cosigners] = cosigners;
+                .map_err(FetchError::Failed)?
+        } else {
+            0
+        };
         if let Some(mut package) = same {
             package.etag = etag;
             self.remember(&package, wish).map_err(FetchError::Failed)?;
@@ -464,6 +460,34 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
             Either::Second(written) => Ok(written?),
         }
     }
+}
+
+/// Reads the co-signatures and says how many there are.
+///
+/// To demand more than one signature is a matter of a later version, so none of them is verified. But whoever signs must not
+/// count twice, so what is there has to be as the format says.
+async fn read_cosigners<S: Read + Write, K: Clock>(
+    body: &mut Body<'_, '_, S, K>,
+    room: &mut [u8],
+    signer: &KeyId,
+) -> Result<u8, Failure> {
+    let mut count = [0];
+    body.exact(&mut count).await?;
+    let [count] = count;
+    let len = 1 + usize::from(count) * COSIGNATURE_LEN;
+    let all = room.get_mut(..len).ok_or_else(|| {
+        failure(
+            FailureCode::BadSignature,
+            format_args!("{count} co-signatures are more than this device reads"),
+        )
+    })?;
+    if let Some((first, rest)) = all.split_first_mut() {
+        *first = count;
+        body.exact(rest).await?;
+    }
+    CoSignatures::parse(signer, all)
+        .map(|cosigners| cosigners.count())
+        .map_err(|error| failure(error.into(), error))
 }
 
 fn logic_bug() -> FetchError {

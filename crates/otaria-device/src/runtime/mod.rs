@@ -54,6 +54,22 @@ use running::RunningImage;
 use shared::{Logbook, Rate, Shared};
 use startup::Startup;
 
+/// Bytes that the update path may take: buffers, tables, decoder, and everything that stands around them; but not the network
+/// stack below [`crate::net`], nor the session with the broker, which is there in any case.
+pub const UPDATE_RAM: usize = 64 * 1024;
+
+/// What a fetch or a verification holds while it waits: header, table, writer, digests. A test measures it.
+pub(crate) const OPERATION_RAM: usize = 8 * 1024;
+
+// Checked as laid out for the target that is built for; the chips are 32-bit.
+const _: () = assert!(
+    size_of::<Workspace>()
+        + size_of::<Shared<'_, (), (), ()>>()
+        + size_of::<HttpClient<'_, (), ()>>()
+        + OPERATION_RAM
+        <= UPDATE_RAM
+);
+
 /// What the runtime is made of. All that is lent here is lent for the whole boot.
 pub struct Parts<'a, B, K, C, F, H> {
     /// The board.

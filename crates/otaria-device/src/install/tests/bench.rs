@@ -1,6 +1,6 @@
 //! A device that only fetches, and the server that it fetches from.
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::fmt;
 use std::format;
 use std::rc::Rc;
@@ -102,7 +102,8 @@ impl File {
         bytes.extend(table);
         if header.untrusted().flags.cosigned {
             bytes.push(2);
-            bytes.extend([0x5A; 2 * 72]);
+            bytes.extend([0x5A; 72]);
+            bytes.extend([0xA5; 72]);
         }
         let blocks_at = bytes.len();
         let mut starts = vec![blocks_at];
@@ -242,6 +243,8 @@ pub(super) struct Bench {
     pub(super) seen: Seen,
     pub(super) running_image: Option<Sha256Digest>,
     pub(super) times: Times,
+    /// Bytes that the last fetch's future had.
+    pub(super) future_size: Cell<usize>,
 }
 
 impl Bench {
@@ -257,6 +260,7 @@ impl Bench {
             seen: Seen::default(),
             running_image: None,
             times: Times::new(),
+            future_size: Cell::new(0),
         }
     }
 
@@ -327,8 +331,10 @@ impl Bench {
         };
         let mut http = HttpClient::new(&net, &*clock, UrlPolicy::ANY);
         let mut workspace = Workspace::new();
+        let future = fetch.run(&mut http, &mut workspace, &wish);
+        self.future_size.set(size_of_val(&future));
         let mut left = polls;
-        let mut future = core::pin::pin!(fetch.run(&mut http, &mut workspace, &wish));
+        let mut future = core::pin::pin!(future);
         let limited = core::future::poll_fn(|cx| {
             if left == 0 {
                 return core::task::Poll::Ready(None);

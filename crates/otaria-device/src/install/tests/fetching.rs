@@ -32,7 +32,7 @@ fn a_package_is_fetched_by_one_request_and_verifies() {
 #[test]
 fn deflated_blocks_become_the_plain_image() {
     let file = File::with(image(1, 70_000, true), 1, |header| {
-        header.codec = Codec::Deflate
+        header.codec = Codec::Deflate;
     });
     let bench = Bench::new(&file);
     assert_eq!(bench.fetch(), Ok(()));
@@ -42,7 +42,7 @@ fn deflated_blocks_become_the_plain_image() {
 #[test]
 fn co_signatures_are_read_over() {
     let file = File::with(image(1, 40_000, true), 1, |header| {
-        header.flags.cosigned = true
+        header.flags.cosigned = true;
     });
     let bench = Bench::new(&file);
     assert_eq!(bench.fetch(), Ok(()));
@@ -142,4 +142,14 @@ fn another_package_than_the_one_in_flash_cannot_be_verified() {
         bench.verify(&Sha256Digest([8; 32])).unwrap_err().code,
         FailureCode::FlashRead
     );
+}
+
+#[test]
+fn a_fetch_holds_little_beside_the_buffers() {
+    let file = File::new(1, 4_096);
+    let bench = Bench::new(&file);
+    bench.fetch().unwrap();
+    // On a host; what is in it is digests, headers and texts, and so no larger on a chip with 32 bits.
+    let size = bench.future_size.get();
+    assert!(size <= crate::runtime::OPERATION_RAM, "{size} bytes");
 }
