@@ -320,7 +320,6 @@ async fn await_connack<S: Read + Write, K: Clock>(
     receiver: &mut Receiver,
     deadline: Instant,
 ) -> Result<ConnAck, MqttError> {
-    receiver.clear();
     loop {
         if let Some((received, total)) = receiver.next()? {
             let connack = match received {

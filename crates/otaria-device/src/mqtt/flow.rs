@@ -305,3 +305,71 @@ pub(super) fn disconnected(reason: ReasonCode) -> MqttError {
         MqttError::Disconnected(reason)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flow() -> Flow {
+        let connack = ConnAck {
+            session_present: false,
+            reason: ReasonCode(0),
+            receive_maximum: 1,
+            maximum_qos: 2,
+            retain_available: true,
+            maximum_packet_size: u32::MAX,
+            keep_alive: None,
+        };
+        Flow::new(Instant::ZERO, &connack, 60)
+    }
+
+    #[test]
+    fn a_device_that_sends_all_the_time_pings_a_broker_that_says_nothing() {
+        let mut flow = flow();
+        for secs in 1..45 {
+            let now = Instant::from_secs(secs);
+            flow.sent(now);
+            assert_eq!(flow.on_time(now), Ok(false));
+        }
+        assert_eq!(flow.poll_at(), Instant::from_secs(45));
+        assert_eq!(flow.on_time(Instant::from_secs(45)), Ok(true));
+        flow.sent(Instant::from_secs(59));
+        assert_eq!(
+            flow.on_time(Instant::from_secs(60)),
+            Err(MqttError::NoAnswer(Awaited::Ping))
+        );
+    }
+
+    #[test]
+    fn a_device_that_only_listens_pings_too() {
+        let mut flow = flow();
+        for secs in 1..45 {
+            flow.alive(Instant::from_secs(secs));
+        }
+        assert_eq!(flow.on_time(Instant::from_secs(45)), Ok(true));
+    }
+
+    #[test]
+    fn nothing_is_late_while_a_packet_is_being_dropped() {
+        let mut flow = flow();
+        flow.subscribing(Instant::ZERO, 1);
+        flow.presence_sent(Instant::ZERO, Some(2));
+        flow.publishing(Instant::ZERO, 3);
+        for secs in 1..100 {
+            flow.sent(Instant::from_secs(secs));
+            flow.skipped(Instant::from_secs(secs));
+        }
+        let end = Instant::from_secs(99) + ANSWER;
+        assert_eq!(flow.on_time(end - Duration::from_micros(1)), Ok(false));
+        assert_eq!(
+            flow.on_time(end),
+            Err(MqttError::NoAnswer(Awaited::Subscribe))
+        );
+        flow.subscribing = None;
+        flow.presence = Presence::Done;
+        assert_eq!(
+            flow.on_time(end),
+            Err(MqttError::NoAnswer(Awaited::Publish))
+        );
+    }
+}

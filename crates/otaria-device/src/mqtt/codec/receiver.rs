@@ -37,15 +37,10 @@ impl Receiver {
         }
     }
 
-    /// Forgets everything, for a new connection.
-    pub(in super::super) fn clear(&mut self) {
+    /// The buffer, for something else before the first byte of a connection arrives. Forgets everything of the one before.
+    pub(in super::super) fn idle_buffer(&mut self) -> &mut [u8] {
         self.len = 0;
         self.skip = 0;
-    }
-
-    /// The buffer, for something else while nothing is being received: before the first byte of a connection arrives.
-    pub(in super::super) fn idle_buffer(&mut self) -> &mut [u8] {
-        self.clear();
         &mut self.buf
     }
 

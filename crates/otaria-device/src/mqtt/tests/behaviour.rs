@@ -326,6 +326,35 @@ fn a_will_that_the_broker_refuses_is_made_simpler() {
 }
 
 #[test]
+fn what_a_broker_has_said_about_itself_shapes_the_next_will() {
+    let connack = packet_with_properties(&[0x24, 0, 0x25, 0]);
+    let mut bench = Bench::new()
+        .broker(move |packet, wire| {
+            if packet.kind() == 1 {
+                wire.send(&connack);
+                wire.close_after(Duration::from_secs(1));
+            }
+            packet.kind() == 1
+        })
+        .broker(|packet, wire| {
+            if packet.kind() == 1 {
+                assert_eq!(packet.body[7], 0x04, "a will with QoS 0, not retained");
+                polite(packet, wire);
+                wire.close_after(Duration::from_secs(1));
+            }
+            packet.kind() == 1
+        })
+        .broker(|packet, _| {
+            if packet.kind() == 1 {
+                assert_eq!(packet.body[7], 0x2C, "this broker takes everything again");
+            }
+            false
+        });
+    bench.run(60);
+    assert_eq!(bench.dialed.len(), 3);
+}
+
+#[test]
 fn a_message_larger_than_the_broker_takes_is_reported_and_the_next_one_goes_out() {
     let mut bench = Bench::new().broker(|packet, wire| {
         if packet.kind() == 1 {
