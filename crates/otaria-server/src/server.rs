@@ -1,6 +1,5 @@
 //! Everything together: started in the order in which the parts need each other, stopped the other way round.
 
-use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -104,13 +103,19 @@ impl Server {
             .map_err(data)?;
         let loopback = http_address.ip().is_loopback();
 
+        let shared = Arc::new(Shared::new(
+            store,
+            packages,
+            config.root,
+            public_url,
+            loopback,
+        ));
+
         let (broker, broker_url) = match config.mqtt {
             Mqtt::Embedded { listen } => {
-                store.all_offline().await?;
-                let wishes: HashMap<String, String> =
-                    store.own_wishes().await?.into_iter().collect();
+                shared.store.all_offline().await?;
                 let broker =
-                    Broker::start(listen, config.data.join("broker"), &config.root, wishes).await?;
+                    Broker::start(listen, config.data.join("broker"), Arc::clone(&shared)).await?;
                 let url = BrokerUrl::from(from_here(broker.address));
                 (Some(broker), url)
             }
@@ -120,15 +125,8 @@ impl Server {
             http: http_address,
             mqtt: broker.as_ref().map(|broker| broker.address),
             broker: broker_url.to_string(),
-            public_url: public_url.clone(),
+            public_url: shared.public_url.clone(),
         };
-        let shared = Arc::new(Shared::new(
-            store,
-            packages,
-            config.root,
-            public_url,
-            loopback,
-        ));
         let bus = Bus::start(
             Arc::clone(&shared),
             broker_url,

@@ -90,13 +90,12 @@ impl Shared {
     /// Devices recognise what they know.
     pub(crate) async fn redeclare(&self) -> Result<(), StoreError> {
         let now = crate::clock::now();
-        let wishes = self.store.own_wishes().await?;
-        if wishes.is_empty() {
-            return Ok(());
-        }
         let mut tx = self.store.write().await?;
-        for (device, wish) in wishes {
-            if let Ok(message) = self.message(&device, Topic::Desired, wish.into_bytes()) {
+        let waiting = tx.outbox_topics().await?;
+        for (device, wish) in tx.own_wishes().await? {
+            if let Ok(message) = self.message(&device, Topic::Desired, wish.into_bytes())
+                && !waiting.contains(&message.topic)
+            {
                 tx.send(&message, now).await?;
             }
         }

@@ -227,7 +227,7 @@ impl<'a> Session<'a> {
                 };
                 match reason {
                     PubAckReason::Success | PubAckReason::NoMatchingSubscribers => {
-                        self.done.push(id)
+                        self.done.push(id);
                     }
                     refused => {
                         tracing::error!(

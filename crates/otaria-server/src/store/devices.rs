@@ -3,7 +3,7 @@
 use otaria_wire::messages::{Desired, FailureCode, Progress};
 use sqlx::Row as _;
 
-use super::{Row, Store, StoreError, Tx, json, number, page, parsed};
+use super::{Conn, Row, Store, StoreError, Tx, json, number, page, parsed};
 use crate::model::{Assignment, Device, Group, Page, WishInfo};
 
 /// A device with the newest job that includes it.
@@ -79,6 +79,13 @@ impl Tx {
     }
 }
 
+impl Tx {
+    /// What this server has declared and nobody has replaced since, for each device.
+    pub(crate) async fn own_wishes(&mut self) -> Result<Vec<(String, String)>, StoreError> {
+        own_wishes(self.conn()).await
+    }
+}
+
 impl Store {
     /// One device.
     pub(crate) async fn device(&self, id: &str) -> Result<Option<Device>, StoreError> {
@@ -139,14 +146,25 @@ impl Store {
 
     /// What this server has declared and nobody has replaced since, for each device.
     pub(crate) async fn own_wishes(&self) -> Result<Vec<(String, String)>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT id, wish FROM devices WHERE wish IS NOT NULL AND wish_is_ours ORDER BY id",
-        )
-        .fetch_all(&self.reader)
-        .await?;
-        rows.iter()
-            .map(|row| Ok((row.try_get("id")?, row.try_get("wish")?)))
-            .collect()
+        let mut view = self.read().await?;
+        own_wishes(&mut view).await
+    }
+
+    /// Whether a payload of `desired` is one that this server once declared for the device.
+    pub(crate) async fn is_own_wish(
+        &self,
+        device: &str,
+        payload: &[u8],
+    ) -> Result<bool, StoreError> {
+        let Ok(Some(Desired { job: Some(job), .. })) = Desired::parse(payload) else {
+            return Ok(false);
+        };
+        let row = sqlx::query("SELECT 1 FROM assignments WHERE job_id = $1 AND device_id = $2")
+            .bind(job.as_str())
+            .bind(device)
+            .fetch_optional(&self.reader)
+            .await?;
+        Ok(row.is_some())
     }
 
     /// Takes all devices for disconnected: true when the broker that they were connected to has just started.
@@ -157,6 +175,17 @@ impl Store {
             .await?;
         tx.commit().await
     }
+}
+
+async fn own_wishes(conn: &mut Conn) -> Result<Vec<(String, String)>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT id, wish FROM devices WHERE wish IS NOT NULL AND wish_is_ours ORDER BY id",
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.iter()
+        .map(|row| Ok((row.try_get("id")?, row.try_get("wish")?)))
+        .collect()
 }
 
 fn device(row: &Row) -> Result<Device, StoreError> {

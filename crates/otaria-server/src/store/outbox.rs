@@ -1,5 +1,7 @@
 //! Messages that are decided and not yet taken by the broker.
 
+use std::collections::HashSet;
+
 use sqlx::Row as _;
 
 use super::{Store, StoreError, Tx};
@@ -36,6 +38,14 @@ impl Tx {
         .execute(self.conn())
         .await?;
         Ok(())
+    }
+
+    /// The topics for which a message waits.
+    pub(crate) async fn outbox_topics(&mut self) -> Result<HashSet<String>, StoreError> {
+        let rows = sqlx::query("SELECT DISTINCT topic FROM outbox")
+            .fetch_all(self.conn())
+            .await?;
+        rows.iter().map(|row| Ok(row.try_get("topic")?)).collect()
     }
 
     /// Removes messages that the broker has taken, or that have expired.

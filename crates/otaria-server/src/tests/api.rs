@@ -124,7 +124,7 @@ async fn publishing_declares_the_package_to_the_device() {
     );
     assert_eq!(
         bench.get("/api/v1/jobs").await.json::<Page<Job>>().items,
-        [job.clone()]
+        std::slice::from_ref(job)
     );
 }
 

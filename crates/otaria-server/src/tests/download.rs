@@ -233,7 +233,7 @@ async fn only_packages_are_under_packages() {
 async fn a_resumed_download_has_the_same_bytes_as_one_in_one_go() {
     let bench = Bench::new().await;
     let bytes = package_with("1.1.0", |options| {
-        options.codec = otaria_package::pack::CodecChoice::Stored
+        options.codec = otaria_package::pack::CodecChoice::Stored;
     });
     let uploaded = bench.upload(bytes.clone()).await;
     let path = format!("/packages/{}.otaria", uploaded.digest);

@@ -131,11 +131,11 @@ async fn a_sequence_more_than_a_day_ahead_is_refused() {
     const DAY_MS: u64 = 24 * 60 * 60 * 1000;
     let bench = Bench::new().await;
     let ahead = package_with("1.1.0", |options| {
-        options.sequence = now_ms() + DAY_MS + 60_000
+        options.sequence = now_ms() + DAY_MS + 60_000;
     });
     assert_eq!(bench.try_upload(ahead).await.problem(), "sequence_ahead");
     let just_so = package_with("1.1.0", |options| {
-        options.sequence = now_ms() + DAY_MS - 60_000
+        options.sequence = now_ms() + DAY_MS - 60_000;
     });
     bench.upload(just_so).await;
 }

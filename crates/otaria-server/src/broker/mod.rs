@@ -3,10 +3,13 @@
 //! It keeps retained messages and sessions in `DATA/broker`. What only the server knows better is put right before the
 //! first client can connect: nobody is online yet, and what is declared is what the store says.
 
+mod recorder;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mqtt5::QoS;
@@ -17,6 +20,10 @@ use mqtt5::error::MqttError;
 use mqtt5::packet::publish::PublishPacket;
 use otaria_wire::topics::{self, NameError, Topic};
 use tokio::task::JoinHandle;
+
+use self::recorder::Recorder;
+use crate::shared::Shared;
+use crate::store::StoreError;
 
 /// Connections at once; each costs some 33 KiB.
 const MAX_CLIENTS: usize = 20_000;
@@ -40,6 +47,9 @@ pub enum BrokerError {
     /// Anything else.
     #[error("the MQTT broker does not start")]
     Start(#[source] MqttError),
+    /// What is declared could not be read.
+    #[error("cannot read the database")]
+    Store(#[source] StoreError),
     /// The first level of topics is no name.
     #[error("the first level of topics is not usable")]
     Root(#[from] NameError),
@@ -54,12 +64,11 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    /// Starts it. `wishes` are the payloads of the `desired` topics by device.
+    /// Starts it.
     pub(crate) async fn start(
         listen: SocketAddr,
         dir: PathBuf,
-        root: &str,
-        wishes: HashMap<String, String>,
+        shared: Arc<Shared>,
     ) -> Result<Self, BrokerError> {
         // The library reports a port in use as one long text; ask first, for an error that says it plainly.
         drop(
@@ -67,7 +76,7 @@ impl Broker {
                 .await
                 .map_err(|error| BrokerError::Bind(listen, error))?,
         );
-        let mut broker = MqttBroker::with_config(config(listen, dir.clone()))
+        let mut broker = MqttBroker::with_config(config(listen, dir.clone(), &shared))
             .await
             .map_err(|error| match error {
                 MqttError::Io(_) => BrokerError::Files(dir.clone(), error),
@@ -87,11 +96,12 @@ impl Broker {
                 "the broker has no listener".to_owned(),
             ))
         })?;
-        restore(&broker, root, wishes)
+        restore(&broker, &shared)
             .await
             .map_err(|error| match error {
                 RestoreError::Name(error) => BrokerError::Root(error),
                 RestoreError::Mqtt(error) => BrokerError::Files(dir, error),
+                RestoreError::Store(error) => BrokerError::Store(error),
             })?;
         let shutdown = broker.shutdown_handle();
         let mut ready = broker.ready_receiver();
@@ -116,7 +126,7 @@ impl Broker {
     }
 }
 
-fn config(listen: SocketAddr, dir: PathBuf) -> BrokerConfig {
+fn config(listen: SocketAddr, dir: PathBuf, shared: &Arc<Shared>) -> BrokerConfig {
     let storage = StorageConfig::new()
         .with_base_dir(dir)
         .with_cleanup_interval(Duration::from_secs(300))
@@ -129,62 +139,78 @@ fn config(listen: SocketAddr, dir: PathBuf) -> BrokerConfig {
         .with_max_packet_size(MAX_PACKET_LEN)
         .with_storage(storage);
     config.sys_topics_enabled = false;
+    config.event_handler = Some(Arc::new(Recorder::start(Arc::clone(shared))));
     config
 }
 
 enum RestoreError {
     Name(NameError),
     Mqtt(MqttError),
+    Store(StoreError),
+}
+
+impl From<NameError> for RestoreError {
+    fn from(error: NameError) -> Self {
+        Self::Name(error)
+    }
+}
+
+impl From<MqttError> for RestoreError {
+    fn from(error: MqttError) -> Self {
+        Self::Mqtt(error)
+    }
+}
+
+impl From<StoreError> for RestoreError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
 }
 
 /// Puts the retained messages right.
-async fn restore(
-    broker: &MqttBroker,
-    root: &str,
-    mut wishes: HashMap<String, String>,
-) -> Result<(), RestoreError> {
+async fn restore(broker: &MqttBroker, shared: &Shared) -> Result<(), RestoreError> {
     let Some(storage) = broker.storage() else {
         return Ok(());
     };
-    let filter = |topic| topics::filter(root, topic).map_err(RestoreError::Name);
-    let retain = |topic: String, payload: &str| {
-        let mut packet = PublishPacket::new(topic, payload.as_bytes().to_vec(), QoS::AtLeastOnce);
-        packet.retain = true;
-        RetainedMessage::new(packet)
-    };
+    let root = shared.root.as_str();
     // Whoever was connected when the broker last ran is not now, even if it ended without a word.
-    let presences = storage
-        .get_retained_messages(&filter(Topic::Presence)?)
-        .await
-        .map_err(RestoreError::Mqtt)?;
-    for (topic, _) in presences {
-        let message = retain(topic.clone(), r#"{"online":false}"#);
-        storage
-            .store_retained_message(&topic, message)
-            .await
-            .map_err(RestoreError::Mqtt)?;
+    let presences = topics::filter(root, Topic::Presence)?;
+    for (topic, _) in storage.get_retained_messages(&presences).await? {
+        let offline = retained(topic.clone(), r#"{"online":false}"#);
+        storage.store_retained_message(&topic, offline).await?;
     }
-    let declared = storage
-        .get_retained_messages(&filter(Topic::Desired)?)
-        .await
-        .map_err(RestoreError::Mqtt)?;
-    for (topic, message) in declared {
-        if let Some((device, _)) = topics::parse(root, &topic)
-            && wishes
-                .get(device)
-                .is_some_and(|wish| wish.as_bytes() == message.payload)
-        {
-            wishes.remove(device);
+
+    let mut missing: HashMap<String, String> =
+        shared.store.own_wishes().await?.into_iter().collect();
+    let declared = topics::filter(root, Topic::Desired)?;
+    for (topic, message) in storage.get_retained_messages(&declared).await? {
+        let Some((device, _)) = topics::parse(root, &topic) else {
+            continue;
+        };
+        match missing.get(device) {
+            Some(wish) if wish.as_bytes() == message.payload => drop(missing.remove(device)),
+            Some(_) => {}
+            // Taken back, or replaced by somebody else, but the broker's files did not get that far.
+            None if shared.store.is_own_wish(device, &message.payload).await? => {
+                storage.remove_retained_message(&topic).await?;
+            }
+            None => {}
         }
     }
-    for (device, wish) in wishes {
-        let topics = topics::Topics::new(root, &device).map_err(RestoreError::Name)?;
-        let topic = topics.name(Topic::Desired).as_str().to_owned();
-        let message = retain(topic.clone(), &wish);
+    for (device, wish) in missing {
+        let topic = topics::Topics::new(root, &device)?
+            .name(Topic::Desired)
+            .as_str()
+            .to_owned();
         storage
-            .store_retained_message(&topic, message)
-            .await
-            .map_err(RestoreError::Mqtt)?;
+            .store_retained_message(&topic, retained(topic.clone(), &wish))
+            .await?;
     }
     Ok(())
+}
+
+fn retained(topic: String, payload: &str) -> RetainedMessage {
+    let mut packet = PublishPacket::new(topic, payload.as_bytes().to_vec(), QoS::AtLeastOnce);
+    packet.retain = true;
+    RetainedMessage::new(packet)
 }

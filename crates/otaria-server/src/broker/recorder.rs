@@ -1,0 +1,92 @@
+//! Events are on disk before the embedded broker acknowledges them.
+//!
+//! A device forgets the final result of an update when its event is acknowledged. With a broker of its own, the server
+//! may die together with what was on its way from the one to the other; no session keeps it then. So the broker asks
+//! here first. The same event comes over the bus as well, and is recognised.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mqtt5::broker::events::{BrokerEventHandler, ClientPublishEvent, PublishAction};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::ingest::{self, Report, What};
+use crate::shared::Shared;
+use crate::store::StoreError;
+
+/// Events stored in one transaction at most.
+const BATCH: usize = 256;
+/// Wait before another try when the disk does not take it.
+const RETRY: Duration = Duration::from_secs(1);
+
+struct Recording {
+    report: Report,
+    done: oneshot::Sender<()>,
+}
+
+/// Stores events for the broker.
+pub(super) struct Recorder {
+    root: String,
+    queue: mpsc::Sender<Recording>,
+}
+
+impl Recorder {
+    /// Starts to store what is recorded, until the recorder is dropped.
+    pub(super) fn start(shared: Arc<Shared>) -> Self {
+        let (queue, recordings) = mpsc::channel(BATCH);
+        let root = shared.root.clone();
+        tokio::spawn(store(shared, recordings));
+        Self { root, queue }
+    }
+}
+
+impl BrokerEventHandler for Recorder {
+    fn on_client_publish<'a>(
+        &'a self,
+        message: ClientPublishEvent,
+    ) -> Pin<Box<dyn Future<Output = PublishAction> + Send + 'a>> {
+        Box::pin(async move {
+            // What is no event, or none that can be read, is left to the bus, which says so.
+            let report = ingest::parse(&self.root, &message.topic, &message.payload, false);
+            if let Ok(Some(report)) = report
+                && matches!(report.what, What::Event(_))
+            {
+                let (done, stored) = oneshot::channel();
+                if self.queue.send(Recording { report, done }).await.is_ok() {
+                    // An error means that the server ends; the bus still has the message.
+                    let _ = stored.await;
+                }
+            }
+            PublishAction::Continue
+        })
+    }
+}
+
+async fn store(shared: Arc<Shared>, mut recordings: mpsc::Receiver<Recording>) {
+    let mut batch = Vec::new();
+    while recordings.recv_many(&mut batch, BATCH).await > 0 {
+        // Devices wait for their acknowledgement meanwhile, and send again if it takes too long.
+        while let Err(error) = store_batch(&shared, &batch).await {
+            tracing::error!("events cannot be stored: {error}; trying again");
+            tokio::time::sleep(RETRY).await;
+        }
+        for recording in batch.drain(..) {
+            // The connection may have ended while it waited.
+            let _ = recording.done.send(());
+        }
+    }
+}
+
+async fn store_batch(shared: &Shared, batch: &[Recording]) -> Result<(), StoreError> {
+    let now = crate::clock::now();
+    let mut changes = Vec::new();
+    let mut tx = shared.store.write().await?;
+    for recording in batch {
+        changes.extend(tx.apply(&recording.report, now).await?);
+    }
+    tx.commit().await?;
+    shared.tell(changes);
+    Ok(())
+}

@@ -1,0 +1,293 @@
+//! The server is killed with SIGKILL, over and over. What was answered has happened, and happens once.
+//!
+//! The server that is killed is this test program itself, started again with a directory in its environment.
+
+mod common;
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use common::{Broker, FakeDevice, Http, Mosquitto, free_port, package, wait_for};
+use otaria_server::{Config, Mqtt, Server};
+use serde_json::{Value, json};
+
+const DATA: &str = "OTARIA_TEST_KILL_DATA";
+const BROKER: &str = "OTARIA_TEST_KILL_BROKER";
+const EMBEDDED: &str = "embedded";
+
+/// Not a test of its own: the server for the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_that_is_killed() {
+    let (Some(data), Ok(broker)) = (std::env::var_os(DATA), std::env::var(BROKER)) else {
+        return;
+    };
+    let mut config = Config::new(data);
+    config.http = "127.0.0.1:0".parse().unwrap();
+    config.mqtt = match broker.as_str() {
+        EMBEDDED => Mqtt::Embedded {
+            listen: "127.0.0.1:0".parse().unwrap(),
+        },
+        external => Mqtt::External(external.parse().unwrap()),
+    };
+    let server = Server::start(config).await.unwrap();
+    println!("listening {}", server.addresses.http);
+    println!("broker {}", server.addresses.broker);
+    std::future::pending::<()>().await;
+}
+
+struct Victim {
+    process: Child,
+    http: Http,
+    mqtt: SocketAddr,
+}
+
+impl Victim {
+    fn start(data: &Path, broker: SocketAddr) -> Self {
+        Self::with(data, &format!("mqtt://{broker}"))
+    }
+
+    fn with(data: &Path, broker: &str) -> Self {
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "the_server_that_is_killed",
+                "--nocapture",
+                "--test-threads=1",
+            ])
+            .env(DATA, data)
+            .env(BROKER, broker)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut said = |what: &str| -> String {
+            lines
+                .find_map(|line| Some(line.unwrap().split_once(what)?.1.trim().to_owned()))
+                .expect("the server says where it listens")
+        };
+        let http = Http::at(said("listening ").parse().unwrap());
+        let mqtt = said("broker mqtt://").parse().unwrap();
+        // Keep reading, so that it never waits for us.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self {
+            process,
+            http,
+            mqtt,
+        }
+    }
+
+    /// SIGKILL: no code of the server runs any more.
+    fn kill(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_decided_while_the_broker_was_away_is_sent_after_a_kill_and_once() {
+    let data = tempfile::tempdir().unwrap();
+    let nobody = free_port();
+    let victim = Victim::start(data.path(), nobody);
+    let uploaded = victim.http.upload(&package("1.1.0")).await;
+    let request =
+        json!({"package": uploaded["digest"], "target": {"device": "d1"}, "unseen": true});
+    let (status, published) = victim.http.post("/api/v1/jobs", &request).await;
+    assert_eq!(status, 201, "{published}");
+    victim.kill();
+
+    let broker = match Broker::mosquitto() {
+        Ok(Broker::Mosquitto(broker)) => broker,
+        Ok(Broker::Embedded) => unreachable!(),
+        Err(reason) => return eprintln!("skipped: {reason}"),
+    };
+    let mut device = FakeDevice::connect(broker.address, "d1").await;
+    let victim = Victim::start(data.path(), broker.address);
+    victim.http.wait_until_sent().await;
+    let wishes = device.all("desired").await;
+    let jobs: Vec<Value> = wishes
+        .iter()
+        .map(|wish| serde_json::from_slice(&wish.payload).unwrap())
+        .collect();
+    assert_eq!(jobs.len(), 1, "{jobs:?}");
+    assert_eq!(jobs[0]["job"], published["job"]["id"]);
+    victim.kill();
+
+    // Once more, with everything acknowledged: nothing is left to send.
+    let victim = Victim::start(data.path(), broker.address);
+    connected(&victim.http).await;
+    victim.http.wait_until_sent().await;
+    assert!(device.all("desired").await.is_empty());
+    victim.kill();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_or_stored_twice_over_many_kills() {
+    const ROUNDS: u32 = 6;
+    const PER_ROUND: u32 = 7;
+    let broker = match Mosquitto::start() {
+        Ok(broker) => broker,
+        Err(reason) => return eprintln!("skipped: {reason}"),
+    };
+    let data = tempfile::tempdir().unwrap();
+    let mut device = FakeDevice::connect(broker.address, "d1").await;
+    let victim = Victim::start(data.path(), broker.address);
+    connected(&victim.http).await;
+    let digest = victim.http.upload(&package("1.1.0")).await["digest"].clone();
+    device.presence(true).await;
+    wait_for("the device", || async {
+        victim.http.get("/api/v1/devices/d1").await.0 == 200
+    })
+    .await;
+
+    let mut victim = Some(victim);
+    let mut answered = Vec::new();
+    let mut n = 0;
+    for round in 0..ROUNDS {
+        let server = victim
+            .take()
+            .unwrap_or_else(|| Victim::start(data.path(), broker.address));
+        // Each round dies after another number of requests, at once: between commit, publish and acknowledgement.
+        for index in 0..=round % PER_ROUND {
+            let job = format!("r{round}-{index}");
+            let request = json!({"package": digest, "target": {"device": "d1"}, "job": job});
+            let (status, reply) = server.http.post("/api/v1/jobs", &request).await;
+            assert_eq!(status, 201, "{reply}");
+            answered.push(job);
+            for _ in 0..5 {
+                n += 1;
+                device.event(1, n, "somebody-elses", "retrying").await;
+            }
+        }
+        server.kill();
+    }
+
+    let server = Victim::start(data.path(), broker.address);
+    connected(&server.http).await;
+    server.http.wait_until_sent().await;
+    let received: Vec<String> = device
+        .all("desired")
+        .await
+        .iter()
+        .map(|wish| {
+            serde_json::from_slice::<Value>(&wish.payload).unwrap()["job"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
+    let mut once = received.clone();
+    once.dedup();
+    // A message may come twice in a row (sent, then killed before the acknowledgement was stored), never out of order.
+    let mut rest = once.iter();
+    for job in &answered {
+        assert!(
+            rest.any(|received| received == job),
+            "{job} is missing or late in {received:?}"
+        );
+    }
+    assert_eq!(
+        once.last(),
+        answered.last(),
+        "the last word is the last decision"
+    );
+    let device_now = server.http.device("d1").await;
+    assert_eq!(device_now.wish.unwrap().job.as_ref(), answered.last());
+
+    wait_for("all events", || async {
+        let (_, page) = server
+            .http
+            .get("/api/v1/devices/d1/events?limit=1000")
+            .await;
+        page["items"].as_array().unwrap().len() == n as usize
+    })
+    .await;
+    server.kill();
+}
+
+/// Server and broker die together here, so there is no session that keeps what was on its way between them.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_the_embedded_broker_acknowledged_outlives_it() {
+    const ROUNDS: u32 = 5;
+    let data = tempfile::tempdir().unwrap();
+    for round in 1..=ROUNDS {
+        let server = Victim::with(data.path(), EMBEDDED);
+        let device = FakeDevice::connect(server.mqtt, "d1").await;
+        for n in 1..=round {
+            device.event(round, n, "j", "failed").await;
+        }
+        server.kill();
+    }
+    let server = Victim::with(data.path(), EMBEDDED);
+    let (_, page) = server
+        .http
+        .get("/api/v1/devices/d1/events?limit=1000")
+        .await;
+    let count = page["items"].as_array().map_or(0, Vec::len);
+    assert_eq!(count, (ROUNDS * (ROUNDS + 1) / 2) as usize);
+    server.kill();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_embedded_broker_declares_what_was_decided_last_whenever_it_died() {
+    let data = tempfile::tempdir().unwrap();
+    let mut digest = Value::Null;
+    for round in 0..6 {
+        let server = Victim::with(data.path(), EMBEDDED);
+        if round == 0 {
+            digest = server.http.upload(&package("1.1.0")).await["digest"].clone();
+        }
+        let job = format!("job-{round}");
+        let request =
+            json!({"package": digest, "target": {"device": "d1"}, "job": job, "unseen": true});
+        let (status, reply) = server.http.post("/api/v1/jobs", &request).await;
+        assert_eq!(status, 201, "{reply}");
+        let withdrawn = round % 2 == 1;
+        if withdrawn {
+            if round == 3 {
+                server.http.wait_until_sent().await;
+            }
+            assert_eq!(
+                server
+                    .http
+                    .post("/api/v1/devices/d1/cancel", &Value::Null)
+                    .await
+                    .0,
+                200
+            );
+            if round == 5 {
+                server.http.wait_until_sent().await;
+            }
+        }
+        server.kill();
+
+        let server = Victim::with(data.path(), EMBEDDED);
+        server.http.wait_until_sent().await;
+        // A session of its own each time: only what is retained counts.
+        let mut observer = FakeDevice::connect(server.mqtt, &format!("observer-{round}")).await;
+        observer.subscribe("otaria/v1/d1/desired").await;
+        let retained: Vec<Value> = observer
+            .all("desired")
+            .await
+            .iter()
+            .map(|wish| serde_json::from_slice::<Value>(&wish.payload).unwrap()["job"].clone())
+            .collect();
+        let expected = if withdrawn { vec![] } else { vec![json!(job)] };
+        assert_eq!(retained, expected, "round {round}");
+        server.kill();
+    }
+}
+
+async fn connected(http: &Http) {
+    wait_for("the broker", || async {
+        http.get("/api/v1/health").await.1["broker_connected"] == true
+    })
+    .await;
+}
