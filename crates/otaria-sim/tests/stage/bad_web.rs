@@ -35,8 +35,19 @@ pub(crate) enum Act {
     Reset,
 }
 
-/// How it answers. The bytes are those of the file that it should serve.
-pub(crate) type Answer = fn(&Ask, &[u8]) -> Vec<Act>;
+/// What it has to serve.
+#[derive(Clone)]
+pub(crate) struct Files {
+    /// The package that is asked for.
+    pub(crate) good: Rc<[u8]>,
+    /// Another good package.
+    pub(crate) other: Rc<[u8]>,
+    /// The image in the first package.
+    pub(crate) image: Rc<[u8]>,
+}
+
+/// How it answers a GET.
+pub(crate) type Answer = fn(&Ask, &Files) -> Vec<Act>;
 
 /// What it has seen.
 #[derive(Clone, Default)]
@@ -48,22 +59,27 @@ impl Log {
     }
 }
 
-/// A server that reads a request and then answers so.
-pub(crate) fn answering(answer: Answer, file: Rc<[u8]>) -> (Front, Log) {
+/// A server that reads a request and then answers so. To a HEAD, with which an image on trial sees whether anybody is there, it
+/// answers as it should.
+pub(crate) fn answering(answer: Answer, files: &Files) -> (Front, Log) {
     let log = Log::default();
-    let seen = log.clone();
+    let (files, seen) = (files.clone(), log.clone());
     let front: Front = Rc::new(move |visit| {
-        let (file, seen) = (file.clone(), seen.clone());
+        let (files, seen) = (files.clone(), seen.clone());
         Box::pin(async move {
             let Visit {
                 mut stream, world, ..
             } = visit;
             let number = seen.0.borrow().len();
-            let Some(ask) = read_request(&mut stream, number, &world).await else {
+            let Some((method, ask)) = read_request(&mut stream, number, &world).await else {
                 return;
             };
+            if method == "HEAD" {
+                let answer = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
+                return perform(vec![Act::Send(answer)], stream, &world).await;
+            }
             seen.0.borrow_mut().push(ask.clone());
-            perform(answer(&ask, &file), stream, &world).await;
+            perform(answer(&ask, &files), stream, &world).await;
         })
     });
     (front, log)
@@ -116,7 +132,11 @@ pub(crate) async fn perform(acts: Vec<Act>, mut stream: SimStream, world: &Handl
     let _ = stream.flush().await;
 }
 
-async fn read_request(stream: &mut SimStream, number: usize, world: &Handle) -> Option<Ask> {
+async fn read_request(
+    stream: &mut SimStream,
+    number: usize,
+    world: &Handle,
+) -> Option<(String, Ask)> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -133,10 +153,12 @@ async fn read_request(stream: &mut SimStream, number: usize, world: &Handle) -> 
         })
     };
     let range = header("range");
-    Some(Ask {
+    let mut words = head.split(' ');
+    let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let ask = Ask {
         number,
         at: world.now(),
-        path: head.split(' ').nth(1)?.to_owned(),
+        path,
         range_from: range.and_then(|range| {
             range
                 .strip_prefix("bytes=")?
@@ -145,5 +167,6 @@ async fn read_request(stream: &mut SimStream, number: usize, world: &Handle) -> 
                 .ok()
         }),
         if_range: header("if-range"),
-    })
+    };
+    Some((method, ask))
 }

@@ -17,6 +17,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use otaria_device::storage::SECTOR_LEN;
+use otaria_device::storage::journal::{JOURNAL_SECTORS, Journal};
+use otaria_device::storage::region::Region as RegionOfFlash;
 use otaria_package::keys::SigningKey;
 use otaria_package::pack::{CodecChoice, Options, Package, TimeStamp, pack};
 use otaria_sim::device::{Factory, Hardware, OtariaApp, Settings, SimDevice, WorldSite};
@@ -26,6 +29,8 @@ use otaria_sim::net::{Host, HostConfig, SimNet, SimStream};
 use otaria_sim::peers::broker::Broker;
 use otaria_sim::peers::web::{File, WebServer};
 use otaria_sim::world::{Handle, World};
+use otaria_wire::Sha256Digest;
+use otaria_wire::journal::Confirmed;
 use otaria_wire::messages::{Event, EventKind, FailureCode};
 use otaria_wire::partitions::{Layout, Region};
 
@@ -36,7 +41,7 @@ pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) const DEVICE: &str = "d1";
 pub(crate) const PRODUCT: &str = "pump";
 /// The sequence of the release in the device's slot 0, as its journal has it.
-const FIRST_SEQUENCE: u64 = 2_000;
+pub(crate) const FIRST_SEQUENCE: u64 = 2_000;
 
 /// The key that the device trusts, and one that it does not. The same in every run, for nothing may depend on chance.
 pub(crate) fn trusted_key() -> SigningKey {
@@ -173,17 +178,11 @@ impl Stage {
         let web_door = Door::open(&world, &web_host, 80, good_web(&web));
         Door::open(&world, &elsewhere_host, 80, good_web(&elsewhere));
 
-        let image = |version| {
-            Stamp::new(version)
-                .project(PRODUCT)
-                .secure_version(1)
-                .size(plan.image_len)
-                .image()
-        };
-        let factory = Factory::new(&image("1.0.0")).with_timing(plan.timing);
+        let factory = Factory::new(&release("1.0.0", plan.image_len)).with_timing(plan.timing);
         let layout = factory.layout();
         let mut flash = factory.flash().with_log();
-        flash.load(layout.slots[1].offset, &image("0.9.0"));
+        flash.load(layout.slots[1].offset, &release("0.9.0", plan.image_len));
+        let flash = confirmed(flash, &layout, plan.image_len);
 
         let key = trusted_key();
         let public = key.public_key().to_sec1();
@@ -237,7 +236,7 @@ impl Stage {
 
     /// Puts bytes on the web server, as a static file.
     pub(crate) fn put(&self, path: &str, bytes: Vec<u8>) {
-        let etag = otaria_wire::Sha256Digest::of(&bytes).to_hex();
+        let etag = Sha256Digest::of(&bytes).to_hex();
         // An ETag longer than 64 bytes with its quotes is as good as none.
         self.web.put(path, File::new(bytes, &etag[..32]));
     }
@@ -416,6 +415,23 @@ pub(crate) fn release(version: &str, len: usize) -> Vec<u8> {
         .secure_version(1)
         .size(len)
         .image()
+}
+
+/// Notes in the journal that 1.0.0 in slot 0 came over the air, and was confirmed.
+fn confirmed(flash: SimFlash, layout: &Layout, image_len: usize) -> SimFlash {
+    let flash = RefCell::new(flash);
+    let region = RegionOfFlash::new(&flash, layout.journal.offset, JOURNAL_SECTORS * SECTOR_LEN);
+    let mut journal = Journal::mount(region.expect("within flash")).expect("a blank journal");
+    let confirmed = Confirmed {
+        slot: 0,
+        image_sha256: Sha256Digest::of(&release("1.0.0", image_len)),
+        identity: Sha256Digest::ZERO,
+        sequence: FIRST_SEQUENCE,
+        security_version: 1,
+    };
+    journal.append(0, &confirmed).expect("room for a record");
+    drop(journal);
+    flash.into_inner()
 }
 
 /// The broker itself.
