@@ -50,7 +50,7 @@ pub(super) struct Session {
 }
 
 /// A message on its way to a client.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Queued {
     pub(super) topic: String,
     pub(super) payload: Vec<u8>,
@@ -63,13 +63,13 @@ pub(super) struct Queued {
 
 /// What a broker keeps in its store: retained messages, sessions and what waits in them. Plain data, that another broker in
 /// another world or thread can go on with.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Store {
     retained: BTreeMap<String, Vec<u8>>,
     sessions: BTreeMap<String, StoredSession>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct StoredSession {
     filters: Vec<String>,
     queue: VecDeque<Queued>,

@@ -1,0 +1,160 @@
+//! Power cuts at every flash command of a whole device: bootloader, boot guard and runtime as they run on a chip, with an MQTT
+//! broker and a web server, in virtual time.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`scenarios`] | the stories that are swept |
+//! | [`sweep`] | which cuts are made |
+//! | [`story`], [`lab`] | one telling: a world, a device, until all is at rest; then one more update |
+//! | [`judge`], [`invariants`] | what must hold |
+//! | [`mutants`] | devices with a fault, which the sweep has to find |
+//!
+//! `OTARIA_SWEEP=short` (the default) makes every single cut and a spread of second ones; `OTARIA_SWEEP=exhaustive` follows every
+//! cut with a second one at every command of the recovery's beginning, and a spread behind that. A failure prints `OTARIA_CASE=..`,
+//! with which exactly that case runs again and shows what happened: `OTARIA_CASE=first_update/stock/17:TornBits:17 cargo test
+//! -p otaria-sim --test power_cuts -- --nocapture`.
+
+mod facts;
+mod invariants;
+mod judge;
+mod lab;
+mod mutants;
+mod releases;
+mod scenarios;
+mod story;
+mod sweep;
+
+use std::env;
+
+use lab::Setup;
+use mutants::Mutant;
+use scenarios::Scenario;
+use sweep::{Case, Extent, bootloader, replay, sweep as run_sweep};
+
+/// Sweeps a story on both bootloaders.
+fn swept(name: &str) {
+    let scenario = Scenario::named(name);
+    let only: Option<Case> = env::var("OTARIA_CASE")
+        .ok()
+        .map(|case| case.parse().expect("OTARIA_CASE is a case"));
+    let mut reports = Vec::new();
+    for rollback in [false, true] {
+        let setup = Setup {
+            scenario,
+            rollback,
+            mutant: None,
+        };
+        match &only {
+            None => {
+                let report = run_sweep(setup, Extent::from_env(), |_| false);
+                println!("{name:28} {:8} {report}", bootloader(rollback));
+                reports.push(report);
+            }
+            Some(case) if case.scenario == name && case.rollback == rollback => {
+                replay(setup, case);
+            }
+            Some(_) => {}
+        }
+    }
+    for report in reports {
+        report.expect_clean();
+    }
+}
+
+macro_rules! sweeps {
+    ($($name:ident)*) => {
+        mod sweeps {
+            $(
+                #[test]
+                fn $name() {
+                    super::swept(stringify!($name));
+                }
+            )*
+        }
+
+        #[test]
+        fn every_story_is_swept() {
+            let swept = [$(stringify!($name)),*];
+            let told: Vec<_> = scenarios::SCENARIOS.iter().map(|story| story.name).collect();
+            assert_eq!(told, swept);
+        }
+    };
+}
+
+sweeps! {
+    first_update
+    update_after_confirm
+    large_after_confirm
+    update_after_roll_back
+    crash_on_trial
+    crash_on_trial_from_slot_1
+    hang_on_trial
+    unhealthy_on_trial
+    never_healthy_on_trial
+    cancelled_on_trial
+    no_network_on_trial
+    never_network_on_trial
+    server_without_ranges
+    file_changes
+    file_changes_unseen
+    wish_changes
+    journal_full_in_download
+    journal_full_in_activation
+    journal_full_in_roll_back
+    log_wraps
+}
+
+/// Sweeps a mutant until the invariant that it breaks is found broken.
+fn caught(mutant: Mutant, scenario: &str, rollback: bool) {
+    let setup = Setup {
+        scenario: Scenario::named(scenario),
+        rollback,
+        mutant: Some(mutant),
+    };
+    let invariant = mutant.breaks();
+    let report = run_sweep(setup, Extent::SINGLE, |_| false);
+    let first = report
+        .failures
+        .iter()
+        .flat_map(|(case, violations)| violations.iter().map(move |violation| (case, violation)))
+        .find(|(_, violation)| violation.invariant == invariant);
+    match first {
+        Some((case, violation)) => println!("{mutant:?}: {case}: {violation}"),
+        None => panic!("{mutant:?} was not caught breaking {invariant}: {:#?}", report.failures.first()),
+    }
+}
+
+#[test]
+fn a_device_that_updates_in_place_is_caught() {
+    caught(Mutant::UpdatesInPlace, "first_update", false);
+}
+
+#[test]
+fn a_device_that_activates_before_it_verifies_is_caught() {
+    caught(Mutant::ActivatesBeforeVerifying, "first_update", false);
+}
+
+#[test]
+fn a_device_that_records_the_trial_after_the_activation_is_caught() {
+    caught(Mutant::RecordsTrialAfterActivation, "first_update", false);
+}
+
+#[test]
+fn a_device_that_confirms_before_the_floors_are_written_is_caught() {
+    caught(Mutant::ConfirmsBeforeFloors, "first_update", false);
+}
+
+#[test]
+fn a_device_that_confirms_without_marking_the_entry_is_caught() {
+    caught(Mutant::ConfirmsWithoutEntry, "first_update", true);
+}
+
+#[test]
+fn a_device_that_resumes_whatever_lies_there_is_caught() {
+    caught(Mutant::ResumesAnything, "wish_changes", false);
+}
+
+#[test]
+fn a_device_that_never_closes_a_trial_is_caught() {
+    caught(Mutant::NeverCloses, "crash_on_trial", false);
+}

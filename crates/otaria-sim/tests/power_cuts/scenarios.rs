@@ -1,0 +1,159 @@
+//! What is swept: each line a story that is told once without a cut, and then again for every cut.
+
+use otaria_wire::messages::{EventKind, FailureCode};
+
+use crate::releases::Release;
+
+/// A story. Whatever is cut in it, it has to come to one of its ends.
+#[derive(Debug)]
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    /// What happened before, without cuts. A new device has blank otadata, a blank journal and a blank log.
+    pub(crate) before: &'static [Before],
+    /// The release that is wished for.
+    pub(crate) wish: Release,
+    /// What is special about the world.
+    pub(crate) world: Circumstance,
+    /// How it ends: what runs, and which final event says so.
+    pub(crate) ends: End,
+}
+
+/// Something that happened before.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Before {
+    /// This release was wished for, and it came to its end.
+    Wish(Release),
+    /// The half in force of the journal was written, except for so many cells.
+    JournalRoom(usize),
+    /// The newest sector of the log was written, except for so many cells.
+    LogRoom(usize),
+}
+
+/// What is special about the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Circumstance {
+    /// Nothing.
+    Fair,
+    /// The broker cannot be reached from the image on trial, until that has been activated again so often.
+    NoBrokerOnTrial(u8),
+    /// Somebody cancels as soon as the image on trial runs.
+    CancelledOnTrial,
+    /// The web server does not know ranges, as Python's `http.server`.
+    NoRanges,
+    /// While the device has no power, another release takes the place of the first one at its URL.
+    FileChanges(Release),
+    /// The same, and the server gives no entity tags.
+    FileChangesUnseen(Release),
+    /// While the device has no power, another release is wished for.
+    WishChanges(Release),
+}
+
+/// How a story ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End {
+    /// What runs.
+    pub(crate) runs: Release,
+    /// What was reported last, and why.
+    pub(crate) says: EventKind,
+    pub(crate) code: Option<FailureCode>,
+}
+
+const fn confirmed(runs: Release) -> End {
+    End {
+        runs,
+        says: EventKind::Confirmed,
+        code: None,
+    }
+}
+
+const fn rolled_back(runs: Release, code: FailureCode) -> End {
+    End {
+        runs,
+        says: EventKind::RolledBack,
+        code: Some(code),
+    }
+}
+
+use Before::{JournalRoom, LogRoom, Wish};
+use Circumstance::{
+    CancelledOnTrial, Fair, FileChanges, FileChangesUnseen, NoBrokerOnTrial, NoRanges, WishChanges,
+};
+use Release::{Crashes, Factory, Good, Hangs, Large, Next, NeverHealthy, Unhealthy};
+
+const fn story(
+    name: &'static str,
+    before: &'static [Before],
+    wish: Release,
+    world: Circumstance,
+    ends: End,
+) -> Scenario {
+    Scenario {
+        name,
+        before,
+        wish,
+        world,
+        ends,
+    }
+}
+
+/// The stories.
+#[rustfmt::skip]
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    //    name                          before                              wish          world                     ends
+    // A new device: blank otadata, which a bootloader writes; the journal's first use; nothing to erase in slot 1.
+    story("first_update",               &[],                                Good,         Fair,                     confirmed(Good)),
+    // Slot 0 is written for the first time, sector by sector; both otadata entries are in use.
+    story("update_after_confirm",       &[Wish(Good)],                      Next,         Fair,                     confirmed(Next)),
+    // A block erase of 64 KiB.
+    story("large_after_confirm",        &[Wish(Good)],                      Large,        Fair,                     confirmed(Large)),
+    story("update_after_roll_back",     &[Wish(Crashes)],                   Next,         Fair,                     confirmed(Next)),
+    // Trials that fail.
+    story("crash_on_trial",             &[],                                Crashes,      Fair,                     rolled_back(Factory, FailureCode::TrialCrashed)),
+    story("crash_on_trial_from_slot_1", &[Wish(Good)],                      Crashes,      Fair,                     rolled_back(Good, FailureCode::TrialCrashed)),
+    story("hang_on_trial",              &[Wish(Good)],                      Hangs,        Fair,                     rolled_back(Good, FailureCode::TrialCrashed)),
+    story("unhealthy_on_trial",         &[Wish(Good)],                      Unhealthy,    Fair,                     rolled_back(Good, FailureCode::HealthCheckFailed)),
+    story("never_healthy_on_trial",     &[],                                NeverHealthy, Fair,                     rolled_back(Factory, FailureCode::TrialTimeout)),
+    story("cancelled_on_trial",         &[Wish(Good)],                      NeverHealthy, CancelledOnTrial,         rolled_back(Good, FailureCode::Cancelled)),
+    story("no_network_on_trial",        &[Wish(Good)],                      Next,         NoBrokerOnTrial(1),       confirmed(Next)),
+    story("never_network_on_trial",     &[],                                Good,         NoBrokerOnTrial(u8::MAX), rolled_back(Factory, FailureCode::TrialNoNetwork)),
+    // Resuming from what may have changed.
+    story("server_without_ranges",      &[Wish(Good)],                      Next,         NoRanges,                 confirmed(Next)),
+    story("file_changes",               &[Wish(Good)],                      Large,        FileChanges(Next),        confirmed(Large)),
+    story("file_changes_unseen",        &[Wish(Good)],                      Large,        FileChangesUnseen(Next),  confirmed(Large)),
+    story("wish_changes",               &[Wish(Good)],                      Large,        WishChanges(Next),        confirmed(Large)),
+    // The journal compacts in the download, around the activation, around the confirmation; the log wraps.
+    story("journal_full_in_download",   &[Wish(Good), JournalRoom(24)],     Next,         Fair,                     confirmed(Next)),
+    story("journal_full_in_activation", &[Wish(Good), JournalRoom(40)],     Next,         Fair,                     confirmed(Next)),
+    story("journal_full_in_roll_back",  &[Wish(Good), JournalRoom(60)],     Crashes,      Fair,                     rolled_back(Good, FailureCode::TrialCrashed)),
+    story("log_wraps",                  &[Wish(Good), LogRoom(16)],         Next,         Fair,                     confirmed(Next)),
+];
+
+impl Scenario {
+    pub(crate) fn named(name: &str) -> &'static Scenario {
+        SCENARIOS
+            .iter()
+            .find(|scenario| scenario.name == name)
+            .unwrap_or_else(|| panic!("there is no scenario {name}"))
+    }
+
+    /// The ends that are right after so many cuts.
+    pub(crate) fn ends(&self, cuts: u32) -> Vec<End> {
+        match self.world {
+            FileChanges(other) | FileChangesUnseen(other) if cuts > 0 => {
+                vec![self.ends, confirmed(other)]
+            }
+            WishChanges(other) if cuts > 0 => vec![confirmed(other)],
+            Fair | NoBrokerOnTrial(_) | CancelledOnTrial | NoRanges | FileChanges(_)
+            | FileChangesUnseen(_) | WishChanges(_) => vec![self.ends],
+        }
+    }
+
+    /// How many images may be downloaded after so many cuts.
+    pub(crate) fn downloads(&self, cuts: u32) -> u32 {
+        match self.world {
+            FileChanges(_) | FileChangesUnseen(_) | WishChanges(_) if cuts > 0 => 2,
+            Fair | NoBrokerOnTrial(_) | CancelledOnTrial | NoRanges | FileChanges(_)
+            | FileChangesUnseen(_) | WishChanges(_) => 1,
+        }
+    }
+}
