@@ -89,7 +89,8 @@ impl<B: Board, K: Clock, F: NorFlash> Mailbox for Shared<'_, B, K, F> {
         let Some(delivered) = self.outbox.borrow_mut().done(token) else {
             return;
         };
-        if delivered.kept {
+        // A result can wait behind another one. The journal has the last.
+        if delivered.kept && !self.outbox.borrow().has_kept() {
             let cleared = self
                 .stores
                 .journal
@@ -154,6 +155,10 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
         {
             return Ok(());
         }
+        if !self.budget.take(self.clock.now()) {
+            // It is worked on all the same; only a power cut would lose it.
+            return Ok(());
+        }
         let download = Download {
             identity: Sha256Digest::ZERO,
             job,
@@ -172,6 +177,13 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
     }
 
     fn command(&self, command: &Command) {
+        if !self.budget.take(self.clock.now()) {
+            self.note(
+                Level::Warn,
+                format_args!("too many commands, {} is dropped", command.id),
+            );
+            return;
+        }
         let taken = self
             .commands
             .borrow_mut()

@@ -19,6 +19,7 @@
 //! [`crate::settings::Timing::watchdog`] and feeds it at every turn of the driver. So an image that hangs, on trial or not, is
 //! reset; on trial that counts as a crash.
 
+mod budget;
 mod commands;
 mod driver;
 mod mailbox;
@@ -48,6 +49,7 @@ use crate::install::{Stores, Times, Workspace};
 use crate::mqtt::{MqttConfig, MqttSession};
 use crate::net::Connect;
 use crate::settings::Config;
+use budget::Budget;
 use commands::Commands;
 use outbox::Outbox;
 use running::RunningImage;
@@ -145,6 +147,7 @@ where
             engine: RefCell::new(Engine::new(clock.now(), config.timing.policy, start.facts)),
             outbox: RefCell::new(Outbox::new()),
             commands: RefCell::new(Commands::new()),
+            budget: Budget::new(),
             times: Times::new(),
             facts: start.record,
             trial: Cell::new(start.trial),

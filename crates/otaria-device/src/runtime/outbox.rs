@@ -94,6 +94,11 @@ impl Outbox {
         self.events.is_empty()
     }
 
+    /// Whether a result waits that the journal keeps.
+    pub(super) fn has_kept(&self) -> bool {
+        self.events.iter().any(|(_, kept)| *kept)
+    }
+
     pub(super) fn state(&mut self) {
         self.state_due = true;
     }

@@ -13,6 +13,7 @@ use otaria_wire::messages::{
 };
 use otaria_wire::{Sha256Digest, clip};
 
+use super::budget::Budget;
 use super::commands::Commands;
 use super::monitor::Monitor;
 use super::outbox::Outbox;
@@ -54,6 +55,8 @@ pub(super) struct Shared<'a, B, K, F> {
     pub(super) engine: RefCell<Engine>,
     pub(super) outbox: RefCell<Outbox>,
     pub(super) commands: RefCell<Commands>,
+    /// For records that messages bring about.
+    pub(super) budget: Budget,
     pub(super) times: Times,
     pub(super) facts: BootRecord,
     /// The trial's counters as they are shown; `None` if the running image is not on trial.

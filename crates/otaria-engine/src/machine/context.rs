@@ -53,6 +53,8 @@ pub(super) struct Context {
     /// The job that ended just before this boot, or in it.
     pub(super) ended: Option<JobRef>,
     pub(super) running_image: Option<Sha256Digest>,
+    /// When the next job may start, see [`Policy::pace`].
+    pub(super) start_at: Instant,
     /// Why the wish waits, as far as that was said.
     pub(super) said: Option<FailureCode>,
     reports: Deque<Report, REPORTS>,
@@ -76,6 +78,7 @@ impl Context {
             flushed: true,
             ended: facts.ended,
             running_image: facts.running_image,
+            start_at: Instant::ZERO,
             said: None,
             reports: Deque::new(),
             next_n: 1,

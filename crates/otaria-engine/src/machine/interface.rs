@@ -63,6 +63,9 @@ pub struct Policy {
     pub grace: Duration,
     /// The same, after the link is up, when no MQTT session comes up.
     pub grace_without_mqtt: Duration,
+    /// From the start of one job to the start of the next, at least. Each job costs some records in flash; whoever publishes
+    /// wishes without pause must not wear it out.
+    pub pace: Duration,
     /// Before a restart: time for the last reports to be acknowledged.
     pub farewell: Duration,
 }
@@ -81,6 +84,7 @@ impl Policy {
         health: Duration::from_secs(1),
         grace: Duration::from_secs(3),
         grace_without_mqtt: Duration::from_secs(60),
+        pace: Duration::from_secs(2),
         farewell: Duration::from_secs(5),
     };
 }

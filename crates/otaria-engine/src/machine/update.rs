@@ -72,6 +72,7 @@ impl Idle {
             Hurdle::None => {
                 cx.said = None;
                 cx.again = false;
+                cx.start_at = now + cx.policy.pace;
                 match cx.wish.clone() {
                     Some(wish) => Step::Go(
                         Trigger::Wish,
@@ -106,6 +107,9 @@ impl Idle {
         let Some(link_since) = cx.link_since else {
             return Hurdle::Event;
         };
+        if now < cx.start_at {
+            return Hurdle::Time(cx.start_at);
+        }
         if cx.from_journal {
             // The broker may hold a newer wish, or the withdrawal of this one.
             let ready = match cx.mqtt_since {

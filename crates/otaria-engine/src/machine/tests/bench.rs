@@ -162,6 +162,12 @@ impl Bench {
         assert_eq!(next, Some(action), "reports: {:?}", self.events());
     }
 
+    /// The next job begins, at the pace that jobs have.
+    pub(super) fn expect_next_job(&mut self) {
+        self.pass(Policy::DEFAULT.pace);
+        self.expect(Action::Fetch);
+    }
+
     pub(super) fn expect_nothing(&mut self) {
         assert_eq!(self.next(), None, "reports: {:?}", self.events());
     }

@@ -127,7 +127,7 @@ fn a_refusal_ends_the_job_and_is_kept_until_it_is_acknowledged() {
     bench.wish(&wish("b"));
     bench.expect_nothing();
     bench.tell(Event::Delivered);
-    bench.expect(Action::Fetch);
+    bench.expect_next_job();
 }
 
 #[test]
@@ -445,7 +445,7 @@ fn a_newer_job_stops_the_old_one_and_starts_when_that_is_acknowledged() {
     assert_eq!(bench.events().last().unwrap(), "superseded superseded");
     assert_eq!(bench.last().job.as_deref(), Some("a"));
     bench.tell(Event::Delivered);
-    bench.expect(Action::Fetch);
+    bench.expect_next_job();
     assert_eq!(bench.engine.job().unwrap().job.as_deref(), Some("b"));
 }
 
@@ -460,7 +460,7 @@ fn the_same_job_from_another_place_starts_afresh_without_a_result() {
     });
     bench.expect(Action::Stop);
     bench.tell(Event::Stopped);
-    bench.expect(Action::Fetch);
+    bench.expect_next_job();
     assert_eq!(bench.reports.len(), before);
     assert_eq!(bench.engine.job().unwrap().url, "http://mirror/a");
 }
@@ -476,7 +476,7 @@ fn a_withdrawn_wish_cancels_the_download_and_may_come_back() {
     assert_eq!(bench.last().quarantine, None);
     bench.tell(Event::Delivered);
     bench.fresh_wish(&wish("a"));
-    bench.expect(Action::Fetch);
+    bench.expect_next_job();
 }
 
 #[test]
@@ -489,7 +489,7 @@ fn a_wish_that_is_published_again_is_looked_at_again_and_a_stored_one_is_not() {
     bench.expect_nothing();
     // The file behind the address may be another one by now.
     bench.fresh_wish(&wish("a"));
-    bench.expect(Action::Fetch);
+    bench.expect_next_job();
 }
 
 #[test]
@@ -567,6 +567,24 @@ fn a_result_from_before_the_restart_is_acknowledged_before_anything_new() {
     bench.expect_nothing();
     bench.tell(Event::Delivered);
     bench.expect(Action::Fetch);
+}
+
+#[test]
+fn wishes_without_pause_are_begun_at_a_pace_that_flash_can_bear() {
+    let mut bench = Bench::online();
+    let mut fetches = 0;
+    for n in 0..1_000_u32 {
+        bench.fresh_wish(&wish(["a", "b", "c"][n as usize % 3]));
+        while let Some(action) = bench.next() {
+            assert_eq!(action, Action::Fetch);
+            fetches += 1;
+            bench.tell(fails(FailureCode::WrongProduct));
+            bench.next();
+            bench.tell(Event::Delivered);
+        }
+        bench.pass(Duration::from_millis(10));
+    }
+    assert!((4..=6).contains(&fetches), "{fetches} jobs in ten seconds");
 }
 
 #[test]
