@@ -4,28 +4,19 @@ use anyhow::Result;
 
 use crate::process::{cargo, run};
 
-/// Every cut point, every kind of cut, both bootloaders, and a second cut during recovery.
+/// Every cut point, every kind of cut, both bootloaders, and a second cut during recovery; prints how many cuts it made. The
+/// tests make a short sweep of the same kind.
 pub(crate) fn exhaustive() -> Result<()> {
-    sweep("exhaustive")
-}
-
-/// A spread of cut points that fits into every run of the tests.
-pub(crate) fn short() -> Result<()> {
-    sweep("short")
-}
-
-fn sweep(extent: &str) -> Result<()> {
-    let mut sweep = cargo(&[
-        "test",
-        "--release",
-        "--locked",
-        "--package",
-        "otaria-sim",
+    let test = ["test", "--release", "--locked", "--package", "otaria-sim"];
+    let sweeps = [
         "--test",
         "power_cuts",
-        "--",
-        "--nocapture",
-    ]);
-    sweep.env("OTARIA_SWEEP", extent);
+        "--test",
+        "storage_power_cuts",
+        "--test",
+        "bootloader_power_cuts",
+    ];
+    let mut sweep = cargo(&[&test[..], &sweeps, &["--", "--nocapture"]].concat());
+    sweep.env("OTARIA_SWEEP", "exhaustive");
     run(sweep)
 }
