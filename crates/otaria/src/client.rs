@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use otaria_server::model::{
-    Assignment, Cancelled, Device, Groups, Job, Live, NewCommand, NewJob, Package, Page, Problem,
+    Assignment, Cancelled, Device, Groups, Live, NewCommand, NewJob, Package, Page, Problem,
     Published, ReceivedLine, Sent,
 };
 use serde::Serialize;
@@ -19,6 +19,8 @@ use ureq::{Agent, Body, SendBody};
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long an answer may take, once asked for. Uploads take as long as they take.
 const ANSWER: Duration = Duration::from_secs(60);
+/// How long the stream may be silent: the server says something every 15 s.
+const SILENCE: Duration = Duration::from_secs(60);
 /// Entries of a page.
 const PAGE: usize = 1000;
 
@@ -133,11 +135,6 @@ impl Client {
         self.post("jobs", job)
     }
 
-    #[allow(dead_code)]
-    pub(crate) fn jobs(&self) -> anyhow::Result<Vec<Job>> {
-        self.list("jobs", &[])
-    }
-
     pub(crate) fn job_devices(&self, job: &str) -> anyhow::Result<Vec<Assignment>> {
         self.list(&format!("jobs/{}/devices", escape(job)), &[])
     }
@@ -179,6 +176,9 @@ impl Client {
             self.agent
                 .get(self.url(&path))
                 .header("Accept", "text/event-stream")
+                .config()
+                .timeout_per_read(Some(SILENCE))
+                .build()
                 .call(),
         )?;
         Ok(LiveStream {
@@ -281,7 +281,7 @@ fn escape(text: &str) -> String {
     for byte in text.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                escaped.push(byte.into())
+                escaped.push(byte.into());
             }
             _ => escaped.push_str(&format!("%{byte:02X}")),
         }

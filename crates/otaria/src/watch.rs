@@ -28,7 +28,7 @@ pub(crate) fn job(
             Live::Progress { device, progress } => {
                 watched
                     .bars
-                    .progress(&device, progress.done, progress.total)
+                    .progress(&device, progress.done, progress.total);
             }
             Live::Resync {} => client
                 .job_devices(job)?
@@ -62,7 +62,7 @@ pub(crate) fn everything(ctx: &Context, client: &Client) -> anyhow::Result<()> {
             Live::Progress { device, progress } => {
                 watched
                     .bars
-                    .progress(&device, progress.done, progress.total)
+                    .progress(&device, progress.done, progress.total);
             }
             Live::Presence {
                 device,

@@ -28,7 +28,7 @@ const BROKER: Duration = Duration::from_secs(15);
 /// Bring a package to devices.
 ///
 /// Uploads the package and declares it for the devices: each fetches it when it next hears of it, and keeps it only if it proves
-/// itself. Publishing the same package again repeats the wish, which is harmless.
+/// itself. Publishing the same package again makes a new job: devices that run it say so, one that gave it up tries it again.
 ///
 /// Without a server, --mqtt and --url declare a package that lies on any web server to one device.
 #[derive(Debug, Args)]
@@ -46,7 +46,11 @@ pub(crate) struct Publish {
     #[command(flatten)]
     target: TargetArgs,
 
-    /// A name of your own for the job.
+    /// Take a device id that has never reported; the wish then waits for it.
+    #[arg(long, requires = "device", conflicts_with = "url")]
+    unseen: bool,
+
+    /// A name of your own for the job, of letters, digits, '_', '-' and '.': publishing again under it does nothing.
     #[arg(long)]
     job: Option<String>,
 
@@ -111,15 +115,13 @@ impl Publish {
         let file = self.file.context("no package is named")?;
         let package = client.upload_file(&file)?;
         let target = self.target.target();
-        // A device that is named may be one that comes to the broker only later.
-        let unseen = matches!(target, Target::Device(_));
         let job = NewJob {
             package: package.digest,
             target,
             job: self.job,
             not_before: None,
             deadline: None,
-            unseen,
+            unseen: self.unseen,
         };
         let published = client.publish(&job)?;
         for skipped in &published.skipped {

@@ -1,6 +1,6 @@
 //! `otaria serve`: broker, packages over HTTP, store and API in one process.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -10,33 +10,38 @@ use tracing_subscriber::EnvFilter;
 
 use crate::Context;
 
+/// Port of HTTP unless told otherwise.
+const HTTP_PORT: u16 = 8080;
+/// Port of MQTT without TLS.
+const MQTT_PORT: u16 = 1883;
+
 /// Run the server: MQTT broker, packages over HTTP, devices, API and a page to look at.
 ///
-/// Everything is kept in one directory. It has no log-in yet: whoever reaches it can publish what is signed. So it listens on
-/// this machine alone, unless --http and --mqtt-listen say otherwise. It ends with Ctrl-C or SIGTERM.
+/// Everything is kept in one directory. It has no log-in yet: whoever reaches it can publish what is signed, restart devices and
+/// read what they report. So it listens on this machine alone, unless --bind says otherwise. It ends with Ctrl-C or SIGTERM.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   otaria serve --data ./data
-  otaria serve --data ./data --http 0.0.0.0:8080 --mqtt-listen 0.0.0.0:1883 --public-url http://ota.lan:8080
+  otaria serve --data ./data --bind 0.0.0.0
+  otaria serve --data ./data --bind 0.0.0.0 --public-url http://ota.lan:8080
   otaria serve --data ./data --mqtt mqtt://user:password@broker.lan")]
 pub(crate) struct Serve {
     /// Where everything is kept: database, packages, the broker's files. Made if it is not there.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
 
-    /// Where HTTP listens; port 0 takes a free one.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
-    http: SocketAddr,
+    /// The address of this machine on which HTTP and the broker listen; 0.0.0.0 is all of them.
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    bind: IpAddr,
 
-    /// Where the embedded broker listens; port 0 takes a free one.
-    #[arg(
-        long,
-        value_name = "ADDR",
-        default_value = "127.0.0.1:1883",
-        conflicts_with = "mqtt"
-    )]
-    mqtt_listen: SocketAddr,
+    /// Where HTTP listens instead; port 0 takes a free one [default: port 8080 of --bind].
+    #[arg(long, value_name = "ADDR")]
+    http: Option<SocketAddr>,
+
+    /// Where the embedded broker listens instead; port 0 takes a free one [default: port 1883 of --bind].
+    #[arg(long, value_name = "ADDR", conflicts_with = "mqtt")]
+    mqtt_listen: Option<SocketAddr>,
 
     /// Use this broker instead of the embedded one.
     #[arg(long, value_name = "URL", env = "OTARIA_MQTT")]
@@ -55,13 +60,13 @@ impl Serve {
             .with_env_filter(filter)
             .with_writer(std::io::stderr)
             .init();
-        let open = !self.http.ip().is_loopback();
+        let on = |port| SocketAddr::new(self.bind, port);
         let config = Config {
-            http: self.http,
+            http: self.http.unwrap_or(on(HTTP_PORT)),
             mqtt: match self.mqtt {
                 Some(url) => Mqtt::External(url),
                 None => Mqtt::Embedded {
-                    listen: self.mqtt_listen,
+                    listen: self.mqtt_listen.unwrap_or(on(MQTT_PORT)),
                 },
             },
             public_url: self.public_url,
@@ -83,9 +88,16 @@ impl Serve {
         ));
         ctx.output
             .note(format_args!("broker         {}", addresses.broker));
-        if open {
-            ctx.output.note("There is no log-in yet: whoever reaches this address can publish signed packages and restart devices.");
-        }
+        let exposed = [Some(addresses.http), addresses.mqtt]
+            .into_iter()
+            .flatten()
+            .any(|address| !address.ip().is_loopback());
+        ctx.output.note(if exposed {
+            "warning: there is no log-in yet, and other machines can reach this server: whoever does can publish signed packages, \
+             restart devices and read what they report"
+        } else {
+            "There is no log-in yet, so only this machine can reach it; --bind 0.0.0.0 lets others in."
+        });
         wait_for_the_end().await?;
         running.shutdown().await;
         Ok(())

@@ -156,7 +156,7 @@ fn note(seen: &mut Testimonies, publish: &Publish) {
         Topic::State => {
             testimony.state = serde_json::from_slice(&publish.payload)
                 .ok()
-                .or(testimony.state.take())
+                .or(testimony.state.take());
         }
         Topic::Progress => testimony.progress = serde_json::from_slice(&publish.payload).ok(),
         Topic::Desired | Topic::Cmd | Topic::Keys | Topic::Presence | Topic::Log => {}
