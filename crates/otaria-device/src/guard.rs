@@ -29,8 +29,8 @@ use core::fmt;
 
 use embedded_storage::nor_flash::NorFlash;
 use otaria_engine::guard::{
-    ConfirmedView, GuardPlan, OtadataStep, RecordStep, RollBackReason, TrialCounts, TrialStage,
-    TrialView, bootloader_rollback, decide,
+    ConfirmedView, OtadataStep, RecordStep, RollBackReason, TrialCounts, TrialStage, TrialView,
+    bootloader_rollback, decide,
 };
 pub use otaria_engine::guard::{GuardDecision, GuardInput, Then};
 use otaria_engine::reset::ResetReason;
@@ -117,26 +117,30 @@ pub fn boot_guard<J: NorFlash, O: NorFlash>(
     };
     let counters = trial.map(|trial| trial.counters);
     let decision = decide(&input);
-    let plan = decision.plan(&input);
-    let (boot, done) = carry_out(journal, otadata, &input, counters, plan);
+    let (boot, done) = carry_out(journal, otadata, &input, counters, decision);
     Ok(BootReport {
         boot,
         input,
         decision,
         // Flash that cannot be written must not become a reset loop.
-        then: if done.is_ok() { plan.then } else { Then::Run },
+        then: if done.is_ok() {
+            decision.plan(&input).then
+        } else {
+            Then::Run
+        },
         failed: done.err(),
     })
 }
 
-/// Does what the plan says, in its order, and stops where something fails. Everything is read back by the stores.
+/// Does what the decision's plan says, in its order, and stops where something fails. Everything is read back by the stores.
 fn carry_out<J: NorFlash, O: NorFlash>(
     journal: &mut Journal<J>,
     otadata: &mut OtaData<O>,
     input: &GuardInput,
     counters: Option<TrialCounters>,
-    plan: GuardPlan,
+    decision: GuardDecision,
 ) -> (u32, Result<(), GuardError>) {
+    let plan = decision.plan(input);
     let recorded = match counters {
         Some(counters) => record(journal, counters, plan.record),
         None => Ok(()),
@@ -147,7 +151,13 @@ fn carry_out<J: NorFlash, O: NorFlash>(
     };
     let done = recorded
         .and(counted)
-        .and_then(|()| select(otadata, input, plan.otadata))
+        .and_then(|()| match input.running {
+            // The same as the plan's step, and it knows entries that do not read the same each time.
+            Some(running) if decision == GuardDecision::FinishConfirm => {
+                Ok(otadata.confirm(running)?)
+            }
+            Some(_) | None => select(otadata, input, plan.otadata),
+        })
         .and_then(|()| match bootloader_rollback(input) {
             Some(rollback) => Ok(journal.append(0, &Bootloader { rollback })?),
             None => Ok(()),

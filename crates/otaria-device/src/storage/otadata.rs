@@ -13,6 +13,7 @@
 //! | function | commands | a cut leaves |
 //! |---|---|---|
 //! | [`OtaData::activate`] | erase the sector that is not in force, write one whole entry | in or before the write: the entry in force as it was, beside a blank or torn one. The CRC covers only the sequence number, so a torn write can also leave the new entry in force with odd bits in its state: the new slot is selected, which is what was asked for, and the bootloader takes any state that is not INVALID or ABORTED |
+//! | [`OtaData::confirm`] | those of `activate` or of `mark_valid`, or none | as there |
 //! | [`OtaData::mark_valid`] | erase the sector in force, write it again | the other sector's entry, which is the old slot's; without one (it was blank, or given up) the bootloader's fallback, ota_0 and then ota_1. The guard of whatever boots finds the confirmed record and activates again |
 //! | [`OtaData::deselect`] | erase the sector that does *not* hold the other slot's good entry | the other slot's entry always; of the erased one anything from "all there" to "blank but unstable". So the caller, who has a record of what it was about, erases again until one erase ends in the same run as the record is closed |
 //! | [`OtaData::erase_torn`] | erase the sector that reads torn | the entry in force, and a sector that is torn or blank |
@@ -43,13 +44,16 @@ mod tests;
 use core::fmt;
 
 use embedded_storage::nor_flash::NorFlash;
-use otaria_engine::guard::{ActivateAs, EntryState, OtadataView};
+pub use otaria_engine::guard::ActivateAs;
+use otaria_engine::guard::{EntryState, OtadataView};
 use otaria_engine::slot::Slot;
 use otaria_wire::otadata::{ENTRY_LEN, Entry, OtaState, Selected, next_seq, select};
 
 use super::{Aligned, FlashFault, SECTOR_LEN, erase, read, reads_as, reads_blank, write};
 
 const SLOTS: u32 = Slot::BOTH.len() as u32;
+/// How often an entry has to read the same to be taken for steady.
+const STEADY_READS: u32 = 8;
 
 /// Why otadata could not be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -252,6 +256,37 @@ impl<R: NorFlash> OtaData<R> {
         let seq = next_seq(first, second, u32::from(slot.index()), SLOTS)
             .ok_or(OtaDataError::Exhausted)?;
         self.replace(entries.spare_sector(), &Entry::new(seq, state_of(state)))
+    }
+
+    /// Makes the entry of `slot` one that stays in force, after its confirmed record has been written: activates it if it is not
+    /// selected, and rewrites its entry as VALID unless it reads NEW or VALID, and the same each time.
+    ///
+    /// NEW stands only where the bootloader does no rollback; one with rollback has made it PENDING_VERIFY. Anything else, or an
+    /// entry that does not read the same each time, is what a cut in the erase before such a rewrite leaves.
+    ///
+    /// # Errors
+    /// As [`OtaData::activate`] and [`OtaData::mark_valid`].
+    pub fn confirm(&mut self, slot: Slot) -> Result<(), OtaDataError> {
+        let mut steady = true;
+        let first = self.read()?.selected();
+        for _ in 1..STEADY_READS {
+            steady &= self.read()?.selected() == first;
+        }
+        let stays = first.is_some_and(|selected| match selected.entry.state {
+            OtaState::New | OtaState::Valid => slot_of(&selected.entry) == Some(slot),
+            OtaState::PendingVerify
+            | OtaState::Invalid
+            | OtaState::Aborted
+            | OtaState::Undefined
+            | OtaState::Other(_) => false,
+        });
+        if stays && steady {
+            return Ok(());
+        }
+        match self.mark_valid(slot) {
+            Err(OtaDataError::NotSelected) => self.activate(slot, ActivateAs::Confirmed),
+            outcome => outcome,
+        }
     }
 
     /// Rewrites the entry in force, which must select `slot`, with state VALID.

@@ -269,3 +269,33 @@ fn a_partition_of_another_size_is_refused() {
         assert_eq!(OtaData::new(region).err(), Some(OtaDataError::WrongSize));
     }
 }
+
+#[test]
+fn confirming_rewrites_what_does_not_read_new_or_valid() {
+    let old = entry(5, OtaState::Valid);
+    for (state, commands) in [
+        (OtaState::New, 0),
+        (OtaState::Valid, 0),
+        (OtaState::PendingVerify, 2),
+        (OtaState::Undefined, 2),
+        (OtaState::Other(0xFFFF_FF01), 2),
+        (OtaState::Aborted, 2),
+        (OtaState::Invalid, 2),
+    ] {
+        let bench = Bench::new(old, entry(6, state));
+        bench.otadata().confirm(Slot::Ota1).unwrap();
+        assert_eq!(bench.0.borrow().ops, commands, "{state:?}");
+        assert_eq!(bench.view().selected, Some(Slot::Ota1), "{state:?}");
+        let entry = bench.view().entry(Slot::Ota1);
+        let expected = if commands == 0 {
+            view_of(state)
+        } else {
+            EntryState::Valid
+        };
+        assert_eq!(entry, expected, "{state:?}");
+    }
+    let bench = Bench::new(old, None);
+    bench.otadata().confirm(Slot::Ota1).unwrap();
+    assert_eq!(bench.view().entries, [EntryState::Valid; 2]);
+    assert_eq!(bench.view().selected, Some(Slot::Ota1));
+}
