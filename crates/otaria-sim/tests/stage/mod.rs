@@ -77,7 +77,7 @@ pub(crate) struct Door {
 
 impl Door {
     /// Listens on a port of a host.
-    fn open(world: &Handle, host: &Host, port: u16, front: Front) -> Self {
+    pub(crate) fn open(world: &Handle, host: &Host, port: u16, front: Front) -> Self {
         let door = Self {
             front: Rc::new(RefCell::new(front)),
             visits: Rc::default(),
@@ -308,6 +308,17 @@ impl Stage {
     pub(crate) fn slot_ops(&self, from: u64) -> SlotOps {
         let flash = self.device.flash();
         SlotOps::of(&flash, self.layout.slots[1], from)
+    }
+
+    /// Erases outside the slots since the device was made: journal, otadata, log.
+    pub(crate) fn other_erases(&self) -> usize {
+        let flash = self.device.flash();
+        let slots = self.layout.slots;
+        let is_other = |op: &&Op| {
+            let within = |slot: &Region| (slot.offset..slot.offset + slot.len).contains(&op.addr);
+            op.kind != OpKind::Write && !slots.iter().any(within)
+        };
+        flash.log().iter().filter(is_other).count()
     }
 
     /// How many commands the flash has carried out.
