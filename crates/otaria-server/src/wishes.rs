@@ -26,7 +26,7 @@ pub(crate) enum WishError {
         "no device '{0}' has reported to this server; check the id, or say that it has yet to come (\"unseen\")"
     )]
     NoDevice(String),
-    #[error("no device is in {0}")]
+    #[error("{}", empty(.0))]
     EmptyTarget(Target),
     #[error("no device of {target} can take this package: {}", reasons(.skipped))]
     NoneFits {
@@ -49,6 +49,13 @@ pub(crate) enum WishError {
     Command,
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+fn empty(target: &Target) -> String {
+    match target {
+        Target::All => "no device has reported to this server yet".to_owned(),
+        Target::Device(_) | Target::Group(_) => format!("no device is in {target}"),
+    }
 }
 
 fn reasons(skipped: &[Skipped]) -> String {

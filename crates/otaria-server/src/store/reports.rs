@@ -247,9 +247,10 @@ impl Tx {
     ) -> Result<(), StoreError> {
         // Lines do not name the installation; boot numbers start again in a new one.
         let install = self.install(device).await?.unwrap_or_default();
-        let added = sqlx::query(
+        // A line that is here already is told again, since the device has said it again: whoever asked for it waits.
+        let row = sqlx::query(
             "INSERT INTO logs (device_id, install, boot, n, received_at, line) VALUES ($1, $2, $3, $4, $5, $6) \
-             ON CONFLICT (device_id, install, boot, n) DO NOTHING RETURNING id",
+             ON CONFLICT (device_id, install, boot, n) DO UPDATE SET line = excluded.line RETURNING id, received_at",
         )
         .bind(device)
         .bind(install)
@@ -257,16 +258,14 @@ impl Tx {
         .bind(line.n)
         .bind(now)
         .bind(to_json(line, "line")?)
-        .fetch_optional(self.conn())
+        .fetch_one(self.conn())
         .await?;
-        if let Some(added) = added {
-            changes.push(Live::Log(Box::new(ReceivedLine {
-                id: added.try_get("id")?,
-                device: device.to_owned(),
-                received_at: now,
-                line: line.clone(),
-            })));
-        }
+        changes.push(Live::Log(Box::new(ReceivedLine {
+            id: row.try_get("id")?,
+            device: device.to_owned(),
+            received_at: row.try_get("received_at")?,
+            line: line.clone(),
+        })));
         Ok(())
     }
 

@@ -100,9 +100,10 @@ impl Logs {
             patience = PAUSE;
         }
         if come == 0 {
-            // Lines that the server has already are not told again, so this is no error.
-            ctx.output
-                .note(format_args!("{} sent no lines that are new", self.id));
+            ctx.output.note(format_args!(
+                "{} did not answer; these are the lines that it sent before",
+                self.id
+            ));
         }
         Ok(())
     }

@@ -47,7 +47,7 @@ pub(crate) struct Publish {
     target: TargetArgs,
 
     /// Take a device id that has never reported; the wish then waits for it.
-    #[arg(long, requires = "device", conflicts_with = "url")]
+    #[arg(long, conflicts_with_all = ["all", "group", "url"])]
     unseen: bool,
 
     /// A name of your own for the job, of letters, digits, '_', '-' and '.': publishing again under it does nothing.

@@ -1,0 +1,562 @@
+//! The commands that talk to a server, as people and scripts use them: against `otaria serve` itself, with a device that is
+//! played by an MQTT client.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Packet, Publish};
+use rumqttc::v5::{Client, Event, MqttOptions};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Far longer than anything here takes; a test that reaches it has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn otaria() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_otaria"));
+    command
+        .env_remove("OTARIA_SERVER")
+        .env_remove("OTARIA_MQTT");
+    command
+}
+
+fn package() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../otaria-package/tests/golden/demo-1.1.0-deflate.otaria")
+}
+
+/// `otaria serve`, as a process of its own.
+struct Server {
+    process: Child,
+    http: String,
+    mqtt: SocketAddr,
+    data: TempDir,
+}
+
+impl Server {
+    fn start() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let mut process = otaria()
+            .args([
+                "serve",
+                "--json",
+                "--http",
+                "127.0.0.1:0",
+                "--mqtt-listen",
+                "127.0.0.1:0",
+                "--data",
+            ])
+            .arg(data.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let started: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("'{line}'"));
+        Self {
+            process,
+            http: format!("http://{}", started["http"].as_str().unwrap()),
+            mqtt: started["mqtt"].as_str().unwrap().parse().unwrap(),
+            data,
+        }
+    }
+
+    /// Runs a command against this server.
+    fn run(&self, arguments: &[&str]) -> Ran {
+        Ran::of(self.command(arguments))
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = otaria();
+        command.args(arguments).env("OTARIA_SERVER", &self.http);
+        command
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A command that has ended.
+#[derive(Debug)]
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    fn of(mut command: Command) -> Self {
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = command.output().unwrap();
+        Self {
+            code: status.code().unwrap(),
+            out: String::from_utf8(stdout).unwrap(),
+            err: String::from_utf8(stderr).unwrap(),
+        }
+    }
+
+    fn ok(self) -> Self {
+        assert_eq!(self.code, 0, "{self:?}");
+        self
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// One JSON object a line.
+    fn lines(&self) -> Vec<Value> {
+        self.out
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+}
+
+/// An MQTT 5 client that plays a device.
+struct Device {
+    id: String,
+    client: Client,
+    received: Receiver<Publish>,
+    acknowledged: Receiver<()>,
+}
+
+impl Device {
+    fn connect(broker: SocketAddr, id: &str) -> Self {
+        let mut options = MqttOptions::new(id, broker.ip().to_string(), broker.port());
+        options.set_keep_alive(Duration::from_secs(30));
+        let (client, mut connection) = Client::new(options, 100);
+        let (tell, received) = channel();
+        let (done, acknowledged) = channel();
+        std::thread::spawn(move || {
+            for event in connection.iter() {
+                let told = match event {
+                    Ok(Event::Incoming(Packet::Publish(publish))) => tell.send(publish).is_ok(),
+                    Ok(Event::Incoming(Packet::PubAck(_) | Packet::SubAck(_))) => {
+                        done.send(()).is_ok()
+                    }
+                    Ok(_) => true,
+                    Err(_) => false,
+                };
+                if !told {
+                    return;
+                }
+            }
+        });
+        let device = Self {
+            id: id.to_owned(),
+            client,
+            received,
+            acknowledged,
+        };
+        for leaf in ["desired", "cmd"] {
+            device
+                .client
+                .subscribe(format!("otaria/v1/{id}/{leaf}"), QoS::AtLeastOnce)
+                .unwrap();
+            device.acknowledged.recv_timeout(PATIENCE).unwrap();
+        }
+        device
+    }
+
+    fn publish(&self, leaf: &str, retain: bool, payload: &Value) {
+        let topic = format!("otaria/v1/{}/{leaf}", self.id);
+        self.client
+            .publish(topic, QoS::AtLeastOnce, retain, payload.to_string())
+            .unwrap();
+        self.acknowledged.recv_timeout(PATIENCE).unwrap();
+    }
+
+    /// Connected, and running an image.
+    fn runs(&self, image: &str, version: &str) {
+        self.publish("presence", true, &json!({"online": true}));
+        let state = json!({
+            "device": self.id, "product": "otaria-demo", "version": version, "image_sha256": image, "sequence": 1,
+            "security_version": 0, "chip": "esp32c3", "chip_rev": 4, "slot": 0, "trial": null, "reset": "software",
+            "boot": 1, "uptime_s": 1, "heap_free": 100_000, "heap_min": 90_000, "rssi": -60, "ip": "10.0.0.7",
+            "bootloader_rollback": null, "job": null, "phase": "idle"
+        });
+        self.publish("state", true, &state);
+    }
+
+    fn event(&self, n: u32, job: &str, kind: &str, code: Option<u16>) {
+        let install = "00000000000000aa";
+        let event =
+            json!({"install": install, "boot": 1, "n": n, "job": job, "event": kind, "code": code});
+        self.publish("event", false, &event);
+    }
+
+    fn next(&self, leaf: &str) -> Publish {
+        loop {
+            let publish = self.received.recv_timeout(PATIENCE).unwrap();
+            if publish.topic.ends_with(leaf.as_bytes()) {
+                return publish;
+            }
+        }
+    }
+
+    fn wish(&self) -> Value {
+        serde_json::from_slice(&self.next("desired").payload).unwrap()
+    }
+}
+
+/// A device that the server knows.
+fn known_device(server: &Server, id: &str) -> Device {
+    let device = Device::connect(server.mqtt, id);
+    device.runs(&"00".repeat(32), "1.0.0");
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !server
+        .run(&["device", id, "--json"])
+        .out
+        .contains("\"1.0.0\"")
+    {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the server does not hear of {id}"
+        );
+    }
+    device
+}
+
+#[test]
+fn without_a_server_the_error_says_what_to_do() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let url = format!("http://{nobody}");
+    for arguments in [
+        &["devices"][..],
+        &["device", "d1"],
+        &["cancel", "d1"],
+        &["logs", "d1"],
+        &["watch"],
+    ] {
+        let ran = Ran::of({
+            let mut command = otaria();
+            command.args(arguments).args(["--server", &url]);
+            command
+        });
+        assert_eq!(ran.code, 1, "{ran:?}");
+        let expected = format!("no server answers at {url}; start one with `otaria serve`");
+        assert!(ran.err.contains(&expected), "{ran:?}");
+    }
+}
+
+#[test]
+fn wrong_usage_ends_with_2_and_refusals_with_1() {
+    let server = Server::start();
+    let file = package();
+    let file = file.to_str().unwrap();
+    for arguments in [
+        &["publish", file][..],
+        &["publish", file, "--device", "d1", "--all"],
+        &["publish", "--all"],
+        &["publish", "--url", "http://h/x", "--device", "d1"],
+        &["publish", file, "--all", "--unseen"],
+        &["devices", "d1"],
+        &["serve"],
+        &["serve", "--data", "x", "--mqtt", "http://broker"],
+        &[
+            "serve",
+            "--data",
+            "x",
+            "--mqtt",
+            "mqtt://broker",
+            "--mqtt-listen",
+            "127.0.0.1:1",
+        ],
+    ] {
+        let ran = server.run(arguments);
+        assert_eq!(ran.code, 2, "{arguments:?} {ran:?}");
+    }
+    for (arguments, expected) in [
+        (&["device", "nobody"][..], "no device 'nobody'"),
+        (&["cancel", "nobody"], "no device 'nobody'"),
+        (&["logs", "nobody"], "no device 'nobody'"),
+        (
+            &["publish", file, "--device", "nobody"],
+            "no device 'nobody'",
+        ),
+        (
+            &["publish", file, "--group", "empty"],
+            "no device is in group empty",
+        ),
+        (&["publish", file, "--all"], "no device has reported"),
+        (
+            &["publish", "missing.otaria", "--all"],
+            "cannot read missing.otaria",
+        ),
+        (&["publish", "Cargo.toml", "--all"], "not a package"),
+        (&["watch", "--job", "none"], "there is no job 'none'"),
+    ] {
+        let ran = server.run(arguments);
+        assert_eq!(ran.code, 1, "{arguments:?} {ran:?}");
+        assert!(
+            ran.err.to_lowercase().contains(expected),
+            "{arguments:?} {ran:?}"
+        );
+        let json = server.run(&[arguments, &["--json"]].concat());
+        assert_eq!(json.code, 1);
+        assert!(json.json()["error"].is_string(), "{json:?}");
+    }
+}
+
+#[test]
+fn publishing_and_watching_ends_with_0_when_the_device_has_confirmed() {
+    let server = Server::start();
+    let device = known_device(&server, "d1");
+    let file = package();
+    let publish = server
+        .command(&[
+            "publish",
+            file.to_str().unwrap(),
+            "--device",
+            "d1",
+            "--watch",
+            "--json",
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let wish = device.wish();
+    let job = wish["job"].as_str().unwrap();
+    device.event(1, job, "accepted", None);
+    device.event(2, job, "confirmed", None);
+    device.runs(wish["image_sha256"].as_str().unwrap(), "1.1.0");
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = publish.wait_with_output().unwrap();
+    let ran = Ran {
+        code: status.code().unwrap(),
+        out: String::from_utf8(stdout).unwrap(),
+        err: String::from_utf8(stderr).unwrap(),
+    }
+    .ok();
+    let lines = ran.lines();
+    assert_eq!(lines[0]["job"]["id"], job);
+    let last = lines
+        .iter()
+        .rev()
+        .find(|line| line["kind"] == "assignment")
+        .unwrap();
+    assert_eq!(last["data"]["status"], "succeeded");
+
+    let again = server.run(&["watch", "--job", job]).ok();
+    assert!(again.err.contains("1 succeeded"), "{again:?}");
+    let devices = server.run(&["devices"]).ok();
+    assert!(
+        devices.out.contains("d1")
+            && devices.out.contains("1.1.0")
+            && devices.out.contains("succeeded")
+    );
+    assert_eq!(
+        server.run(&["devices", "--json"]).json()[0]["assignment"]["status"],
+        "succeeded"
+    );
+}
+
+#[test]
+fn watching_ends_with_1_when_a_device_has_rolled_back_and_says_why() {
+    let server = Server::start();
+    let device = known_device(&server, "d1");
+    let file = package();
+    server
+        .run(&[
+            "publish",
+            file.to_str().unwrap(),
+            "--all",
+            "--job",
+            "bad-one",
+        ])
+        .ok();
+    device.event(1, "bad-one", "rolled_back", Some(600));
+    let ran = server.run(&["watch", "--job", "bad-one"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(
+        ran.err.contains("rolled back") && ran.err.contains("trial_crashed"),
+        "{ran:?}"
+    );
+    let shown = server.run(&["device", "d1"]).ok();
+    assert!(shown.out.contains("trial_crashed"), "{shown:?}");
+}
+
+#[test]
+fn groups_choose_devices() {
+    let server = Server::start();
+    let (one, _two) = (known_device(&server, "d1"), known_device(&server, "d2"));
+    server.run(&["device", "d1", "--groups", "canary,lab"]).ok();
+    let listed = server
+        .run(&["devices", "--group", "canary", "--json"])
+        .json();
+    assert_eq!(listed.as_array().unwrap().len(), 1);
+    let file = package();
+    let published = server
+        .run(&[
+            "publish",
+            file.to_str().unwrap(),
+            "--group",
+            "canary",
+            "--json",
+        ])
+        .ok()
+        .json();
+    assert_eq!(
+        published["job"]["counts"],
+        json!([{"status": "pending", "devices": 1}])
+    );
+    assert_eq!(one.wish()["job"], published["job"]["id"]);
+}
+
+#[test]
+fn a_cancel_reaches_the_device() {
+    let server = Server::start();
+    let device = known_device(&server, "d1");
+    let file = package();
+    server
+        .run(&[
+            "publish",
+            file.to_str().unwrap(),
+            "--device",
+            "d1",
+            "--job",
+            "j",
+        ])
+        .ok();
+    device.wish();
+    device.event(1, "j", "accepted", None);
+    let cancelled = server.run(&["cancel", "d1", "--json"]).ok().json();
+    assert_eq!(
+        cancelled,
+        json!({"device": "d1", "job": "j", "status": "cancelling"})
+    );
+    assert!(device.next("desired").payload.is_empty());
+    let command: Value = serde_json::from_slice(&device.next("cmd").payload).unwrap();
+    assert_eq!(command["cmd"], "cancel");
+}
+
+#[test]
+fn logs_are_asked_for_and_shown_oldest_first() {
+    let server = Server::start();
+    let device = known_device(&server, "d1");
+    let logs = server
+        .command(&["logs", "d1", "--lines", "2", "--json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let command: Value = serde_json::from_slice(&device.next("cmd").payload).unwrap();
+    assert_eq!(
+        (&command["cmd"], &command["lines"]),
+        (&json!("logs"), &json!(2))
+    );
+    for (n, text) in [(1, "first"), (2, "second")] {
+        device.publish(
+            "log",
+            false,
+            &json!({"n": n, "boot": 1, "t_ms": n, "level": "warn", "text": text}),
+        );
+    }
+    let output = logs.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let texts: Vec<String> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<Value>(line).unwrap()["text"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
+    assert_eq!(texts, ["first", "second"]);
+}
+
+#[test]
+fn a_wish_needs_only_a_broker() {
+    let server = Server::start();
+    let device = Device::connect(server.mqtt, "d1");
+    let broker = format!("mqtt://{}", server.mqtt);
+    let mut command = otaria();
+    command.args([
+        "publish",
+        "--mqtt",
+        &broker,
+        "--url",
+        "http://files.test/a.otaria",
+        "--device",
+        "d1",
+        "--json",
+    ]);
+    let ran = Ran::of(command).ok();
+    assert_eq!(ran.json()["topic"], "otaria/v1/d1/desired");
+    assert_eq!(device.next("desired").payload, "http://files.test/a.otaria");
+    let mut wrong = otaria();
+    wrong.args([
+        "publish",
+        "--mqtt",
+        &broker,
+        "--url",
+        "ftp://files.test/a",
+        "--device",
+        "d1",
+    ]);
+    let ran = Ran::of(wrong);
+    assert!(
+        ran.code == 2 && ran.err.contains("would not take"),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn a_second_server_on_the_same_data_is_refused_by_name() {
+    let server = Server::start();
+    let mut command = otaria();
+    command
+        .args([
+            "serve",
+            "--http",
+            "127.0.0.1:0",
+            "--mqtt-listen",
+            "127.0.0.1:0",
+            "--data",
+        ])
+        .arg(server.data.path());
+    let ran = Ran::of(command);
+    assert!(
+        ran.code == 1 && ran.err.contains("another server uses"),
+        "{ran:?}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn the_server_ends_when_it_is_told_to() {
+    let mut server = Server::start();
+    let pid = server.process.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(server.process.wait().unwrap().code(), Some(0));
+}
