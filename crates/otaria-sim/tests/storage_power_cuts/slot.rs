@@ -29,6 +29,8 @@ struct Downloads {
     used: bool,
     /// It erases ahead after each write; else only once a block, so that blocks are finished in the middle of an erase.
     eager: bool,
+    /// After a cut the next package is wanted at once.
+    fickle: bool,
     packages: Vec<(Package, u32)>,
 }
 
@@ -136,7 +138,10 @@ impl Scenario for Downloads {
         true
     }
 
-    fn check_after_cut(&self, flash: &RefCell<SimFlash>, _: &mut usize) {
+    fn check_after_cut(&self, flash: &RefCell<SimFlash>, wanted: &mut usize) {
+        if self.fickle {
+            *wanted = (*wanted + 1).min(self.packages.len() - 1);
+        }
         let mut journal = self.journal(flash).unwrap();
         let Some(progress) = journal.latest::<Progress>(0).unwrap() else {
             return;
@@ -235,6 +240,7 @@ fn a_download_by_sectors_survives_two_cuts_anywhere() {
         slot_sectors: 8,
         used: true,
         eager: true,
+        fickle: false,
         packages,
     };
     sweep_downloads("by sectors", &downloads);
@@ -247,6 +253,7 @@ fn a_download_that_erases_late_survives_two_cuts_anywhere() {
         slot_sectors: 12,
         used: true,
         eager: false,
+        fickle: false,
         packages,
     };
     sweep_downloads("late", &downloads);
@@ -259,6 +266,7 @@ fn a_download_by_blocks_survives_two_cuts_anywhere() {
         slot_sectors: 20,
         used: true,
         eager: true,
+        fickle: false,
         packages,
     };
     sweep_downloads("by blocks", &downloads);
@@ -271,6 +279,7 @@ fn a_download_into_a_blank_slot_survives_two_cuts_anywhere() {
         slot_sectors: 16,
         used: false,
         eager: true,
+        fickle: false,
         packages,
     };
     sweep_downloads("blank", &downloads);
@@ -278,7 +287,7 @@ fn a_download_into_a_blank_slot_survives_two_cuts_anywhere() {
 
 #[test]
 fn a_package_after_others_that_were_given_up_survives_two_cuts_anywhere() {
-    for used in [false, true] {
+    for (used, fickle) in [(false, false), (true, false), (true, true)] {
         let packages = vec![
             (package("1.1.0", 6 * 4096, 4096), 2),
             (package("1.2.0", 7 * 4096 + 16, 8192), 1),
@@ -288,8 +297,9 @@ fn a_package_after_others_that_were_given_up_survives_two_cuts_anywhere() {
             slot_sectors: 12,
             used,
             eager: true,
+            fickle,
             packages,
         };
-        sweep_downloads(&format!("superseded, used {used}"), &downloads);
+        sweep_downloads(&format!("superseded, {used}, {fickle}"), &downloads);
     }
 }
