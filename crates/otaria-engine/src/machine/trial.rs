@@ -117,9 +117,13 @@ impl Trial {
             return Step::Go(Trigger::Proved, State::Confirming(confirming));
         }
         if now >= self.deadline(cx) {
-            // Only for want of network? Then the trial says nothing about the image.
+            // Only for want of network? Then the trial says nothing about the image. That it was there once excuses no silent
+            // application; but where all is well except that the network has gone, the network is what is missing: a broker
+            // that stops in the middle of a fleet's trials must not condemn the image.
             let network_worked = self.network_since.is_some() && self.mqtt_seen && self.http_seen;
-            let code = if network_worked {
+            let network_gone = cx.link_since.is_none() || cx.mqtt_since.is_none();
+            let well = self.health == Health::Healthy;
+            let code = if network_worked && !(well && network_gone) {
                 FailureCode::TrialTimeout
             } else {
                 FailureCode::TrialNoNetwork

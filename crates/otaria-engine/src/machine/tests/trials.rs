@@ -140,6 +140,19 @@ fn a_network_that_worked_once_does_not_excuse_a_silent_application() {
 }
 
 #[test]
+fn a_network_that_goes_while_all_else_is_well_condemns_no_image() {
+    for gone in [Event::Mqtt(false), Event::Link(false)] {
+        let mut bench = Bench::on_trial();
+        bench.tell(Event::Link(true));
+        bench.tell(Event::Mqtt(true));
+        answer(&mut bench, true, Health::Healthy);
+        bench.tell(gone);
+        let (action, _) = run(&mut bench, false, Health::Healthy);
+        assert_eq!(action, Action::RollBack(FailureCode::TrialNoNetwork));
+    }
+}
+
+#[test]
 fn the_host_is_asked_again_after_a_while_and_not_once_it_has_answered() {
     let mut bench = Bench::on_trial();
     bench.answer_health(Health::Unknown);
