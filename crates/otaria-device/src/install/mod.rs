@@ -58,8 +58,7 @@ pub struct Workspace {
     decoder: Decoder,
 }
 
-// DESIGN 6 of the plan for this crate: buffers, tables and decoder in at most 64 KiB. The rest of the runtime (engine, HTTP
-// and MQTT buffers) is asserted in `runtime`.
+// The whole update path is asserted in `crate::runtime`; this says where most of it is.
 const _: () = assert!(size_of::<Workspace>() <= 44 * 1024);
 
 impl Workspace {
