@@ -66,6 +66,9 @@ pub(crate) fn after_event(
 }
 
 /// The status of the device's newest job after a state message.
+///
+/// State and progress are not numbered, and may come after an event that the device sent later. So they never take
+/// back an end, nor a trial; only an event, which is known to be newer, does.
 pub(crate) fn after_state(
     now: Status,
     job: &str,
@@ -77,7 +80,13 @@ pub(crate) fn after_state(
             // Somebody else decided about these; that the image runs is no merit of this job.
             Status::Cancelled | Status::Superseded => now,
             _ if state.trial.is_none() => Status::Succeeded,
-            _ => moved(now, Status::Trial),
+            Status::Pending | Status::Running | Status::Retrying => Status::Trial,
+            Status::Trial
+            | Status::Cancelling
+            | Status::Succeeded
+            | Status::RolledBack
+            | Status::Failed
+            | Status::Refused => now,
         };
     }
     let idle = state.phase == Phase::Idle && state.job.as_ref().is_none_or(|named| named != job);
@@ -88,16 +97,29 @@ pub(crate) fn after_state(
     }
 }
 
-/// The status after a progress report of this job.
+/// The status after a progress report of this job; see [`after_state`] on lateness.
 pub(crate) fn after_progress(now: Status, phase: Phase) -> Status {
-    match phase {
+    let works = match phase {
         Phase::Checking
         | Phase::Downloading
         | Phase::Verifying
         | Phase::Activating
-        | Phase::Rebooting => moved(now, Status::Running),
-        Phase::Trial => moved(now, Status::Trial),
-        Phase::Idle | Phase::Unknown => now,
+        | Phase::Rebooting => true,
+        Phase::Trial | Phase::Idle | Phase::Unknown => false,
+    };
+    match now {
+        Status::Pending | Status::Retrying if works => Status::Running,
+        Status::Pending
+        | Status::Running
+        | Status::Retrying
+        | Status::Trial
+        | Status::Cancelling
+        | Status::Succeeded
+        | Status::RolledBack
+        | Status::Failed
+        | Status::Refused
+        | Status::Cancelled
+        | Status::Superseded => now,
     }
 }
 
@@ -293,6 +315,32 @@ mod tests {
         assert_eq!(
             after_event(stays, &rolled_back, None, &EXPECTED),
             Status::Cancelled
+        );
+    }
+
+    #[test]
+    fn state_and_progress_that_come_late_take_back_no_end_and_no_trial() {
+        let trial = state(EXPECTED, true, "trial");
+        for ended in [
+            Status::RolledBack,
+            Status::Failed,
+            Status::Refused,
+            Status::Succeeded,
+        ] {
+            assert_eq!(after_state(ended, "j", &trial, &EXPECTED), ended);
+            assert_eq!(
+                after_state(ended, "j", &state(OTHER, false, "idle"), &EXPECTED),
+                ended
+            );
+            assert_eq!(after_progress(ended, Phase::Downloading), ended);
+        }
+        assert_eq!(
+            after_progress(Status::Trial, Phase::Verifying),
+            Status::Trial
+        );
+        assert_eq!(
+            after_progress(Status::Retrying, Phase::Downloading),
+            Status::Running
         );
     }
 

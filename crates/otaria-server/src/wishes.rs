@@ -96,6 +96,10 @@ impl Shared {
         let payload = declaration(&id, &url, &package, request)?;
 
         let mut tx = self.store.write().await?;
+        // Once more, now that nobody else can write: the same request may be under way twice.
+        if tx.expected_image(&id).await?.is_some() {
+            return Err(WishError::JobTaken(id));
+        }
         let (fit, skipped) = self.targets(&mut tx, request, &package, now).await?;
         let job = NewJobRow {
             id: &id,

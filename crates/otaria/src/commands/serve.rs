@@ -47,6 +47,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "URL", env = "OTARIA_MQTT")]
     mqtt: Option<BrokerUrl>,
 
+    /// Largest package that is taken, in bytes; 32 MiB unless given.
+    #[arg(long, value_name = "BYTES")]
+    max_package: Option<u64>,
+
     /// Where devices reach the HTTP server, if that is not where it listens.
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
@@ -61,7 +65,7 @@ impl Serve {
             .with_writer(std::io::stderr)
             .init();
         let on = |port| SocketAddr::new(self.bind, port);
-        let config = Config {
+        let mut config = Config {
             http: self.http.unwrap_or(on(HTTP_PORT)),
             mqtt: match self.mqtt {
                 Some(url) => Mqtt::External(url),
@@ -72,6 +76,9 @@ impl Serve {
             public_url: self.public_url,
             ..Config::new(self.data)
         };
+        if let Some(max) = self.max_package {
+            config.max_package_len = max;
+        }
         let running = Server::start(config).await?;
         let addresses = &running.addresses;
         ctx.output.json_line(&Started {
