@@ -11,11 +11,11 @@
 //!                           [plain 16 KiB] ------+--> writer: erases ahead, writes, journals block n
 //! ```
 //!
-//! Receiver and writer are two futures of one task ([`pipe`]). A flash command blocks the processor; meanwhile the network can
+//! Receiver and writer are two futures of one task (`pipe`). A flash command blocks the processor; meanwhile the network can
 //! only fill the TCP window. So the writer gives way after each command, and the receiver, which is polled first, takes what
 //! has arrived before the next command begins.
 //!
-//! What is checked before what, and that nothing is erased before the block table is checked, is DESIGN's order; see [`fetch`].
+//! What is checked before what, and that nothing is erased before the block table is checked, is DESIGN's order; see [`Fetch`].
 //! What is in flash already is neither fetched nor written again: the journal says how many blocks are whole, the table store
 //! keeps header and table.
 
