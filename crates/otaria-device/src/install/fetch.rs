@@ -149,19 +149,23 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
                 Err(error) => return Err(FetchError::Failed(http_failure(error))),
             };
             self.times.add_connect(response.timing().connect);
-            let (package, first) = match (from, known.take()) {
+            let (package, first, resumed) = match (from, known.take()) {
                 (Some((offset, held)), Some(package))
                     if response.start() == offset && offset > 0 =>
                 {
-                    (package, held)
+                    (package, held, true)
                 }
-                (_, known) => (self.begin(&mut response, workspace, wish, known).await?, 0),
+                (_, known) => {
+                    let package = self.begin(&mut response, workspace, wish, known).await?;
+                    (package, 0, false)
+                }
             };
             let whole = self
                 .offset_of(&package, package.table.blocks())
                 .map_err(FetchError::Failed)?;
             if response.total_len().is_some_and(|total| total != whole) {
-                if first > 0 && restarts < RESTARTS {
+                // Another file lies there now, and no entity tag has said so.
+                if resumed && restarts < RESTARTS {
                     restarts += 1;
                     by_range = false;
                     known = Some(package);
