@@ -226,7 +226,7 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
         self.note_event(&event);
         if report.kind.is_final() && report.kind != EventKind::Superseded {
             // A superseding wish is in the journal already, in the place of the old one.
-            let _ = self.forget_download(report.job.as_deref());
+            let _ = self.forget_download_of(report.job.as_deref());
         }
         if report.is_kept() {
             if let Err(error) = self.keep(&event, report) {
@@ -359,14 +359,30 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
     }
 
     /// Nothing is left to be downloaded for this job. A record for another one stays.
-    pub(super) fn forget_download(&self, job: Option<&str>) -> Result<(), JournalError> {
-        let mut journal = self.stores.journal.borrow_mut();
-        match journal.latest::<Download>(0) {
-            Ok(Some(download)) if download.job != job.unwrap_or_default() => Ok(()),
-            Ok(None) => Ok(()),
-            Ok(Some(_)) | Err(JournalError::Undecodable { .. }) => journal.remove::<Download>(0),
-            Err(error) => Err(error),
-        }
+    pub(super) fn forget_download_of(&self, job: Option<&str>) -> Result<(), JournalError> {
+        let engine = self.engine.borrow();
+        // Before its header has come, a wish without a name is known by its URL only; its record, from an earlier boot, may
+        // have the name already.
+        let url = match job {
+            None => engine.wish().map(|wish| wish.url.as_str()),
+            Some(_) => None,
+        };
+        forget_download(&mut self.stores.journal.borrow_mut(), |download| {
+            download.job == job.unwrap_or_default() || url == Some(download.url.as_str())
+        })
+    }
+}
+
+/// Removes the download's record, if it is this one or of no use.
+pub(super) fn forget_download<R: NorFlash>(
+    journal: &mut Journal<R>,
+    is_it: impl FnOnce(&Download) -> bool,
+) -> Result<(), JournalError> {
+    match journal.latest::<Download>(0) {
+        Ok(Some(download)) if !is_it(&download) => Ok(()),
+        Ok(None) => Ok(()),
+        Ok(Some(_)) | Err(JournalError::Undecodable { .. }) => journal.remove::<Download>(0),
+        Err(error) => Err(error),
     }
 }
 

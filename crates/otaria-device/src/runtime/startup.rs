@@ -424,7 +424,12 @@ impl<F: NorFlash> Startup<'_, '_, F> {
         }
     }
 
+    /// Closes the record. A cut between trial record and activation has left the download's, which would bring the job back.
     fn close(&mut self, record: &TrialRecord) -> Result<(), StartupError> {
+        let job = record.target.job.as_str();
+        super::shared::forget_download(&mut self.stores.journal.borrow_mut(), |download| {
+            download.job == job
+        })?;
         let closed = TrialCounters {
             stage: TrialStage::Closed,
             ..record.counters

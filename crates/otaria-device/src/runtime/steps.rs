@@ -60,7 +60,7 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
             .and_then(|()| self.select_trial(image.slot()));
         match done {
             Ok(()) => {
-                let _ = self.forget_download(Some(&job));
+                let _ = self.forget_download_of(Some(&job));
                 Ok(())
             }
             Err(failure) => {
@@ -149,6 +149,9 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
             .journal
             .borrow_mut()
             .append(0, &PendingReport { event })
+            .map_err(|error| error.failure())?;
+        // It is there still if a cut had fallen between trial record and activation.
+        self.forget_download_of(Some(&target.job))
             .map_err(|error| error.failure())?;
         self.close_trial()?;
         self.trial.set(None);
