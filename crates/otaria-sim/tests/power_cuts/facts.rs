@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use otaria_device::storage::journal::{JOURNAL_SECTORS, Journal, Origin};
+use otaria_device::storage::journal::{JOURNAL_SECTORS, Journal};
 use otaria_device::storage::log::FlashLog;
 use otaria_device::storage::region::Region;
 use otaria_device::storage::trial::{self, TrialRecord};
@@ -19,7 +19,6 @@ use crate::releases::{LONGEST_IMAGE, Release};
 /// What the journal says.
 #[derive(Debug)]
 pub(crate) struct Notes {
-    pub(crate) origin: Origin,
     pub(crate) boot: u32,
     pub(crate) trial: Option<TrialRecord>,
     pub(crate) confirmed: Option<Confirmed>,
@@ -35,7 +34,6 @@ impl Notes {
         let copy = RefCell::new(copy);
         let mut journal = journal(&copy, layout);
         Notes {
-            origin: journal.origin(),
             boot: journal
                 .latest::<Boot>(0)
                 .unwrap()
@@ -67,11 +65,7 @@ pub(crate) fn journal<'a>(
     flash: &'a RefCell<SimFlash>,
     layout: &Layout,
 ) -> Journal<Region<'a, SimFlash>> {
-    let region = Region::new(
-        flash,
-        layout.journal.offset,
-        JOURNAL_SECTORS * SECTOR_LEN,
-    );
+    let region = Region::new(flash, layout.journal.offset, JOURNAL_SECTORS * SECTOR_LEN);
     Journal::mount(region.unwrap()).unwrap()
 }
 
@@ -96,7 +90,10 @@ pub(crate) fn fill_journal(flash: &mut SimFlash, cells: usize) {
         [0, 4].map(|sector| flash.peek(layout.journal.offset + sector * SECTOR_LEN, CELL_LEN))
     };
     let fits = |records: usize| headers(&fill(flash, records)) == headers(flash);
-    let room = (0..1000).collect::<Vec<_>>().partition_point(|records| fits(*records)) - 1;
+    let room = (0..1000)
+        .collect::<Vec<_>>()
+        .partition_point(|records| fits(*records))
+        - 1;
     *flash = fill(flash, room - cells);
 }
 

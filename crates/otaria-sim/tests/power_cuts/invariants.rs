@@ -73,7 +73,12 @@ impl Verdict {
         });
     }
 
-    pub(crate) fn require(&mut self, invariant: Invariant, holds: bool, what: impl FnOnce() -> String) {
+    pub(crate) fn require(
+        &mut self,
+        invariant: Invariant,
+        holds: bool,
+        what: impl FnOnce() -> String,
+    ) {
         if !holds {
             self.broken(invariant, what());
         }

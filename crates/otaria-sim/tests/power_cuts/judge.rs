@@ -17,6 +17,8 @@ use crate::story::Erases;
 const SLOT_ERASES: u32 = 3;
 /// Other erase commands that an update may take.
 const OTHER_ERASES: u32 = 16;
+/// Each trial after the first one: activation, the bootloader's mark, and two to be sure that its entry is gone.
+const ERASES_PER_TRIAL: u32 = 4;
 /// Erase commands that an interruption may add.
 const ERASES_PER_CUT: u32 = 8;
 
@@ -28,13 +30,15 @@ pub(crate) fn start(start: &Start, verdict: &mut Verdict) {
     selection(&flash, &layout, "where the power went", verdict);
 }
 
-/// The whole story, up to its end at `rest`, and the later update behind that.
-pub(crate) fn story(setup: Setup, start: &Start, life: &mut Life, rest: &Rest) {
+/// The whole story, up to its end at `rest`, and the later update behind that, if there was one.
+pub(crate) fn story(setup: Setup, start: &Start, life: &mut Life, rest: &Rest, with_later: bool) {
     let layout = factory().layout();
     let mut verdict = core::mem::take(&mut life.verdict);
     commands(life, &layout, &mut verdict);
     if rest.reached {
         ends(setup, start, life, rest, &mut verdict);
+    }
+    if rest.reached && with_later {
         later(life, rest, &mut verdict);
     }
     wear(setup, start, life, rest, &layout, &mut verdict);
@@ -45,17 +49,26 @@ pub(crate) fn story(setup: Setup, start: &Start, life: &mut Life, rest: &Rest) {
         flash.violations().is_empty(),
         || format!("broken rules of the flash: {:?}", flash.violations()),
     );
-    verdict.require(Invariant::NoPanicNoViolation, stats.rewritten_words == 0, || {
-        format!("{} words were written twice", stats.rewritten_words)
-    });
-    verdict.require(Invariant::NoPanicNoViolation, stats.unaligned_reads == 0, || {
-        format!("{} reads were not aligned", stats.unaligned_reads)
-    });
+    verdict.require(
+        Invariant::NoPanicNoViolation,
+        stats.rewritten_words == 0,
+        || format!("{} words were written twice", stats.rewritten_words),
+    );
+    verdict.require(
+        Invariant::NoPanicNoViolation,
+        stats.unaligned_reads == 0,
+        || format!("{} reads were not aligned", stats.unaligned_reads),
+    );
     life.verdict = verdict;
 }
 
 /// The slot that otadata selects holds a released image, whole.
-fn selection(flash: &otaria_sim::flash::SimFlash, layout: &Layout, when: &str, verdict: &mut Verdict) {
+fn selection(
+    flash: &otaria_sim::flash::SimFlash,
+    layout: &Layout,
+    when: &str,
+    verdict: &mut Verdict,
+) {
     let Some(selected) = selected(flash, layout) else {
         return;
     };
@@ -100,7 +113,10 @@ fn commands(life: &Life, layout: &Layout, verdict: &mut Verdict) {
 /// Invariants 4, 5 and 7 at the end of the story.
 fn ends(setup: Setup, start: &Start, life: &Life, rest: &Rest, verdict: &mut Verdict) {
     let events = || {
-        let new = life.events.iter().filter(|(number, _)| *number < rest.messages);
+        let new = life
+            .events
+            .iter()
+            .filter(|(number, _)| *number < rest.messages);
         start.events.iter().chain(new.map(|(_, event)| event))
     };
     let last = result(events());
@@ -116,18 +132,32 @@ fn ends(setup: Setup, start: &Start, life: &Life, rest: &Rest, verdict: &mut Ver
             format!(
                 "{:?} runs, reported last: {}; not {right:?}; {}",
                 rest.running,
-                last.map_or("nothing".to_owned(), told),
+                last.map_or_else(|| "nothing".to_owned(), told),
                 events().map(told).collect::<Vec<_>>().join(", "),
             )
         },
     );
+    let told_of = |boot: u32| {
+        events().any(|event| {
+            event.boot >= boot && event.event == EventKind::RolledBack && event.job.is_none()
+        })
+    };
     let proven = rest.proven.last().copied();
-    let reported = events().any(|event| event.event == EventKind::RolledBack && event.job.is_none());
     verdict.require(
         Invariant::NoSilentLoss,
-        rest.running == proven || reported,
-        || format!("{proven:?} was confirmed, {:?} runs, and nobody was told", rest.running),
+        rest.running == proven || told_of(0),
+        || {
+            format!(
+                "{proven:?} was confirmed, {:?} runs, and nobody was told",
+                rest.running
+            )
+        },
     );
+    if let Some((release, boot)) = life.lost {
+        verdict.require(Invariant::NoSilentLoss, told_of(boot), || {
+            format!("{release:?} was confirmed and did not run in boot {boot}, and nobody was told")
+        });
+    }
     let mixed = events().find(|event| {
         event
             .failure()
@@ -136,7 +166,10 @@ fn ends(setup: Setup, start: &Start, life: &Life, rest: &Rest, verdict: &mut Ver
     if let Some(mixed) = mixed {
         verdict.broken(
             Invariant::NoMixedImages,
-            format!("a download ended in an image that was never released: {}", told(mixed)),
+            format!(
+                "a download ended in an image that was never released: {}",
+                told(mixed)
+            ),
         );
     }
     let layout = factory().layout();
@@ -165,7 +198,10 @@ fn stable(rest: &Rest, layout: &Layout, verdict: &mut Verdict) {
     let in_force = selected(flash, layout);
     for sector in 0..2 {
         let addr = layout.otadata.offset + sector * SECTOR_LEN;
-        let blank = flash.peek(addr, SECTOR_LEN as usize).iter().all(|byte| *byte == 0xFF);
+        let blank = flash
+            .peek(addr, SECTOR_LEN as usize)
+            .iter()
+            .all(|byte| *byte == 0xFF);
         let used = in_force.is_some_and(|selected| selected.sector == sector as usize);
         verdict.require(
             Invariant::AuthenticImageBoots,
@@ -196,44 +232,74 @@ fn later(life: &Life, rest: &Rest, verdict: &mut Verdict) {
         Invariant::LaterUpdateSucceeds,
         life.running == Some(Release::Later) && confirmed,
         || {
-            let new = life.events.iter().filter(|(number, _)| *number >= rest.messages);
+            let new = life
+                .events
+                .iter()
+                .filter(|(number, _)| *number >= rest.messages);
             let said: Vec<_> = new.map(|(_, event)| told(event)).collect();
-            format!("{:?} runs after the later update: {}", life.running, said.join(", "))
+            format!(
+                "{:?} runs after the later update: {}",
+                life.running,
+                said.join(", ")
+            )
         },
     );
 }
 
 /// Invariant 9. An erase command counts once, whether it erases a sector or a block of 64 KiB.
-fn wear(setup: Setup, start: &Start, life: &Life, rest: &Rest, layout: &Layout, verdict: &mut Verdict) {
+///
+/// Without a cut no slot sector is erased twice, and other erase commands are at most 16. With cuts, the story takes at most 8 more
+/// for each of them than it took without; and a whole update more if the wish led to another package meanwhile.
+fn wear(
+    setup: Setup,
+    start: &Start,
+    life: &Life,
+    rest: &Rest,
+    layout: &Layout,
+    verdict: &mut Verdict,
+) {
     let story = Erases::of(&life.flash, 0..rest.moments, layout);
-    let all = start.erases.slots + start.erases.others + story.slots + story.others;
-    let downloads = setup.scenario.downloads(start.cuts);
-    let most = downloads * (SLOT_ERASES + OTHER_ERASES) + start.cuts * ERASES_PER_CUT;
-    verdict.require(Invariant::BoundedWear, all <= most, || {
-        format!("{all} erase commands after {} cuts; at most {most}", start.cuts)
-    });
-    let uncut = |from: &[u32], to: &[u32], erases: Erases, verdict: &mut Verdict| {
+    let update = OTHER_ERASES + ERASES_PER_TRIAL * (setup.scenario.trials() - 1);
+    let mut uncut = |from: &[u32], to: &[u32], erases: Erases, others: u32| {
         let worn = layout.slots.iter().any(|slot| {
             let sectors = (slot.offset / SECTOR_LEN) as usize..(slot.end() / SECTOR_LEN) as usize;
             sectors.clone().any(|sector| to[sector] > from[sector] + 1)
         });
         verdict.require(
             Invariant::BoundedWear,
-            !worn && erases.others <= OTHER_ERASES,
+            !worn && erases.others <= others,
             || format!("without a cut {erases:?}, a slot sector twice: {worn}"),
         );
     };
     if start.cuts == 0 {
-        uncut(start.flash.wear(), rest.flash.wear(), story, verdict);
+        uncut(start.flash.wear(), rest.flash.wear(), story, update);
     }
     if rest.reached {
         let later = Erases::of(&life.flash, rest.moments..life.flash.moments(), layout);
-        uncut(rest.flash.wear(), life.flash.wear(), later, verdict);
+        uncut(rest.flash.wear(), life.flash.wear(), later, OTHER_ERASES);
+    }
+    if let Some(uncut) = start.uncut {
+        let all = start.erases.total() + story.total();
+        let again = setup.scenario.downloads(start.cuts) - 1;
+        // Sectors that were blank needed no erase; a cut may make them doubtful.
+        let once = SLOT_ERASES + uncut.others;
+        let most = once + again * (SLOT_ERASES + update) + start.cuts * ERASES_PER_CUT;
+        verdict.require(Invariant::BoundedWear, all <= most, || {
+            format!(
+                "{all} erase commands after {} cuts, {uncut:?} without",
+                start.cuts
+            )
+        });
     }
 }
 
 /// Invariant 5, at a start of the device: the blocks that the journal says it holds are those of the package that it names.
-pub(crate) fn held_blocks(flash: &otaria_sim::flash::SimFlash, layout: &Layout, notes: &Notes, verdict: &mut Verdict) {
+pub(crate) fn held_blocks(
+    flash: &otaria_sim::flash::SimFlash,
+    layout: &Layout,
+    notes: &Notes,
+    verdict: &mut Verdict,
+) {
     let Some(progress) = notes.progress.filter(|progress| progress.blocks_held > 0) else {
         return;
     };
@@ -241,17 +307,25 @@ pub(crate) fn held_blocks(flash: &otaria_sim::flash::SimFlash, layout: &Layout, 
         .into_iter()
         .find(|release| release.identity().first8() == progress.identity8)
     else {
-        verdict.broken(Invariant::NoMixedImages, format!("progress of an unknown package: {progress:?}"));
+        verdict.broken(
+            Invariant::NoMixedImages,
+            format!("progress of an unknown package: {progress:?}"),
+        );
         return;
     };
     let image = release.image();
-    let held = &image[..image.len().min(usize::from(progress.blocks_held) * BLOCK_LEN)];
+    let held = &image[..image
+        .len()
+        .min(usize::from(progress.blocks_held) * BLOCK_LEN)];
     let there = layout
         .slots
         .iter()
         .any(|slot| flash.peek(slot.offset, held.len()) == held);
     verdict.require(Invariant::NoMixedImages, there, || {
-        format!("the journal holds {} blocks of {release:?}, and no slot does", progress.blocks_held)
+        format!(
+            "the journal holds {} blocks of {release:?}, and no slot does",
+            progress.blocks_held
+        )
     });
 }
 

@@ -3,11 +3,11 @@
 use core::cell::{Cell, RefCell};
 use core::future::Future;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use otaria_sim::device::{
-    Env, Exit, Factory, Firmware, Hardware, Outage, OtariaApp, Settings, SimDevice, WorldSite,
+    Env, Exit, Factory, Firmware, Hardware, OtariaApp, Outage, Settings, SimDevice, WorldSite,
 };
 use otaria_sim::flash::{SimFlash, Timing};
 use otaria_sim::net::{Host, HostConfig, LinkConfig, SimNet};
@@ -39,6 +39,10 @@ const LIMIT: Duration = Duration::from_secs(2 * 3600);
 
 const DEVICE: &str = "dut";
 const SEED: u64 = 0x07A41A;
+
+static SETTINGS: LazyLock<Settings> = LazyLock::new(|| {
+    Settings::new(DEVICE, PRODUCT, &[public_key()], "broker.lan", 1883).expect("settings")
+});
 
 /// One device of the sweep: how its bootloader is built, and what is wrong with its flash driver.
 #[derive(Debug, Clone, Copy)]
@@ -81,7 +85,9 @@ pub(crate) struct Start {
     pub(crate) events: Vec<Event>,
     /// Images that have been confirmed, in this order.
     pub(crate) proven: Vec<Release>,
+    /// What was erased in this story before the latest cut, and what it erases without any cut.
     pub(crate) erases: Erases,
+    pub(crate) uncut: Option<Erases>,
     /// How often the power has gone in this scenario.
     pub(crate) cuts: u32,
     /// A wish that was published while the device was without power.
@@ -120,6 +126,8 @@ pub(crate) struct Life {
     pub(crate) proven: Vec<Release>,
     /// What runs at the end.
     pub(crate) running: Option<Release>,
+    /// A confirmed image that did not run any more, and since which boot.
+    pub(crate) lost: Option<(Release, u32)>,
     pub(crate) verdict: Verdict,
     /// For people: the starts, with what ran.
     pub(crate) starts: Vec<String>,
@@ -146,6 +154,7 @@ struct Watch {
     broker_host: Host,
     proven: RefCell<Vec<Release>>,
     running: Cell<Option<Release>>,
+    lost: Cell<Option<(Release, u32)>>,
     verdict: RefCell<Verdict>,
     starts: RefCell<Vec<String>>,
 }
@@ -196,19 +205,20 @@ impl Watch {
             return;
         };
         note_proven(&mut self.proven.borrow_mut(), &notes);
-        judge::held_blocks(
-            &flash,
-            &self.layout,
-            &notes,
-            &mut self.verdict.borrow_mut(),
-        );
+        self.look_for_loss(running, &notes);
+        judge::held_blocks(&flash, &self.layout, &notes, &mut self.verdict.borrow_mut());
         let on_record = notes.open_trial().is_some_and(|trial| {
             trial.target.slot == slot && trial.target.image_sha256 == running.sha256()
         });
         self.verdict.borrow_mut().require(
             Invariant::NoTrialWithoutRecord,
             on_record || self.proven.borrow().contains(&running),
-            || format!("{running:?} runs without being confirmed, and the journal says {:?}", notes.trial),
+            || {
+                format!(
+                    "{running:?} runs without being confirmed, and the journal says {:?}",
+                    notes.trial
+                )
+            },
         );
         let on_trial = running == self.setup.scenario.wish && notes.open_trial().is_some();
         match self.setup.scenario.world {
@@ -231,9 +241,28 @@ impl Watch {
     }
 }
 
+impl Watch {
+    /// Invariant 4: another image runs than the one that was confirmed last. That may be on its way back, if its trial is still
+    /// on record; else somebody has to be told from this boot on.
+    fn look_for_loss(&self, running: Release, notes: &Notes) {
+        let proven = self.proven.borrow();
+        let Some(last) = proven.last().filter(|last| **last != running) else {
+            return;
+        };
+        let on_record = notes.open_trial().is_some();
+        let known = self.lost.get().is_some();
+        if !on_record && !known {
+            self.lost.set(Some((*last, notes.boot + 1)));
+        }
+    }
+}
+
 /// Takes down which image the journal calls confirmed; one that it was given by cable does not count.
 pub(crate) fn note_proven(proven: &mut Vec<Release>, notes: &Notes) {
-    let Some(confirmed) = notes.confirmed.filter(|confirmed| !confirmed.identity.is_zero()) else {
+    let Some(confirmed) = notes
+        .confirmed
+        .filter(|confirmed| !confirmed.identity.is_zero())
+    else {
         return;
     };
     let release = Release::ALL
@@ -256,9 +285,8 @@ impl Lab {
     pub(crate) fn new(setup: Setup, start: &Start) -> Lab {
         let world = World::new(SEED);
         let net = SimNet::new(&world);
-        let server = |name: &str, last: u8| {
-            net.host(name, [10, 0, 0, last].into(), HostConfig::server())
-        };
+        let server =
+            |name: &str, last: u8| net.host(name, [10, 0, 0, last].into(), HostConfig::server());
         let (broker_host, web_host) = (server("broker.lan", 1), server("files.lan", 2));
         let link = LinkConfig {
             latency: Duration::from_millis(1),
@@ -301,6 +329,7 @@ impl Lab {
             broker_host: broker_host.clone(),
             proven: RefCell::new(start.proven.clone()),
             running: Cell::new(None),
+            lost: Cell::new(None),
             verdict: RefCell::default(),
             starts: RefCell::default(),
         });
@@ -311,9 +340,8 @@ impl Lab {
         let site = WorldSite::new(world.handle(), device_host);
         let flash = start.flash.clone().with_history();
         let device = SimDevice::new(site, hardware, flash, SEED ^ u64::from(start.cuts));
-        let settings = Settings::new(DEVICE, PRODUCT, &[public_key()], "broker.lan", 1883).unwrap();
         let firmware = Watched {
-            app: OtariaApp::new(settings),
+            app: OtariaApp::new(SETTINGS.clone()),
             watch: watch.clone(),
         };
         world.spawn("device", device.clone().live(firmware));
@@ -343,9 +371,7 @@ impl Lab {
             {
                 "http://files.lan/app.otaria".to_owned()
             }
-            _ => format!(
-                r#"{{"job":"{release:?}","url":"http://files.lan/{release:?}.otaria"}}"#
-            ),
+            _ => format!(r#"{{"job":"{release:?}","url":"http://files.lan/{release:?}.otaria"}}"#),
         };
         self.broker.publish(&topic("desired"), wish, true);
     }
@@ -436,6 +462,7 @@ impl Lab {
         let running = self.device.running().and(self.watch.running.get());
         Life {
             marks: self.marks.clone(),
+            lost: self.watch.lost.get(),
             events: events.collect(),
             broker: self.broker.store(),
             proven,
@@ -493,10 +520,7 @@ fn put_files(web: &WebServer, scenario: &Scenario, cuts: u32) {
         Before::Wish(release) => Some(*release),
         Before::JournalRoom(_) | Before::LogRoom(_) => None,
     });
-    for release in before
-        .chain(others)
-        .chain([scenario.wish, Release::Later])
-    {
+    for release in before.chain(others).chain([scenario.wish, Release::Later]) {
         web.put(&format!("/{release:?}.otaria"), file(release));
     }
     let named = match scenario.world {

@@ -26,9 +26,16 @@ mod sweep;
 
 use std::env;
 
-use lab::Setup;
+use otaria_device::storage::journal::JOURNAL_SECTORS;
+use otaria_sim::flash::{Cut, SECTOR_LEN};
+use otaria_wire::journal::TrialStage;
+
+use facts::Notes;
+use lab::{Setup, factory};
 use mutants::Mutant;
+use releases::Release;
 use scenarios::Scenario;
+use story::{beginning, tell};
 use sweep::{Case, Extent, bootloader, replay, sweep as run_sweep};
 
 /// Sweeps a story on both bootloaders.
@@ -46,7 +53,7 @@ fn swept(name: &str) {
         };
         match &only {
             None => {
-                let report = run_sweep(setup, Extent::from_env(), |_| false);
+                let report = run_sweep(setup, Extent::from_env(scenario), |_| false);
                 println!("{name:28} {:8} {report}", bootloader(rollback));
                 reports.push(report);
             }
@@ -99,9 +106,53 @@ sweeps! {
     file_changes_unseen
     wish_changes
     journal_full_in_download
-    journal_full_in_activation
-    journal_full_in_roll_back
+    journal_full_at_activation
+    journal_full_at_confirm
+    journal_full_at_roll_back
     log_wraps
+}
+
+/// What the journal says when it is about to compact in a story.
+fn notes_at_compaction(name: &str) -> Notes {
+    let setup = Setup {
+        scenario: Scenario::named(name),
+        rollback: false,
+        mutant: None,
+    };
+    let told = tell(setup, &beginning(setup), false);
+    let layout = factory().layout();
+    let halves = layout.journal.offset..layout.journal.offset + JOURNAL_SECTORS * SECTOR_LEN;
+    let flash = &told.life.flash;
+    let compaction = (0..told.end).find(|moment| {
+        let op = flash.op_at(*moment);
+        op.kind.is_erase() && halves.contains(&op.addr)
+    });
+    let compaction = compaction.expect("the journal compacts in this story");
+    Notes::read(&flash.cut_at(compaction, Cut::Before, 0), &layout)
+}
+
+#[test]
+fn the_journal_is_full_where_the_stories_say() {
+    let notes = notes_at_compaction("journal_full_in_download");
+    let held = notes.progress.map_or(0, |progress| progress.blocks_held);
+    assert!((1..3).contains(&held), "{notes:?}");
+
+    let notes = notes_at_compaction("journal_full_at_activation");
+    let held = notes.progress.map_or(0, |progress| progress.blocks_held);
+    assert!(held == 3 && notes.open_trial().is_none(), "{notes:?}");
+
+    let notes = notes_at_compaction("journal_full_at_confirm");
+    let sha256 = notes
+        .confirmed
+        .as_ref()
+        .map(|confirmed| confirmed.image_sha256);
+    assert!(notes.open_trial().is_some(), "{notes:?}");
+    assert_eq!(sha256, Some(Release::Good.sha256()), "{notes:?}");
+
+    let notes = notes_at_compaction("journal_full_at_roll_back");
+    let counters = notes.open_trial().map(|trial| trial.counters);
+    let counters = counters.expect("a trial is open");
+    assert_eq!((counters.stage, counters.crashes), (TrialStage::Open, 2));
 }
 
 /// Sweeps a mutant until the invariant that it breaks is found broken.
@@ -112,16 +163,16 @@ fn caught(mutant: Mutant, scenario: &str, rollback: bool) {
         mutant: Some(mutant),
     };
     let invariant = mutant.breaks();
-    let report = run_sweep(setup, Extent::SINGLE, |_| false);
-    let first = report
-        .failures
-        .iter()
-        .flat_map(|(case, violations)| violations.iter().map(move |violation| (case, violation)))
-        .find(|(_, violation)| violation.invariant == invariant);
-    match first {
-        Some((case, violation)) => println!("{mutant:?}: {case}: {violation}"),
-        None => panic!("{mutant:?} was not caught breaking {invariant}: {:#?}", report.failures.first()),
-    }
+    let report = run_sweep(setup, Extent::SINGLE, |report| {
+        report.broken(invariant).is_some()
+    });
+    let Some((case, violation)) = report.broken(invariant) else {
+        panic!(
+            "{mutant:?} was not caught breaking {invariant}, only {:?}",
+            report.failures.first()
+        );
+    };
+    println!("{mutant:?}: {case}: {violation}");
 }
 
 #[test]

@@ -91,7 +91,10 @@ enum Fate {
     /// Written, and then what is held.
     PassThenRelease,
     /// This is written instead.
-    Forge { bytes: Vec<u8>, once: bool },
+    Forge {
+        bytes: Vec<u8>,
+        once: bool,
+    },
 }
 
 impl Driver {
@@ -130,7 +133,10 @@ impl Driver {
                 _ => Fate::Pass,
             },
             Mutant::ConfirmsWithoutEntry => {
-                let entry = bytes.try_into().ok().and_then(|entry| Entry::parse(entry).ok());
+                let entry = bytes
+                    .try_into()
+                    .ok()
+                    .and_then(|entry| Entry::parse(entry).ok());
                 match entry.filter(|entry| otadata && entry.state == OtaState::Valid) {
                     Some(entry) => Fate::Forge {
                         bytes: Entry {
@@ -259,7 +265,10 @@ impl NorFlash for Driver {
                 self.flash.borrow_mut().write(at, bytes)?;
                 self.release()
             }
-            Fate::Forge { bytes: forged, once } => {
+            Fate::Forge {
+                bytes: forged,
+                once,
+            } => {
                 let bytes = bytes.to_vec();
                 self.lies.push(Lie {
                     at: offset,

@@ -4,6 +4,9 @@ use otaria_wire::messages::{EventKind, FailureCode};
 
 use crate::releases::Release;
 
+/// How often an image whose trial failed only for want of network is activated again.
+const REACTIVATION_LIMIT: u8 = 3;
+
 /// A story. Whatever is cut in it, it has to come to one of its ends.
 #[derive(Debug)]
 pub(crate) struct Scenario {
@@ -74,11 +77,19 @@ const fn rolled_back(runs: Release, code: FailureCode) -> End {
     }
 }
 
+const fn cancelled(runs: Release) -> End {
+    End {
+        runs,
+        says: EventKind::Cancelled,
+        code: Some(FailureCode::Cancelled),
+    }
+}
+
 use Before::{JournalRoom, LogRoom, Wish};
 use Circumstance::{
     CancelledOnTrial, Fair, FileChanges, FileChangesUnseen, NoBrokerOnTrial, NoRanges, WishChanges,
 };
-use Release::{Crashes, Factory, Good, Hangs, Large, Next, NeverHealthy, Unhealthy};
+use Release::{Crashes, Factory, Good, Hangs, Large, NeverHealthy, Next, Unhealthy};
 
 const fn story(
     name: &'static str,
@@ -113,7 +124,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     story("hang_on_trial",              &[Wish(Good)],                      Hangs,        Fair,                     rolled_back(Good, FailureCode::TrialCrashed)),
     story("unhealthy_on_trial",         &[Wish(Good)],                      Unhealthy,    Fair,                     rolled_back(Good, FailureCode::HealthCheckFailed)),
     story("never_healthy_on_trial",     &[],                                NeverHealthy, Fair,                     rolled_back(Factory, FailureCode::TrialTimeout)),
-    story("cancelled_on_trial",         &[Wish(Good)],                      NeverHealthy, CancelledOnTrial,         rolled_back(Good, FailureCode::Cancelled)),
+    story("cancelled_on_trial",         &[Wish(Good)],                      NeverHealthy, CancelledOnTrial,         cancelled(Good)),
     story("no_network_on_trial",        &[Wish(Good)],                      Next,         NoBrokerOnTrial(1),       confirmed(Next)),
     story("never_network_on_trial",     &[],                                Good,         NoBrokerOnTrial(u8::MAX), rolled_back(Factory, FailureCode::TrialNoNetwork)),
     // Resuming from what may have changed.
@@ -121,10 +132,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     story("file_changes",               &[Wish(Good)],                      Large,        FileChanges(Next),        confirmed(Large)),
     story("file_changes_unseen",        &[Wish(Good)],                      Large,        FileChangesUnseen(Next),  confirmed(Large)),
     story("wish_changes",               &[Wish(Good)],                      Large,        WishChanges(Next),        confirmed(Large)),
-    // The journal compacts in the download, around the activation, around the confirmation; the log wraps.
-    story("journal_full_in_download",   &[Wish(Good), JournalRoom(24)],     Next,         Fair,                     confirmed(Next)),
-    story("journal_full_in_activation", &[Wish(Good), JournalRoom(40)],     Next,         Fair,                     confirmed(Next)),
-    story("journal_full_in_roll_back",  &[Wish(Good), JournalRoom(60)],     Crashes,      Fair,                     rolled_back(Good, FailureCode::TrialCrashed)),
+    // The journal compacts: between two blocks, at the trial's record, at the confirmed record, at the record of a roll back.
+    story("journal_full_in_download",   &[Wish(Good), JournalRoom(10)],     Next,         Fair,                     confirmed(Next)),
+    story("journal_full_at_activation", &[Wish(Good), JournalRoom(14)],     Next,         Fair,                     confirmed(Next)),
+    story("journal_full_at_confirm",    &[Wish(Good), JournalRoom(21)],     Next,         Fair,                     confirmed(Next)),
+    story("journal_full_at_roll_back",  &[Wish(Good), JournalRoom(25)],     Crashes,      Fair,                     rolled_back(Good, FailureCode::TrialCrashed)),
+    // The log takes its next sector into use.
     story("log_wraps",                  &[Wish(Good), LogRoom(16)],         Next,         Fair,                     confirmed(Next)),
 ];
 
@@ -145,6 +158,15 @@ impl Scenario {
             WishChanges(other) if cuts > 0 => vec![confirmed(other)],
             Fair | NoBrokerOnTrial(_) | CancelledOnTrial | NoRanges | FileChanges(_)
             | FileChangesUnseen(_) | WishChanges(_) => vec![self.ends],
+        }
+    }
+
+    /// How often an image may be on trial for one wish.
+    pub(crate) fn trials(&self) -> u32 {
+        match self.world {
+            NoBrokerOnTrial(times) => 1 + u32::from(times.min(REACTIVATION_LIMIT)),
+            Fair | CancelledOnTrial | NoRanges | FileChanges(_) | FileChangesUnseen(_)
+            | WishChanges(_) => 1,
         }
     }
 

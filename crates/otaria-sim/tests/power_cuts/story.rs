@@ -29,6 +29,7 @@ pub(crate) fn beginning(setup: Setup) -> Start {
         events: Vec::new(),
         proven: vec![Release::Factory],
         erases: Erases::default(),
+        uncut: None,
         cuts: 0,
         news: None,
     };
@@ -58,8 +59,8 @@ pub(crate) fn beginning(setup: Setup) -> Start {
     start
 }
 
-/// Tells a story from here, and judges it.
-pub(crate) fn tell(setup: Setup, start: &Start) -> Told {
+/// Tells a story from here, and judges it; if asked for, with a later update behind it.
+pub(crate) fn tell(setup: Setup, start: &Start, later: bool) -> Told {
     let mut verdict = Verdict::default();
     judge::start(start, &mut verdict);
     let mut lab = Lab::new(setup, start);
@@ -68,12 +69,12 @@ pub(crate) fn tell(setup: Setup, start: &Start) -> Told {
     }
     let alive = lab.run(&mut verdict, Invariant::ReachesTargetOrReport);
     let rest = lab.rest();
-    if alive {
+    if alive && later {
         lab.wish(Release::Later);
         lab.run(&mut verdict, Invariant::LaterUpdateSucceeds);
     }
     let mut life = lab.finish(verdict);
-    judge::story(setup, start, &mut life, &rest);
+    judge::story(setup, start, &mut life, &rest, later);
     Told {
         life,
         end: rest.moments,
@@ -109,6 +110,9 @@ impl Told {
                 slots: start.erases.slots + erases.slots,
                 others: start.erases.others + erases.others,
             },
+            uncut: start
+                .uncut
+                .or_else(|| Some(Erases::of(&life.flash, 0..self.end, &layout))),
             cuts: start.cuts + 1,
             news,
         }
@@ -123,6 +127,10 @@ pub(crate) struct Erases {
 }
 
 impl Erases {
+    pub(crate) fn total(self) -> u32 {
+        self.slots + self.others
+    }
+
     /// Those among these moments.
     pub(crate) fn of(flash: &SimFlash, moments: Range<usize>, layout: &Layout) -> Erases {
         let mut erases = Erases::default();

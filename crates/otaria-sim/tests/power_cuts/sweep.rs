@@ -13,47 +13,66 @@ use otaria_sim::flash::Cut;
 
 use crate::invariants::{Invariant, Violation};
 use crate::lab::{Setup, Start};
+use crate::scenarios::Scenario;
 use crate::story::{Told, beginning, tell};
 
 /// Failing cases that are shown; the rest is only counted.
 const SHOWN: usize = 6;
+
+/// From one seed of a command to its next.
+const SEED_STEP: u64 = 1 << 16;
 
 /// How much is swept.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Extent {
     /// Cuts that tear are made with so many seeds each.
     pub(crate) seeds: u64,
-    /// One in so many first cuts is followed by second ones ...
+    /// One in so many first cuts (those of the first seed) is followed by second ones; 0: none ...
     pub(crate) first_one_in: u64,
     /// ... at all of the first so many commands after it ...
     pub(crate) second_all: usize,
     /// ... and at one in so many of those behind.
     pub(crate) second_one_in: u64,
+    /// After one in so many second cuts a later update is made, too. After a first cut it always is.
+    pub(crate) later_one_in: u64,
 }
 
 impl Extent {
+    /// Every cut, and every second cut behind it.
     pub(crate) const EXHAUSTIVE: Extent = Extent {
-        seeds: 2,
+        seeds: 4,
         first_one_in: 1,
-        second_all: 24,
-        second_one_in: 16,
+        second_all: usize::MAX,
+        second_one_in: 1,
+        later_one_in: 16,
     };
 
+    /// Every cut, and every second cut at the beginning of the recovery: for stories of several trials, one after the other.
+    const LONG_STORY: Extent = Extent {
+        second_all: 24,
+        second_one_in: 8,
+        ..Extent::EXHAUSTIVE
+    };
+
+    /// Every cut, and a few second cuts.
     pub(crate) const SHORT: Extent = Extent {
         seeds: 1,
         first_one_in: 8,
         second_all: 0,
-        second_one_in: 64,
+        second_one_in: 32,
+        later_one_in: 4,
     };
 
-    /// First cuts only.
+    /// Every cut.
     pub(crate) const SINGLE: Extent = Extent {
-        first_one_in: u64::MAX,
+        first_one_in: 0,
         ..Extent::SHORT
     };
 
-    pub(crate) fn from_env() -> Extent {
+    /// What `OTARIA_SWEEP` asks for.
+    pub(crate) fn from_env(scenario: &Scenario) -> Extent {
         match env::var("OTARIA_SWEEP").as_deref() {
+            Ok("exhaustive") if scenario.trials() > 2 => Extent::LONG_STORY,
             Ok("exhaustive") => Extent::EXHAUSTIVE,
             Ok("single") => Extent::SINGLE,
             Ok("short") | Err(_) => Extent::SHORT,
@@ -142,8 +161,7 @@ pub(crate) struct Report {
     /// Single cuts, and how many of them left something that no other one had left.
     pub(crate) cuts: usize,
     pub(crate) told: usize,
-    /// The same for second cuts, and for all that there are.
-    pub(crate) second_cuts: usize,
+    /// Second cuts that were made, and all that there are.
     pub(crate) second_told: usize,
     pub(crate) all_second_cuts: usize,
     pub(crate) failures: Vec<(Case, Vec<Violation>)>,
@@ -154,10 +172,20 @@ impl Report {
     fn add(&mut self, other: Report) {
         self.cuts += other.cuts;
         self.told += other.told;
-        self.second_cuts += other.second_cuts;
         self.second_told += other.second_told;
         self.all_second_cuts += other.all_second_cuts;
         self.failures.extend(other.failures);
+    }
+
+    /// The first case that has broken this.
+    pub(crate) fn broken(&self, invariant: Invariant) -> Option<(&Case, &Violation)> {
+        let mut failures = self.failures.iter();
+        failures.find_map(|(case, violations)| {
+            let violation = violations
+                .iter()
+                .find(|violation| violation.invariant == invariant);
+            violation.map(|violation| (case, violation))
+        })
     }
 
     /// Panics if something was found, and says how to see it again.
@@ -178,22 +206,28 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report {
+            commands,
+            cuts,
+            told,
+            second_told,
+            all_second_cuts,
+            seconds,
+            ..
+        } = self;
         write!(
             f,
-            "{:4} commands, {:5} cuts ({} told), {:7} second cuts of {} ({} told), {:.1} s",
-            self.commands,
-            self.cuts,
-            self.told,
-            self.second_cuts,
-            self.all_second_cuts,
-            self.second_told,
-            self.seconds
+            "{commands:3} commands: {cuts:4} cuts, {told:4} of them differ; {second_told:6} of {all_second_cuts:6} second cuts; {seconds:.1} s"
         )
     }
 }
 
 /// Sweeps a story. Stops early if `enough` says so.
-pub(crate) fn sweep(setup: Setup, extent: Extent, enough: fn(&Report) -> bool) -> Report {
+pub(crate) fn sweep(
+    setup: Setup,
+    extent: Extent,
+    enough: impl Fn(&Report) -> bool + Sync,
+) -> Report {
     let began = Instant::now();
     let start = beginning(setup);
     let case = |cuts: &[CutAt]| Case {
@@ -201,7 +235,7 @@ pub(crate) fn sweep(setup: Setup, extent: Extent, enough: fn(&Report) -> bool) -
         rollback: setup.rollback,
         cuts: cuts.to_vec(),
     };
-    let whole = attempt(setup, &start);
+    let whole = attempt(setup, &start, true);
     let report = Mutex::new(Report::default());
     let next = AtomicUsize::new(0);
     let mut commands = 0;
@@ -219,15 +253,14 @@ pub(crate) fn sweep(setup: Setup, extent: Extent, enough: fn(&Report) -> bool) -
             let cuts = Cuts::of(&whole, extent.seeds);
             report.lock().unwrap().cuts = cuts.made;
             let work = || loop {
+                if enough(&report.lock().unwrap()) {
+                    break;
+                }
                 let Some(first) = cuts.all.get(next.fetch_add(1, Ordering::Relaxed)) else {
                     break;
                 };
                 let done = first_cut(setup, extent, &whole, &start, *first, &case);
-                let mut report = report.lock().unwrap();
-                report.add(done);
-                if enough(&report) {
-                    break;
-                }
+                report.lock().unwrap().add(done);
             };
             let threads = thread::available_parallelism().map_or(1, usize::from);
             thread::scope(|scope| {
@@ -258,7 +291,7 @@ fn first_cut(
         ..Report::default()
     };
     let after_first = whole.fork(setup, start, first);
-    let recovery = match attempt(setup, &after_first) {
+    let recovery = match attempt(setup, &after_first, true) {
         Ok(recovery) => recovery,
         Err(violations) => {
             report.failures.push((case(&[first]), violations));
@@ -271,19 +304,24 @@ fn first_cut(
         return report;
     }
     let cuts = Cuts::of(&recovery, 1);
+    if first.seed >= SEED_STEP {
+        // It would only repeat the second cuts of the first seed.
+        return report;
+    }
     report.all_second_cuts = cuts.made;
-    let mut draw = fastrand::Rng::with_seed(first.moment as u64 ^ first.seed << 32);
-    if extent.first_one_in == u64::MAX || draw.u64(..extent.first_one_in) != 0 {
+    let mut draw = fastrand::Rng::with_seed(1 + first.moment as u64);
+    let mut one_in = |n: u64| n == 1 || (n > 1 && draw.u64(..n) == 0);
+    if !one_in(extent.first_one_in) {
         return report;
     }
     for second in cuts.all {
-        if second.moment >= extent.second_all && draw.u64(..extent.second_one_in) != 0 {
+        if second.moment >= extent.second_all && !one_in(extent.second_one_in) {
             continue;
         }
-        report.second_cuts += 1;
         report.second_told += 1;
+        let later = one_in(extent.later_one_in);
         let after_second = recovery.fork(setup, &after_first, second);
-        let violations = match attempt(setup, &after_second) {
+        let violations = match attempt(setup, &after_second, later) {
             Ok(told) => told.life.verdict.violations().to_vec(),
             Err(violations) => violations,
         };
@@ -295,8 +333,8 @@ fn first_cut(
 }
 
 /// Tells a story; a panic in it is a violation.
-fn attempt(setup: Setup, start: &Start) -> Result<Told, Vec<Violation>> {
-    catch_unwind(AssertUnwindSafe(|| tell(setup, start))).map_err(|panic| {
+fn attempt(setup: Setup, start: &Start, later: bool) -> Result<Told, Vec<Violation>> {
+    catch_unwind(AssertUnwindSafe(|| tell(setup, start, later))).map_err(|panic| {
         let what = panic
             .downcast_ref::<String>()
             .map(String::as_str)
@@ -331,7 +369,11 @@ impl Cuts {
                 for n in 0..if torn { seeds } else { 1 } {
                     made += 1;
                     if cut != Cut::Before || !same {
-                        let seed = if torn { moment as u64 + (n << 32) } else { 0 };
+                        let seed = if torn {
+                            moment as u64 + n * SEED_STEP
+                        } else {
+                            0
+                        };
                         all.push(CutAt { moment, cut, seed });
                     }
                 }
@@ -346,7 +388,7 @@ pub(crate) fn replay(setup: Setup, case: &Case) {
     let mut start = beginning(setup);
     let mut cuts = case.cuts.iter();
     loop {
-        let told = match attempt(setup, &start) {
+        let told = match attempt(setup, &start, true) {
             Ok(told) => told,
             Err(violations) => panic!("{violations:#?}"),
         };
@@ -370,7 +412,11 @@ fn show(told: &Told) {
         println!("message {number}: {event:?}");
     }
     for moment in 0..life.flash.moments() {
-        let end = if moment == told.end { "  <- at rest before" } else { "" };
+        let end = if moment == told.end {
+            "  <- at rest before"
+        } else {
+            ""
+        };
         println!("{moment:4} {}{end}", life.flash.op_at(moment));
     }
 }
