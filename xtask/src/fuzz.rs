@@ -24,6 +24,8 @@ pub(crate) fn run_targets(seconds: u32, named: &[String]) -> Result<()> {
         "--locked",
         "--manifest-path",
         "fuzz/Cargo.toml",
+        "--target-dir",
+        "fuzz/target",
     ];
     let mut build = cargo(&[&arguments[..], &["--target", &host]].concat());
     build.env("RUSTFLAGS", RUSTFLAGS);
