@@ -45,7 +45,7 @@ impl<B: Board, K: Clock, F: NorFlash> Mailbox for Shared<'_, B, K, F> {
                 Err(error) => self.refuse(&error, retained),
             },
             Inbound::Command if retained => {
-                self.note(Level::Warn, format_args!("a retained command is refused"));
+                self.note_message(Level::Warn, format_args!("a retained command is refused"));
                 self.tell(EngineEvent::Refused(FailureCode::RetainedCommand));
             }
             Inbound::Command => match Command::parse(payload) {
@@ -58,7 +58,7 @@ impl<B: Board, K: Clock, F: NorFlash> Mailbox for Shared<'_, B, K, F> {
     }
 
     fn oversized(&self, topic: Inbound, len: u32, retained: bool) {
-        self.note(
+        self.note_message(
             Level::Warn,
             format_args!("mqtt: a message of {len} bytes on {topic} is refused"),
         );
@@ -129,14 +129,14 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
     fn wish(&self, wish: Option<&Desired>, fresh: bool) {
         let journalled = match wish {
             Some(wish) => {
-                self.note(
+                self.note_message(
                     Level::Info,
                     format_args!("wish: {} {}", wish.job.as_deref().unwrap_or(""), wish.url),
                 );
                 if fresh { self.remember(wish) } else { Ok(()) }
             }
             None => {
-                self.note(Level::Info, format_args!("wish: none"));
+                self.note_message(Level::Info, format_args!("wish: none"));
                 self.stores.journal.borrow_mut().remove::<Download>(0)
             }
         };
@@ -169,7 +169,7 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
     }
 
     fn refuse(&self, error: &MessageError, retained: bool) {
-        self.note(
+        self.note_message(
             Level::Warn,
             format_args!("message refused (retained: {retained}): {error}"),
         );
@@ -178,7 +178,7 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
 
     fn command(&self, command: &Command) {
         if !self.budget.take(self.clock.now()) {
-            self.note(
+            self.note_message(
                 Level::Warn,
                 format_args!("too many commands, {} is dropped", command.id),
             );
@@ -189,15 +189,15 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
             .borrow_mut()
             .take(&mut self.stores.journal.borrow_mut(), command);
         match taken {
-            Ok(Taken::Fresh) => self.note(
+            Ok(Taken::Fresh) => self.note_message(
                 Level::Info,
                 format_args!("command {} {:?}", command.id, command.cmd),
             ),
-            Ok(Taken::Repeat) => self.note(
+            Ok(Taken::Repeat) => self.note_message(
                 Level::Info,
                 format_args!("command {} was taken before", command.id),
             ),
-            Ok(Taken::Full) => self.note(
+            Ok(Taken::Full) => self.note_message(
                 Level::Warn,
                 format_args!("too many commands, {} is dropped", command.id),
             ),

@@ -148,6 +148,7 @@ where
             outbox: RefCell::new(Outbox::new()),
             commands: RefCell::new(Commands::new()),
             budget: Budget::new(),
+            chatter: Budget::new(),
             times: Times::new(),
             facts: start.record,
             trial: Cell::new(start.trial),

@@ -9,7 +9,7 @@ use embedded_storage::nor_flash::NorFlash;
 use otaria_engine::machine::{Action, Admitted, Engine, Event as EngineEvent, Report, Status};
 use otaria_wire::journal::{Download, PendingReport, QUARANTINE_KEYS, Quarantine, TrialCounters};
 use otaria_wire::messages::{
-    Event, EventKind, FailureCode, InstallId, Level, LogLine, Progress, State, Trial,
+    Event, EventKind, FailureCode, FailureGroup, InstallId, Level, LogLine, Progress, State, Trial,
 };
 use otaria_wire::{Sha256Digest, clip};
 
@@ -57,6 +57,8 @@ pub(super) struct Shared<'a, B, K, F> {
     pub(super) commands: RefCell<Commands>,
     /// For records that messages bring about.
     pub(super) budget: Budget,
+    /// For lines of the log that messages bring about.
+    pub(super) chatter: Budget,
     pub(super) times: Times,
     pub(super) facts: BootRecord,
     /// The trial's counters as they are shown; `None` if the running image is not on trial.
@@ -162,6 +164,14 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
         }
     }
 
+    /// Writes a line that somebody's message brought about, unless there were too many of late: the log must neither be worn out
+    /// nor be filled from outside.
+    pub(super) fn note_message(&self, level: Level, text: fmt::Arguments<'_>) {
+        if self.chatter.take(self.clock.now()) {
+            self.note(level, text);
+        }
+    }
+
     /// Tells the engine, and lets the driver look what it makes of it.
     pub(super) fn tell(&self, event: EngineEvent<'_>) {
         self.engine.borrow_mut().handle(self.clock.now(), event);
@@ -259,7 +269,15 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
         };
         let code = event.failure().map_or("", FailureCode::name);
         let text = event.text.as_deref().unwrap_or_default();
-        self.note(level, format_args!("{} {code} {text}", event.event.name()));
+        let line = format_args!("{} {code} {text}", event.event.name());
+        let of_message = event
+            .failure()
+            .is_some_and(|code| code.group() == FailureGroup::Message);
+        if of_message {
+            self.note_message(level, line);
+        } else {
+            self.note(level, line);
+        }
     }
 
     /// Puts a final result into the journal, and what follows from it.
