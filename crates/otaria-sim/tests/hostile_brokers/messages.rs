@@ -157,32 +157,24 @@ pub(crate) fn rows() -> Vec<Row> {
             |stage| stage.publish("cmd", r#"{"id":"1","cmd":"cancel"}"#, false),
             1..=2,
         ),
-        Row {
-            // A line of the log for each.
-            other_erases: 30,
-            ..done(
-                "a thousand commands to show itself",
-                |stage| {
-                    for id in 0..1000 {
-                        stage.publish("cmd", format!(r#"{{"id":"{id}","cmd":"identify"}}"#), false);
-                    }
-                },
-                1..=3,
-            )
-        },
-        Row {
-            // A line of the log for each.
-            other_erases: 60,
-            ..done(
-                "a thousand wishes that are none",
-                |stage| {
-                    for _ in 0..1000 {
-                        stage.publish("desired", "{", true);
-                    }
-                },
-                1..=3,
-            )
-        },
+        done(
+            "a thousand commands to show itself",
+            |stage| {
+                for id in 0..1000 {
+                    stage.publish("cmd", format!(r#"{{"id":"{id}","cmd":"identify"}}"#), false);
+                }
+            },
+            1..=3,
+        ),
+        done(
+            "a thousand wishes that are none",
+            |stage| {
+                for _ in 0..1000 {
+                    stage.publish("desired", "{", true);
+                }
+            },
+            1..=3,
+        ),
         done(
             "five hundred wishes, each for something else",
             |stage| {
@@ -193,19 +185,15 @@ pub(crate) fn rows() -> Vec<Row> {
             },
             1..=3,
         ),
-        Row {
-            // A line of the log for each.
-            other_erases: 40,
-            ..done(
-                "the same wish a thousand times",
-                |stage| {
-                    for _ in 0..1000 {
-                        stage.wish("app", "/app.otaria");
-                    }
-                },
-                1..=3,
-            )
-        },
+        done(
+            "the same wish a thousand times",
+            |stage| {
+                for _ in 0..1000 {
+                    stage.wish("app", "/app.otaria");
+                }
+            },
+            1..=3,
+        ),
         Row {
             // One was begun between a wish and its withdrawal.
             downloads: 1..=2,
