@@ -12,12 +12,13 @@ mod row;
 mod silence;
 #[path = "../stage/mod.rs"]
 mod stage;
+mod trial;
 
 use otaria_package::pack::CodecChoice;
 use otaria_sim::peers::web::File;
 use otaria_wire::messages::{EventKind, FailureCode};
 use row::*;
-use stage::bad_web::{Files, answering, greeting};
+use stage::bad_web::{Files, answering, greeting, present};
 use stage::{MINUTE, Plan, Stage, play, release};
 
 fn act(row: &Row) -> Result<(), String> {
@@ -45,7 +46,12 @@ fn act(row: &Row) -> Result<(), String> {
     let mut log = None;
     match row.how {
         Web(answer) => {
-            let (front, seen) = answering(answer, &files);
+            let (front, seen) = answering(answer, present, &files);
+            stage.web_door.put(front);
+            log = Some(seen);
+        }
+        Head(presence) => {
+            let (front, seen) = answering(answers::good, presence, &files);
             stage.web_door.put(front);
             log = Some(seen);
         }
@@ -68,6 +74,7 @@ fn act(row: &Row) -> Result<(), String> {
     let is_over = |stage: &Stage| match row.end {
         Confirmed | ConfirmedOther | Final(_) => stage.end_of("bad").is_some(),
         KeepsTrying(_) => stage.end_of("bad").is_some() || exhausted(stage),
+        Waits(_) => stage.end_of("bad").is_some() || stage.world.now() >= 90 * MINUTE,
     };
     if !stage.run_until(200 * MINUTE, is_over) {
         return Err(format!("no end\n{}", stage.story()));
@@ -90,6 +97,7 @@ fn act(row: &Row) -> Result<(), String> {
             ended == Some((kind, Some(code)))
         }
         KeepsTrying(code) => ended.is_none() && retries(&stage, code) == TRIES - 1,
+        Waits(code) => ended.is_none() && retries(&stage, code) == 1,
     };
     if !as_due {
         return Err(format!(
@@ -121,9 +129,10 @@ fn act(row: &Row) -> Result<(), String> {
         (Filled { interruptions }, Confirmed | ConfirmedOther) => {
             (ERASES + MORE_ERASES * interruptions, len..=len)
         }
-        (Filled { interruptions }, Final(_) | KeepsTrying(_)) => {
+        (Filled { interruptions }, Final(_) | KeepsTrying(_) | Waits(_)) => {
             (ERASES + MORE_ERASES * interruptions, 0..=len)
         }
+        (BlockATry, _) => (row.requests * MORE_ERASES, 0..=row.requests as u64 * 16_384),
         (FilledTwice, _) => (2 * ERASES + 2 * MORE_ERASES, len..=2 * len),
     };
     if ops.erases > most_erases || !written.contains(&ops.written) {
@@ -134,7 +143,7 @@ fn act(row: &Row) -> Result<(), String> {
     stage.check(match row.end {
         Confirmed => "1.1.0",
         ConfirmedOther => "1.2.0",
-        Final(_) | KeepsTrying(_) => "1.0.0",
+        Final(_) | KeepsTrying(_) | Waits(_) => "1.0.0",
     })?;
     stage.all_is_well();
     stage.later_update()
@@ -165,6 +174,11 @@ fn nobody_sends_a_device_where_it_does_not_go() {
 }
 
 #[test]
+fn an_image_on_trial_takes_any_status_line_for_a_server() {
+    play_all(&trial::rows());
+}
+
+#[test]
 fn silence_is_reported_and_ends() {
     play_all(&silence::rows());
 }
@@ -189,6 +203,7 @@ fn the_table_is_large() {
         contradictions::rows(),
         misleading::rows(),
         silence::rows(),
+        trial::rows(),
     ];
     let rows: usize = all.iter().map(Vec::len).sum();
     assert!(rows >= 100, "{rows}");

@@ -251,6 +251,24 @@ pub(crate) fn rows() -> Vec<Row> {
             TWICE,
         ),
         row(
+            "two packages in turn, each cut off",
+            Web(|ask, files| {
+                let (file, etag) = match ask.number % 2 {
+                    0 => (&files.good, "\"one\""),
+                    _ => (&files.other, "\"two\""),
+                };
+                let anew = Ask {
+                    range_from: None,
+                    ..ask.clone()
+                };
+                cut_with(&anew, file, etag, CUT, vec![])
+            }),
+            // Neither gets further than the other did, so that the tries count, and the slot's wear ends.
+            KeepsTrying(FailureCode::EarlyClose),
+            TRIES,
+            BlockATry,
+        ),
+        row(
             "503 three times, then good",
             Web(|ask, files| match ask.number {
                 0..3 => status("503 Service Unavailable"),

@@ -1,7 +1,7 @@
 //! What a row of the table says.
 
 use crate::stage::Stage;
-use crate::stage::bad_web::{Act, Answer};
+use crate::stage::bad_web::{Act, Answer, Presence};
 use otaria_wire::messages::FailureCode;
 
 /// Seven blocks of 16 KiB, the last of 4 KiB.
@@ -17,6 +17,8 @@ pub(crate) const MORE_ERASES: usize = 8;
 pub(crate) enum How {
     /// The web server's answers.
     Answer(Answer),
+    /// Its answers to HEAD, while GET is answered as it should be.
+    Head(Presence),
     /// What it does before it has read anything.
     Greet(fn() -> Vec<Act>),
     /// Names, links, hosts.
@@ -24,7 +26,7 @@ pub(crate) enum How {
     /// The address.
     Url(&'static str),
 }
-pub(crate) use How::{Answer as Web, Greet, Net, Url};
+pub(crate) use How::{Answer as Web, Greet, Head, Net, Url};
 
 /// How the job ends.
 #[derive(Clone, Copy)]
@@ -37,8 +39,10 @@ pub(crate) enum End {
     Final(FailureCode),
     /// Reported and tried again: eight times soon, then hourly.
     KeepsTrying(FailureCode),
+    /// Reported once; the old image runs, and waits.
+    Waits(FailureCode),
 }
-pub(crate) use End::{Confirmed, ConfirmedOther, Final, KeepsTrying};
+pub(crate) use End::{Confirmed, ConfirmedOther, Final, KeepsTrying, Waits};
 
 /// What happens to the slot.
 #[derive(Clone, Copy)]
@@ -49,8 +53,10 @@ pub(crate) enum Slot {
     Filled { interruptions: usize },
     /// Blocks of one package are written, and then those of another.
     FilledTwice,
+    /// As often as the device tries, one block is written.
+    BlockATry,
 }
-pub(crate) use Slot::{Filled, FilledTwice, Untouched};
+pub(crate) use Slot::{BlockATry, Filled, FilledTwice, Untouched};
 
 pub(crate) const ONCE: Slot = Filled { interruptions: 0 };
 

@@ -59,9 +59,16 @@ impl Log {
     }
 }
 
-/// A server that reads a request and then answers so. To a HEAD, with which an image on trial sees whether anybody is there, it
-/// answers as it should.
-pub(crate) fn answering(answer: Answer, files: &Files) -> (Front, Log) {
+/// How it answers a HEAD, with which an image on trial sees whether anybody is there. The time is the world's.
+pub(crate) type Presence = fn(Duration) -> Vec<Act>;
+
+/// As it should be.
+pub(crate) fn present(_: Duration) -> Vec<Act> {
+    vec![Act::Send(b"HTTP/1.1 200 OK\r\n\r\n".to_vec())]
+}
+
+/// A server that reads a request and then answers so.
+pub(crate) fn answering(answer: Answer, presence: Presence, files: &Files) -> (Front, Log) {
     let log = Log::default();
     let (files, seen) = (files.clone(), log.clone());
     let front: Front = Rc::new(move |visit| {
@@ -75,8 +82,7 @@ pub(crate) fn answering(answer: Answer, files: &Files) -> (Front, Log) {
                 return;
             };
             if method == "HEAD" {
-                let answer = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
-                return perform(vec![Act::Send(answer)], stream, &world).await;
+                return perform(presence(ask.at), stream, &world).await;
             }
             seen.0.borrow_mut().push(ask.clone());
             perform(answer(&ask, &files), stream, &world).await;
