@@ -21,7 +21,8 @@ pub(crate) enum What {
     State(Box<State>),
     Progress(Progress),
     Event(Box<Event>),
-    Log(Box<LogLine>),
+    /// Lines of the flash log; a message has one or more, one JSON object a line.
+    Log(Vec<LogLine>),
     /// Somebody has declared something for the device, or cleared it.
     Wish(Option<Wished>),
 }
@@ -75,7 +76,7 @@ pub(crate) fn parse(
         }
         Topic::Progress => What::Progress(from_json(payload)?),
         Topic::Event => What::Event(Box::new(from_json(payload)?)),
-        Topic::Log => What::Log(Box::new(from_json(payload)?)),
+        Topic::Log => What::Log(lines(payload)?),
         Topic::Desired => What::Wish(wish(payload)?),
         Topic::Cmd | Topic::Keys => return Err(IngestError::Topic),
     };
@@ -84,6 +85,23 @@ pub(crate) fn parse(
         retained,
         what,
     }))
+}
+
+/// All lines that can be read; an error only if none can.
+fn lines(payload: &[u8]) -> Result<Vec<LogLine>, IngestError> {
+    let mut lines = Vec::new();
+    let mut failed = None;
+    for line in payload.split(|byte| *byte == b'\n') {
+        match from_json(line) {
+            _ if line.trim_ascii().is_empty() => {}
+            Ok(line) => lines.push(line),
+            Err(error) => failed = Some(error),
+        }
+    }
+    match failed {
+        Some(error) if lines.is_empty() => Err(error.into()),
+        Some(_) | None => Ok(lines),
+    }
 }
 
 fn wish(payload: &[u8]) -> Result<Option<Wished>, IngestError> {
@@ -124,6 +142,24 @@ mod tests {
         let report = read("otaria/v1/a/desired", "").unwrap().unwrap();
         assert_eq!(report.what, What::Wish(None));
         assert_eq!(read("otaria/v1/a/state", ""), Ok(None));
+    }
+
+    #[test]
+    fn a_log_message_has_one_or_more_lines() {
+        let line = |n: u32| format!(r#"{{"n":{n},"boot":1,"t_ms":5,"level":"info","text":"x"}}"#);
+        let numbers = |payload: &str| match read("otaria/v1/a/log", payload).unwrap().unwrap().what
+        {
+            What::Log(lines) => lines.iter().map(|line| line.n).collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(numbers(&line(7)), [7]);
+        assert_eq!(numbers(&format!("{}\n{}\r\n\n", line(1), line(2))), [1, 2]);
+        let damaged = format!("{}\n{{\n{}", line(1), line(3));
+        assert_eq!(
+            numbers(&damaged),
+            [1, 3],
+            "a line that cannot be read takes no other with it"
+        );
     }
 
     #[test]

@@ -175,9 +175,13 @@ impl Device {
     }
 
     fn publish(&self, leaf: &str, retain: bool, payload: &Value) {
+        self.publish_raw(leaf, retain, payload.to_string());
+    }
+
+    fn publish_raw(&self, leaf: &str, retain: bool, payload: String) {
         let topic = format!("otaria/v1/{}/{leaf}", self.id);
         self.client
-            .publish(topic, QoS::AtLeastOnce, retain, payload.to_string())
+            .publish(topic, QoS::AtLeastOnce, retain, payload)
             .unwrap();
         self.acknowledged.recv_timeout(PATIENCE).unwrap();
     }
@@ -467,13 +471,11 @@ fn logs_are_asked_for_and_shown_oldest_first() {
         (&command["cmd"], &command["lines"]),
         (&json!("logs"), &json!(2))
     );
-    for (n, text) in [(1, "first"), (2, "second")] {
-        device.publish(
-            "log",
-            false,
-            &json!({"n": n, "boot": 1, "t_ms": n, "level": "warn", "text": text}),
-        );
-    }
+    // As devices do: several lines in one message.
+    let lines = [(1, "first"), (2, "second")].map(|(n, text)| {
+        json!({"n": n, "boot": 1, "t_ms": n, "level": "warn", "text": text}).to_string()
+    });
+    device.publish_raw("log", false, lines.join("\n"));
     let output = logs.wait_with_output().unwrap();
     assert!(output.status.success());
     let texts: Vec<String> = String::from_utf8(output.stdout)

@@ -29,7 +29,11 @@ impl Tx {
             What::State(state) => self.state(device, state, now, &mut changes).await?,
             What::Progress(progress) => self.progress(device, progress, now, &mut changes).await?,
             What::Event(event) => self.event(device, event, now, &mut changes).await?,
-            What::Log(line) => self.log_line(device, line, now, &mut changes).await?,
+            What::Log(lines) => {
+                for line in lines {
+                    self.log_line(device, line, now, &mut changes).await?;
+                }
+            }
             What::Wish(wish) => self.foreign_wish(device, wish.as_ref(), now).await?,
         }
         Ok(changes)
