@@ -124,6 +124,10 @@ const ESP32P4: &[Window] = &[
     ram(0x5010_8000, 0x5011_0000),
 ];
 
+/// QEMU's riscv32 `virt` machine, the virtual board: RAM behind its loader (`firmware/board/virt/src/map.rs`). Nothing is
+/// mapped from flash there, the loader copies every segment.
+const VIRT: &[Window] = &[ram(0x8010_0000, 0x8100_0000)];
+
 impl ChipId {
     /// ESP32.
     pub const ESP32: Self = Self(0x00);
@@ -145,9 +149,12 @@ impl ChipId {
     pub const ESP32C61: Self = Self(0x14);
     /// ESP32-C5.
     pub const ESP32C5: Self = Self(0x17);
+    /// The virtual board. A private number: Espressif's rise from 0 and its 0xFFFF stands for "invalid" (`esp_chip_id_t` in
+    /// `esp_app_format.h`), so that no chip takes an image of the virtual board, and the virtual board takes none of a chip.
+    pub const VIRT: Self = Self(0xFF01);
 
     /// All chips whose memory is known here.
-    pub const KNOWN: [Self; 10] = [
+    pub const KNOWN: [Self; 11] = [
         Self::ESP32,
         Self::ESP32S2,
         Self::ESP32C3,
@@ -158,6 +165,7 @@ impl ChipId {
         Self::ESP32P4,
         Self::ESP32C61,
         Self::ESP32C5,
+        Self::VIRT,
     ];
 
     /// The chip's name as tools write it, such as `esp32c3`.
@@ -174,6 +182,7 @@ impl ChipId {
             Self::ESP32P4 => Some("esp32p4"),
             Self::ESP32C61 => Some("esp32c61"),
             Self::ESP32C5 => Some("esp32c5"),
+            Self::VIRT => Some("virt"),
             _ => None,
         }
     }
@@ -190,6 +199,7 @@ impl ChipId {
             Self::ESP32H2 => Some(ESP32H2),
             Self::ESP32P4 => Some(ESP32P4),
             Self::ESP32C61 | Self::ESP32C5 => Some(ESP32C5),
+            Self::VIRT => Some(VIRT),
             _ => None,
         }
     }

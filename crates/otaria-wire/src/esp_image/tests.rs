@@ -198,6 +198,8 @@ fn the_windows_of_every_known_chip_take_its_usual_segments() {
         (ChipId::ESP32P4, 0x4000_0020, 0x4001_0000, 0x4FF0_0000),
         (ChipId::ESP32C61, 0x4200_0020, 0x4201_0000, 0x4080_0000),
         (ChipId::ESP32C5, 0x4200_0020, 0x4201_0000, 0x4080_0000),
+        // As board/virt/app.x places them: all in RAM.
+        (ChipId::VIRT, 0x8010_0000, 0x8012_0000, 0x8014_0000),
     ];
     assert_eq!(usual.map(|(chip, ..)| chip), ChipId::KNOWN);
     for (chip, rodata, text, ram) in usual {
