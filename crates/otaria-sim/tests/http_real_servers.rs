@@ -1,12 +1,10 @@
 //! The device's HTTP client against servers that others wrote: nginx, which knows ranges and ETags, and Python's `http.server`,
 //! which knows neither and answers with HTTP/1.0.
 
+mod servers;
+
 use core::time::Duration;
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
 use otaria_device::board::Network;
 use otaria_device::http::{GetRequest, HttpClient, HttpError, UrlPolicy};
@@ -14,26 +12,7 @@ use otaria_device::net::{ConnectError, PlainTcp};
 use otaria_sim::flash::Busy;
 use otaria_sim::net::{ConnectionFault, Faulty};
 use otaria_sim::real::{RealClock, RealNetwork};
-
-/// A server's process and its files. Both are gone when this is dropped.
-struct Server {
-    process: Child,
-    port: u16,
-    dir: tempfile::TempDir,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Server {
-    fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}/{path}", self.port)
-    }
-}
+use servers::Server;
 
 /// Bytes that differ from place to place.
 fn file() -> Vec<u8> {
@@ -42,106 +21,22 @@ fn file() -> Vec<u8> {
         .collect()
 }
 
-fn dir_with_files() -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    fs::create_dir(dir.path().join("www")).unwrap();
-    fs::write(dir.path().join("www/app.otaria"), file()).unwrap();
-    dir
-}
-
-/// Says why a test does not run, if `program` is not installed.
-fn missing(program: &str) -> bool {
-    let missing = !Path::new(program).exists();
-    if missing {
-        println!("skipped: {program} is not installed");
-    }
-    missing
-}
-
-/// Waits until something listens on `port`, or `process` has ended.
-fn wait_for(port: u16, process: &mut Child) -> bool {
-    loop {
-        if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            return true;
-        }
-        if process.try_wait().unwrap().is_some() {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-const NGINX: &str = "/usr/sbin/nginx";
+const FILE: &str = "app.otaria";
 
 fn nginx() -> Option<Server> {
-    if missing(NGINX) {
-        return None;
-    }
-    let dir = dir_with_files();
-    // Between finding a free port and using it, somebody else may take it: then once more.
-    for _ in 0..10 {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let root = dir.path().display();
-        // As root, nginx would read the files as another user, who may not enter the directory.
-        let config = format!(
-            "daemon off; master_process off; pid {root}/pid; error_log {root}/log;
-             events {{}}
-             http {{
-                access_log off; client_body_temp_path {root}/b; proxy_temp_path {root}/p;
-                fastcgi_temp_path {root}/f; uwsgi_temp_path {root}/u; scgi_temp_path {root}/s;
-                gzip on; gzip_types *; gzip_min_length 1; gzip_proxied any; gzip_http_version 1.0;
-                server {{
-                    listen 127.0.0.1:{port}; root {root}/www;
-                    location /moved {{ return 302 /app.otaria; }}
-                    location /away {{ return 301 http://localhost:{port}/app.otaria; }}
-                    location /loop {{ return 307 /loop; }}
-                    location /tls {{ return 308 https://127.0.0.1:{port}/app.otaria; }}
-                    location /busy {{ add_header Retry-After 7 always; return 503; }}
-                    location /slow/ {{ alias {root}/www/; limit_rate 200k; }}
-                }}
-             }}"
-        );
-        let path = dir.path().join("nginx.conf");
-        fs::write(&path, config).unwrap();
-        let mut process = Command::new(NGINX)
-            .args(["-e", "stderr", "-p"])
-            .arg(dir.path())
-            .arg("-c")
-            .arg(&path)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        if wait_for(port, &mut process) {
-            return Some(Server { process, port, dir });
-        }
-    }
-    panic!("nginx does not start");
+    servers::nginx(
+        &[(FILE, &file())],
+        "location /moved { return 302 /app.otaria; }
+         location /away { return 301 http://localhost:{port}/app.otaria; }
+         location /loop { return 307 /loop; }
+         location /tls { return 308 https://127.0.0.1:{port}/app.otaria; }
+         location /busy { add_header Retry-After 7 always; return 503; }
+         location /slow/ { alias {root}/www/; limit_rate 200k; }",
+    )
 }
 
 fn python() -> Option<Server> {
-    let dir = dir_with_files();
-    let www = dir.path().join("www");
-    let process = Command::new("python3")
-        .args(["-u", "-m", "http.server", "--bind", "127.0.0.1", "0"])
-        .current_dir(www)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn();
-    let Ok(mut process) = process else {
-        println!("skipped: python3 is not installed");
-        return None;
-    };
-    // "Serving HTTP on 127.0.0.1 port 43210 (http://...) ..."
-    let mut line = String::new();
-    let stdout = process.stdout.take().unwrap();
-    BufReader::new(stdout).read_line(&mut line).unwrap();
-    let mut words = line.split(' ').skip_while(|word| *word != "port");
-    let port = words.nth(1).unwrap().parse().unwrap();
-    Some(Server { process, port, dir })
+    servers::python(&[(FILE, &file())])
 }
 
 /// Runs `test` in real time, for a minute at most.
@@ -303,8 +198,7 @@ fn nginx_can_be_killed_in_the_middle_of_a_file() {
         let request = GetRequest::whole(&url);
         let mut response = client.get(&request).await.unwrap();
         assert!(response.read(&mut [0; 1000]).await.unwrap() > 0);
-        server.process.kill().unwrap();
-        server.process.wait().unwrap();
+        server.kill();
         let mut buf = [0; 4096];
         let error = loop {
             match response.read(&mut buf).await {

@@ -1,14 +1,14 @@
 //! The device's MQTT session against Mosquitto, with another client at the other end.
 
+mod servers;
+
 use core::cell::RefCell;
 use core::future::{Future, poll_fn};
 use core::task::Poll;
 use core::time::Duration;
 use std::collections::VecDeque;
 use std::fs;
-use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use otaria_device::mqtt::{
     Inbound, Mailbox, MqttConfig, MqttError, MqttSession, Outbound, Outgoing, PublishError,
@@ -19,80 +19,9 @@ use otaria_sim::real::{RealClock, RealNetwork};
 use otaria_wire::topics::Topics;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::{AsyncClient, Event, Incoming, MqttOptions};
+use servers::{Server, mosquitto};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
-
-const MOSQUITTO: &str = "/usr/sbin/mosquitto";
-
-/// A broker of one's own. It is gone when this is dropped.
-struct Mosquitto {
-    process: Child,
-    port: u16,
-    dir: tempfile::TempDir,
-}
-
-impl Drop for Mosquitto {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-impl Mosquitto {
-    /// Starts a broker with these lines in its configuration. `None`, and a word why, if it is not installed.
-    fn start(config: &str) -> Option<Mosquitto> {
-        if !Path::new(MOSQUITTO).exists() {
-            println!("skipped: {MOSQUITTO} is not installed");
-            return None;
-        }
-        let dir = tempfile::tempdir().unwrap();
-        // Between finding a free port and using it, somebody else may take it: then once more.
-        for _ in 0..10 {
-            let port = TcpListener::bind("127.0.0.1:0")
-                .unwrap()
-                .local_addr()
-                .unwrap()
-                .port();
-            let root = dir.path().display();
-            let lines = format!(
-                "listener {port} 127.0.0.1\nuser root\npersistence true\npersistence_location {root}/\n{config}\n"
-            );
-            fs::write(dir.path().join("conf"), lines).unwrap();
-            if let Some(process) = Self::spawn(dir.path(), port) {
-                return Some(Mosquitto { process, port, dir });
-            }
-        }
-        panic!("Mosquitto does not start");
-    }
-
-    /// The process, when it listens.
-    fn spawn(dir: &Path, port: u16) -> Option<Child> {
-        let mut process = Command::new(MOSQUITTO)
-            .arg("-c")
-            .arg(dir.join("conf"))
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        loop {
-            if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Some(process);
-            }
-            if process.try_wait().unwrap().is_some() {
-                return None;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    fn kill(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-
-    /// Starts it again with what it has kept.
-    fn restart(&mut self) {
-        self.process = Self::spawn(self.dir.path(), self.port).unwrap();
-    }
-}
 
 /// The device's end of the session. What it is told can be awaited.
 struct Notes {
@@ -206,9 +135,9 @@ const USUAL: Settings = Settings {
 
 /// Runs `test` beside a device's session with `broker`, for a minute at most.
 fn run(
-    broker: &mut Mosquitto,
+    broker: &mut Server,
     settings: Settings,
-    test: impl AsyncFnOnce(&mut Mosquitto, &Notes, &mut mpsc::UnboundedReceiver<Told>),
+    test: impl AsyncFnOnce(&mut Server, &Notes, &mut mpsc::UnboundedReceiver<Told>),
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -318,7 +247,7 @@ const OPEN: &str = "allow_anonymous true";
 
 #[test]
 fn messages_go_both_ways() {
-    let Some(mut broker) = Mosquitto::start(OPEN) else {
+    let Some(mut broker) = mosquitto(OPEN) else {
         return;
     };
     run(&mut broker, USUAL, async |broker, notes, told| {
@@ -350,7 +279,7 @@ fn messages_go_both_ways() {
 
 #[test]
 fn a_hundred_messages_in_a_row_arrive_in_order() {
-    let Some(mut broker) = Mosquitto::start(OPEN) else {
+    let Some(mut broker) = mosquitto(OPEN) else {
         return;
     };
     run(&mut broker, USUAL, async |broker, notes, told| {
@@ -366,7 +295,7 @@ fn a_hundred_messages_in_a_row_arrive_in_order() {
 }
 
 /// Runs `act` without a device.
-fn operate(broker: &Mosquitto, act: impl AsyncFnOnce(&mut Operator)) {
+fn operate(broker: &Server, act: impl AsyncFnOnce(&mut Operator)) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -380,7 +309,7 @@ fn operate(broker: &Mosquitto, act: impl AsyncFnOnce(&mut Operator)) {
 
 #[test]
 fn a_stored_wish_comes_with_every_subscription_and_says_that_it_was_stored() {
-    let Some(mut broker) = Mosquitto::start(OPEN) else {
+    let Some(mut broker) = mosquitto(OPEN) else {
         return;
     };
     operate(&broker, async |operator| {
@@ -397,7 +326,7 @@ fn a_stored_wish_comes_with_every_subscription_and_says_that_it_was_stored() {
 
 #[test]
 fn a_retained_command_is_known_as_one_even_if_it_comes_at_once() {
-    let Some(mut broker) = Mosquitto::start(OPEN) else {
+    let Some(mut broker) = mosquitto(OPEN) else {
         return;
     };
     run(&mut broker, USUAL, async |broker, _, told| {
@@ -411,7 +340,7 @@ fn a_retained_command_is_known_as_one_even_if_it_comes_at_once() {
 
 #[test]
 fn commands_for_a_device_that_is_away_wait_for_it() {
-    let Some(mut broker) = Mosquitto::start(OPEN) else {
+    let Some(mut broker) = mosquitto(OPEN) else {
         return;
     };
     run(&mut broker, USUAL, async |_, _, told| {
@@ -435,7 +364,7 @@ fn commands_for_a_device_that_is_away_wait_for_it() {
 
 #[test]
 fn a_broker_that_is_killed_is_found_again_and_gets_what_it_missed() {
-    let Some(mut broker) = Mosquitto::start(OPEN) else {
+    let Some(mut broker) = mosquitto(OPEN) else {
         return;
     };
     run(&mut broker, USUAL, async |broker, notes, told| {
@@ -456,16 +385,13 @@ fn user_name_and_password_are_checked() {
     let file = dir.path().join("passwords");
     // mosquitto_passwd would hash this; a plain file is hashed when it is upgraded by -U.
     fs::write(&file, "d1:secret\n").unwrap();
-    let upgraded = Command::new("mosquitto_passwd")
-        .arg("-U")
-        .arg(&file)
-        .status();
-    if !upgraded.is_ok_and(|status| status.success()) {
-        println!("skipped: mosquitto_passwd is not installed");
+    let Some(program) = servers::find("mosquitto_passwd") else {
         return;
-    }
+    };
+    let upgraded = Command::new(program).arg("-U").arg(&file).status();
+    assert!(upgraded.unwrap().success());
     let config = format!("allow_anonymous false\npassword_file {}", file.display());
-    let Some(mut broker) = Mosquitto::start(&config) else {
+    let Some(mut broker) = mosquitto(&config) else {
         return;
     };
     let with = |password| Settings {
@@ -493,7 +419,7 @@ fn user_name_and_password_are_checked() {
 
 #[test]
 fn the_brokers_limit_for_packets_is_obeyed() {
-    let Some(mut broker) = Mosquitto::start(&format!("{OPEN}\nmax_packet_size 300")) else {
+    let Some(mut broker) = mosquitto(&format!("{OPEN}\nmax_packet_size 300")) else {
         return;
     };
     run(&mut broker, USUAL, async |_, notes, told| {
@@ -506,7 +432,7 @@ fn the_brokers_limit_for_packets_is_obeyed() {
 
 #[test]
 fn a_message_beyond_the_devices_limit_does_not_end_the_session() {
-    let Some(mut broker) = Mosquitto::start(OPEN) else {
+    let Some(mut broker) = mosquitto(OPEN) else {
         return;
     };
     run(&mut broker, USUAL, async |broker, _, told| {
@@ -522,7 +448,7 @@ fn a_message_beyond_the_devices_limit_does_not_end_the_session() {
 
 #[test]
 fn the_second_device_with_one_id_takes_the_session_of_the_first() {
-    let Some(mut broker) = Mosquitto::start(OPEN) else {
+    let Some(mut broker) = mosquitto(OPEN) else {
         return;
     };
     run(&mut broker, USUAL, async |broker, _, told| {
@@ -548,7 +474,7 @@ fn the_second_device_with_one_id_takes_the_session_of_the_first() {
 
 #[test]
 fn a_short_keep_alive_is_kept() {
-    let Some(mut broker) = Mosquitto::start(OPEN) else {
+    let Some(mut broker) = mosquitto(OPEN) else {
         return;
     };
     let short = Settings {

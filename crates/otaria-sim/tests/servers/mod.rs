@@ -11,6 +11,7 @@ use std::time::Duration;
 /// A server's process and its files.
 pub(crate) struct Server {
     process: Child,
+    command: Command,
     pub(crate) port: u16,
     pub(crate) dir: tempfile::TempDir,
 }
@@ -30,10 +31,16 @@ impl Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+
+    /// Starts it again, on its port and with what it has kept.
+    pub(crate) fn restart(&mut self) {
+        self.process = self.command.spawn().unwrap();
+        assert!(listens(self.port, &mut self.process), "it does not start");
+    }
 }
 
 /// Where a program is. If it is not installed the test says so and does not run, unless that is forbidden, as in CI.
-fn find(program: &str) -> Option<PathBuf> {
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path)
         .chain(["/usr/sbin".into(), "/usr/local/sbin".into()])
@@ -70,13 +77,16 @@ fn on_free_port(dir: tempfile::TempDir, start: impl Fn(&Path, u16) -> Command) -
             .local_addr()
             .unwrap()
             .port();
-        let mut process = start(dir.path(), port)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut command = start(dir.path(), port);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut process = command.spawn().unwrap();
         if listens(port, &mut process) {
-            return Server { process, port, dir };
+            return Server {
+                process,
+                command,
+                port,
+                dir,
+            };
         }
     }
     panic!("the server does not start");
@@ -170,13 +180,13 @@ pub(crate) fn nginx(files: &[(&str, &[u8])], locations: &str) -> Option<Server> 
 pub(crate) fn python(files: &[(&str, &[u8])]) -> Option<Server> {
     let program = find("python3")?;
     let dir = www(files);
-    let mut process = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(["-u", "-m", "http.server", "--bind", "127.0.0.1", "0"])
         .current_dir(dir.path().join("www"))
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+        .stderr(Stdio::null());
+    let mut process = command.spawn().unwrap();
     // "Serving HTTP on 127.0.0.1 port 43210 (http://...) ..."
     let mut line = String::new();
     BufReader::new(process.stdout.take().unwrap())
@@ -184,5 +194,10 @@ pub(crate) fn python(files: &[(&str, &[u8])]) -> Option<Server> {
         .unwrap();
     let mut words = line.split(' ').skip_while(|word| *word != "port");
     let port = words.nth(1).unwrap().parse().unwrap();
-    Some(Server { process, port, dir })
+    Some(Server {
+        process,
+        command,
+        port,
+        dir,
+    })
 }

@@ -1,0 +1,189 @@
+//! The README's commands, taken from its text and run in its order. What stands for the reader's own machines (`broker.lan`, a
+//! port that everybody knows) is replaced by what the test has started; nothing else is.
+
+#[path = "../../otaria-sim/tests/servers/mod.rs"]
+mod servers;
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use otaria_sim::images::Stamp;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The lines of the first `sh` block under a heading.
+fn commands(heading: &str) -> Vec<String> {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
+    let text = fs::read_to_string(readme).unwrap();
+    let section = text
+        .split("\n## ")
+        .find(|section| section.starts_with(heading))
+        .unwrap_or_else(|| panic!("the README has no section '{heading}'"));
+    section
+        .split("```sh\n")
+        .skip(1)
+        .filter_map(|block| block.split("```").next())
+        .flat_map(str::lines)
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Puts something of the test's in the place of something of the reader's, which has to be there.
+fn with(command: &str, theirs: &str, ours: &str) -> String {
+    assert!(command.contains(theirs), "no '{theirs}' in '{command}'");
+    command.replace(theirs, ours)
+}
+
+/// The reader's directory, with the firmware that they have built.
+struct Desk(TempDir);
+
+const BUILT: &str = "target/riscv32imc-unknown-none-elf/release";
+
+impl Desk {
+    fn new() -> Self {
+        let desk = Self(tempfile::tempdir().unwrap());
+        let image = |version| Stamp::new(version).project("pump").image();
+        fs::create_dir_all(desk.0.path().join(BUILT)).unwrap();
+        fs::write(desk.0.path().join(BUILT).join("pump"), image("1.1.0")).unwrap();
+        fs::write(desk.0.path().join("pump-1.0.0.bin"), image("1.0.0")).unwrap();
+        desk
+    }
+
+    /// The same, with keys and package made as the README says.
+    fn with_package() -> Self {
+        let desk = Self::new();
+        for command in commands("Sign a package") {
+            desk.run(&command);
+        }
+        desk
+    }
+
+    /// A line as a shell runs it, with `otaria` on its path.
+    fn shell(&self, line: &str) -> Command {
+        let program = Path::new(env!("CARGO_BIN_EXE_otaria"));
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", &format!("exec {line}")])
+            .current_dir(self.0.path())
+            .env(
+                "PATH",
+                format!("{}:{path}", program.parent().unwrap().display()),
+            )
+            .env("OTARIA_PASSPHRASE", "correct horse")
+            .env_remove("OTARIA_SERVER")
+            .env_remove("OTARIA_MQTT");
+        shell
+    }
+
+    fn run(&self, line: &str) {
+        let output = self.shell(line).output().unwrap();
+        assert!(
+            output.status.success(),
+            "{line}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    fn start(&self, line: &str) -> Running {
+        let mut shell = self.shell(line);
+        shell.stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = shell.spawn().unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap());
+        Running { process, lines }
+    }
+}
+
+/// A command that goes on until the test has seen enough.
+struct Running {
+    process: Child,
+    lines: BufReader<std::process::ChildStdout>,
+}
+
+impl Running {
+    /// The next line, or what says that there is none.
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        let len = self.lines.read_line(&mut line).unwrap();
+        assert!(len > 0, "the command has ended");
+        line
+    }
+
+    fn line_with(&mut self, text: &str) {
+        while !self.line().contains(text) {}
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn a_package_is_signed_as_the_readme_says() {
+    let desk = Desk::with_package();
+    assert!(desk.0.path().join("pump-1.1.0.otaria").is_file());
+}
+
+#[test]
+fn a_fleet_is_run_as_the_readme_says() {
+    let desk = Desk::with_package();
+    let lines = commands("Run a fleet");
+    let [serve, publish, devices, logs] = &lines[..] else {
+        panic!("other commands than before: {lines:?}");
+    };
+    let anywhere = "--http 127.0.0.1:0 --mqtt-listen 127.0.0.1:0 --json";
+    let mut server = desk.start(&with(serve, "--bind 0.0.0.0", anywhere));
+    let started: Value = serde_json::from_str(&server.line()).unwrap();
+    let mqtt = started["mqtt"].as_str().unwrap();
+    let url = format!("http://{}", started["http"].as_str().unwrap());
+    let simulated = format!(
+        "otaria simulate --json --key release.pub.pem --mqtt mqtt://{mqtt} --prefix pump- --devices 4 \
+         --image pump-1.0.0.bin --flash instant"
+    );
+    let _devices = desk.start(&simulated);
+    let at = |line: &str| format!("{line} --server {url}");
+    // `publish --all` is for those who have reported.
+    loop {
+        let known = desk.shell(&at("otaria devices --json")).output().unwrap();
+        let known = String::from_utf8(known.stdout).unwrap();
+        if known.matches("\"pump-").count() >= 4 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    desk.run(&at(publish));
+    desk.run(&at(devices));
+    desk.start(&at(logs)).line_with("1.1.0");
+}
+
+#[test]
+fn a_device_is_updated_without_any_server_of_ours_as_the_readme_says() {
+    let desk = Desk::with_package();
+    let lines = commands("Without any server of ours");
+    let [publish, simulate] = &lines[..] else {
+        panic!("other commands than before: {lines:?}");
+    };
+    let package = fs::read(desk.0.path().join("pump-1.1.0.otaria")).unwrap();
+    let (Some(broker), Some(web), Some(_), Some(_)) = (
+        servers::mosquitto("allow_anonymous true"),
+        servers::nginx(&[("pump-1.1.0.otaria", &package)], ""),
+        servers::find("mosquitto_pub"),
+        servers::find("mosquitto_sub"),
+    ) else {
+        return;
+    };
+    let port = broker.port;
+    let heard = format!("mosquitto_sub -h 127.0.0.1 -p {port} -q 1 -t otaria/v1/pump-7/event");
+    let mut events = desk.start(&heard);
+    let here = format!("-h 127.0.0.1 -p {port}");
+    let publish = with(publish, "-h broker.lan", &here);
+    desk.run(&with(&publish, "http://files.lan/", &web.url("")));
+    let broker = format!("mqtt://127.0.0.1:{port}");
+    let _devices = desk.start(&with(simulate, "mqtt://broker.lan", &broker));
+    events.line_with("\"confirmed\"");
+}
