@@ -21,6 +21,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("otaria-package", &["otaria-wire"]),
+    // The package crate only with the feature `host`, for key files.
+    ("otaria-settings", &["otaria-wire", "otaria-package"]),
     ("otaria-server", &["otaria-wire", "otaria-package"]),
     (
         "otaria",
@@ -28,6 +30,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "otaria-wire",
             "otaria-server",
             "otaria-package",
+            "otaria-settings",
             "otaria-sim",
         ],
     ),
@@ -39,6 +42,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const ALLOWED_IN_TESTS: &[(&str, &[&str])] = &[
     ("otaria-package", &["otaria-sim"]),
     ("otaria-server", &["otaria-sim"]),
+    ("otaria-settings", &["otaria-sim"]),
     ("otaria-sim", &["otaria-package"]),
 ];
 

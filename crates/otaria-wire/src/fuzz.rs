@@ -19,7 +19,7 @@ use crate::package::{self, BlockTable, CoSignatures, Header, SignedHeader};
 use crate::partitions::{self, Layout, PartitionTable};
 use crate::topics::{self, DEFAULT_ROOT, Topics};
 use crate::url::{MAX_LOCATION_LEN, Url};
-use crate::{Sha256Digest, flash_log};
+use crate::{Sha256Digest, flash_log, nvs};
 
 /// A package: header, then table, recipients and co-signatures.
 #[must_use]
@@ -238,6 +238,80 @@ pub fn flash_log(bytes: &[u8]) -> bool {
     flash_log::decode(SEQUENCE, flash_log::encode(SEQUENCE, &line, &mut out)) == Ok(line)
 }
 
+/// A page of an NVS partition, as it is and with its CRCs made good.
+#[must_use]
+pub fn nvs(bytes: &[u8]) -> bool {
+    let mut page = [0xFF; nvs::PAGE_LEN];
+    for (place, byte) in page.iter_mut().zip(bytes) {
+        *place = *byte;
+    }
+    let as_it_is = nvs_page(&page);
+    seal_nvs(&mut page);
+    as_it_is && nvs_page(&page)
+}
+
+fn nvs_page(bytes: &[u8; nvs::PAGE_LEN]) -> bool {
+    let Ok(page) = nvs::Page::parse(bytes) else {
+        return true;
+    };
+    let header = page.header();
+    let entries = bytes.get(64..).unwrap_or_default().as_chunks().0;
+    let mut covered = 0;
+    let items_agree = page.items().flatten().all(|item| {
+        let header = item.header();
+        covered += usize::from(header.span);
+        let payload = item.payload().unwrap_or_default();
+        entries.contains(&header.encode())
+            && payload.len() < usize::from(header.span) * nvs::ENTRY_LEN
+            && item.text().is_ok() <= (header.kind == nvs::Kind::Text)
+    });
+    nvs::PageHeader::parse(&header.encode()) == Ok(header)
+        && items_agree
+        && covered <= nvs::ENTRIES
+        && page.items().count() <= nvs::ENTRIES
+}
+
+/// Makes the CRCs of an NVS page good, of its header and of each entry that has a type: no fuzzer finds a CRC.
+pub fn seal_nvs(page: &mut [u8; nvs::PAGE_LEN]) {
+    let put = |place: Option<&mut [u8]>, crc: u32| {
+        if let Some(place) = place {
+            place.copy_from_slice(&crc.to_le_bytes());
+        }
+    };
+    let crc = page.get(4..28).map_or(0, nvs::crc);
+    put(page.get_mut(28..32), crc);
+    let (entries, _) = page.get_mut(64..).unwrap_or_default().as_chunks_mut::<32>();
+    let mut at = 0;
+    while let Some((entry, behind)) = entries.get_mut(at..).and_then(<[_]>::split_first_mut) {
+        let [_, kind, span, _, ..] = *entry;
+        at += 1;
+        let Some(kind) = nvs::Kind::ALL
+            .into_iter()
+            .find(|known| *known as u8 == kind)
+        else {
+            continue;
+        };
+        if kind.has_payload() {
+            let [.., a, b, _, _, _, _, _, _] = *entry;
+            let payload = behind
+                .as_flattened()
+                .get(..usize::from(u16::from_le_bytes([a, b])));
+            if let Some(payload) = payload {
+                put(entry.get_mut(28..32), nvs::crc(payload));
+            }
+            at += usize::from(span).saturating_sub(1);
+        }
+        let mut checked = [0; 28];
+        for (place, byte) in checked
+            .iter_mut()
+            .zip(entry.iter().take(4).chain(entry.iter().skip(8)))
+        {
+            *place = *byte;
+        }
+        put(entry.get_mut(4..8), nvs::crc(&checked));
+    }
+}
+
 /// A message of any kind.
 #[must_use]
 pub fn messages(bytes: &[u8]) -> bool {
@@ -367,6 +441,7 @@ mod tests {
             ("otadata", super::otadata, entries),
             ("journal", super::journal, record_bytes.to_vec()),
             ("flash_log", super::flash_log, line),
+            ("nvs", super::nvs, crate::nvs::golden_page()[..512].to_vec()),
             (
                 "messages",
                 super::messages,
@@ -386,12 +461,13 @@ mod tests {
             otadata,
             journal,
             line,
+            nvs,
             wish,
             url,
             topic,
         ] = targets()
             .try_into()
-            .map(|targets: [Target; 9]| targets.map(|(_, _, seed)| seed))
+            .map(|targets: [Target; 10]| targets.map(|(_, _, seed)| seed))
             .unwrap();
         let signed = SignedHeader::parse(&package).unwrap();
         let table_bytes = &package[320..356];
@@ -413,6 +489,16 @@ mod tests {
         assert_eq!(
             flash_log::Cell::of(line.first_chunk().unwrap()),
             flash_log::Cell::First { cells: 2 }
+        );
+        let mut page = [0xFF; crate::nvs::PAGE_LEN];
+        page[..nvs.len()].copy_from_slice(&nvs);
+        assert_eq!(
+            crate::nvs::Page::parse(&page)
+                .unwrap()
+                .items()
+                .flatten()
+                .count(),
+            7
         );
         assert!(Desired::parse(&wish).is_ok());
         assert!(

@@ -17,6 +17,7 @@
 //! | [`messages`] | JSON over MQTT, failure codes |
 //! | [`topics`] | MQTT topic names and device ids |
 //! | [`url`] | package addresses and redirects |
+//! | [`nvs`] | ESP-IDF's key-value partition |
 //! | [`settings`] | names of the settings in NVS |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -48,6 +49,7 @@ pub mod fuzz;
 pub mod guard;
 pub mod journal;
 pub mod messages;
+pub mod nvs;
 pub mod otadata;
 pub mod package;
 pub mod partitions;

@@ -3,10 +3,14 @@
 /// The NVS namespace of all settings.
 pub const NAMESPACE: &str = "otaria";
 
-/// Name of the Wi-Fi network (string).
-pub const WIFI_SSID: &str = "wifi_ssid";
-/// Password of the Wi-Fi network (string).
-pub const WIFI_PASSWORD: &str = "wifi_pass";
+/// Most Wi-Fi networks.
+pub const MAX_WIFI_NETWORKS: usize = 4;
+/// Names of the Wi-Fi networks, the first that is in reach is taken (strings).
+pub const WIFI_SSID: [&str; MAX_WIFI_NETWORKS] =
+    ["wifi_ssid", "wifi_ssid1", "wifi_ssid2", "wifi_ssid3"];
+/// Passwords of the Wi-Fi networks (strings, none for an open network).
+pub const WIFI_PASSWORD: [&str; MAX_WIFI_NETWORKS] =
+    ["wifi_pass", "wifi_pass1", "wifi_pass2", "wifi_pass3"];
 /// The MQTT broker, `mqtt://host:port` or `mqtts://host:port` (string).
 pub const BROKER: &str = "broker";
 /// User name at the broker (string, optional).
@@ -15,6 +19,8 @@ pub const BROKER_USER: &str = "broker_user";
 pub const BROKER_PASSWORD: &str = "broker_pass";
 /// The device id, see [`crate::topics::DeviceId`] (string, default: from the chip's MAC).
 pub const DEVICE_ID: &str = "device_id";
+/// The product that packages must be for (string, default: the one that the app was built for).
+pub const PRODUCT: &str = "product";
 /// First level of the topics (string, default `otaria`).
 pub const TOPIC_ROOT: &str = "topic_root";
 /// Public keys whose packages are taken: SEC 1 uncompressed points, 65 bytes each (blobs).
@@ -25,15 +31,25 @@ pub const ALLOWED_HOSTS: &str = "hosts";
 pub const ALLOW_UNGUARDED: &str = "unguarded";
 /// Random number that names this installation in reports (u64, made on first use).
 pub const INSTALL: &str = "install";
+/// The Wi-Fi networks and the broker as the device's set-up page or Improv saved them last (blob). While it is
+/// there, the names above of Wi-Fi and broker do not count. It is one value so that a power cut leaves all of it or nothing.
+pub const NETWORK: &str = "network";
 
 /// All names.
-pub const ALL: [&str; 14] = [
-    WIFI_SSID,
-    WIFI_PASSWORD,
+pub const ALL: [&str; 22] = [
+    "wifi_ssid",
+    "wifi_pass",
+    "wifi_ssid1",
+    "wifi_pass1",
+    "wifi_ssid2",
+    "wifi_pass2",
+    "wifi_ssid3",
+    "wifi_pass3",
     BROKER,
     BROKER_USER,
     BROKER_PASSWORD,
     DEVICE_ID,
+    PRODUCT,
     TOPIC_ROOT,
     "signer0",
     "signer1",
@@ -42,6 +58,7 @@ pub const ALL: [&str; 14] = [
     ALLOWED_HOSTS,
     ALLOW_UNGUARDED,
     INSTALL,
+    NETWORK,
 ];
 
 #[cfg(test)]
@@ -55,6 +72,7 @@ mod tests {
             assert!((1..=15).contains(&name.len()), "{name}");
             assert!(!ALL[..index].contains(name), "{name}");
         }
-        assert!(SIGNERS.iter().all(|name| ALL.contains(name)));
+        let several = [SIGNERS, WIFI_SSID, WIFI_PASSWORD];
+        assert!(several.as_flattened().iter().all(|name| ALL.contains(name)));
     }
 }

@@ -1,0 +1,45 @@
+//! A device's settings: Wi-Fi networks, broker, trusted keys, identity.
+//!
+//! They lie in an NVS partition in ESP-IDF's format, namespace `otaria`, so that Espressif's tools can make and read them. The
+//! names are in [`otaria_wire::settings`], the format's reader is [`otaria_wire::nvs`].
+//!
+//! | who | calls | touches flash |
+//! |---|---|---|
+//! | the firmware, after its boot guard | [`load`] | reads |
+//! | the set-up page, Improv | [`save_network`] | appends, erases a sector when a page is full |
+//! | `otaria provision`, `cargo xtask firmware` | [`host`] (feature `host`) | makes an image |
+//!
+//! Passwords are [`Secret`]s: they are wiped when dropped and never printed.
+#![cfg_attr(not(any(test, feature = "host")), no_std)]
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::indexing_slicing
+    )
+)]
+
+extern crate alloc;
+
+mod broker;
+mod error;
+mod network;
+mod read;
+mod save;
+mod secret;
+mod types;
+
+pub use broker::{BrokerUrl, BrokerUrlError, MAX_CREDENTIAL_LEN};
+pub use error::SettingsError;
+pub use otaria_wire::partitions::Region;
+pub use otaria_wire::settings::MAX_WIFI_NETWORKS;
+pub use read::load;
+pub use save::save_network;
+pub use secret::Secret;
+pub use types::{
+    MAX_HOSTS, MAX_PASSWORD_LEN, MAX_SSID_LEN, MIN_PASSWORD_LEN, Settings, WifiError, WifiNetwork,
+};

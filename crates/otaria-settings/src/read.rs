@@ -1,0 +1,340 @@
+//! Settings out of flash. Nothing is written and nothing is erased here: this runs right behind the boot guard.
+
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+
+use embedded_storage::nor_flash::{NorFlash, NorFlashError};
+use otaria_wire::FixedText;
+use otaria_wire::nvs::{EntryHeader, Item, Kind, NO_CHUNK, PAGE_LEN, Page, PageError, ValueError};
+use otaria_wire::partitions::Region;
+use otaria_wire::settings as names;
+use otaria_wire::topics::DeviceId;
+use zeroize::Zeroizing;
+
+use crate::types::is_host;
+use crate::{BrokerUrl, MAX_HOSTS, Secret, Settings, SettingsError, WifiNetwork, network};
+
+/// Longest payload that is kept: no setting is longer.
+const MAX_VALUE_LEN: usize = network::MAX_LEN;
+
+/// Reads the settings in `region` of `flash`.
+///
+/// A blank partition, and one without Otaria's namespace, is [`Settings::default`]. This neither writes nor erases, whatever
+/// lies in flash, and takes a page (4 KiB) of heap and the settings' own length while it runs.
+///
+/// # Errors
+/// See [`SettingsError`]; what is damaged is named, and is never taken for a setting that is missing.
+pub fn load<F: NorFlash>(flash: &mut F, region: Region) -> Result<Settings, SettingsError> {
+    let found = Found::in_flash(flash, region)?;
+    match found.namespace {
+        Some(namespace) => Setting {
+            found: &found,
+            namespace,
+        }
+        .all(),
+        None => Ok(Settings::default()),
+    }
+}
+
+/// Checks that a partition is whole sectors within the flash; how many.
+pub(crate) fn check_region<F: NorFlash>(flash: &F, region: Region) -> Result<u16, SettingsError> {
+    let sector = PAGE_LEN as u32;
+    let aligned = region.offset.is_multiple_of(sector) && region.len.is_multiple_of(sector);
+    let end = region.offset.checked_add(region.len);
+    let fits = end.is_some_and(|end| usize::try_from(end).is_ok_and(|end| end <= flash.capacity()));
+    let erasable = F::ERASE_SIZE > 0 && PAGE_LEN.is_multiple_of(F::ERASE_SIZE);
+    match u16::try_from(region.len / sector) {
+        Ok(pages) if pages > 0 && aligned && fits && erasable => Ok(pages),
+        _ => Err(SettingsError::Region),
+    }
+}
+
+/// An item that may be a setting, or a part of one.
+struct Part {
+    namespace: u8,
+    name: &'static str,
+    header: EntryHeader,
+    /// A text without its zero byte, or a blob's bytes; empty for numbers.
+    payload: Result<Zeroizing<Vec<u8>>, ValueError>,
+}
+
+/// What a partition holds of the settings' names. Of items with the same namespace, name and chunk, the newest.
+#[derive(Default)]
+struct Found {
+    namespace: Option<u8>,
+    parts: Vec<Part>,
+}
+
+impl Found {
+    fn in_flash<F: NorFlash>(flash: &mut F, region: Region) -> Result<Self, SettingsError> {
+        let pages = check_region(flash, region)?;
+        let mut buffer = Zeroizing::new(vec![0; PAGE_LEN]);
+        let mut used = Vec::new();
+        let mut is_foreign = false;
+        for page in 0..pages {
+            let bytes = read_page(flash, region, page, &mut buffer)?;
+            match Page::parse(bytes) {
+                Ok(parsed) => used.push((parsed.header().sequence, page)),
+                Err(PageError::Blank) => {}
+                // A header that was cut short has nothing behind it.
+                Err(PageError::Header) => {
+                    is_foreign |= bytes.iter().skip(32).any(|byte| *byte != 0xFF);
+                }
+                Err(PageError::Version) => return Err(SettingsError::Version),
+            }
+        }
+        if used.is_empty() && is_foreign {
+            return Err(SettingsError::NotNvs);
+        }
+        used.sort_unstable();
+        let mut found = Self::default();
+        for (_, page) in used {
+            let bytes = read_page(flash, region, page, &mut buffer)?;
+            // Unstable bits, as an erase leaves them that was cut short, may read otherwise now.
+            let Ok(parsed) = Page::parse(bytes) else {
+                continue;
+            };
+            for item in parsed.items() {
+                let entry = |damaged: otaria_wire::nvs::Damaged| damaged.entry;
+                let item = item.map_err(|damaged| SettingsError::Damaged {
+                    page,
+                    entry: entry(damaged),
+                })?;
+                found.take(&item);
+            }
+        }
+        Ok(found)
+    }
+
+    fn take(&mut self, item: &Item<'_>) {
+        let header = *item.header();
+        if header.namespace == 0 {
+            if header.name.is(names::NAMESPACE) {
+                self.namespace = header.as_u8();
+            }
+            return;
+        }
+        let known = names::ALL.into_iter().find(|name| header.name.is(name));
+        let Some(name) = known else { return };
+        let payload = match header.kind {
+            Kind::Text => item.text().map(str::as_bytes),
+            Kind::BlobPart | Kind::OldBlob => item.payload(),
+            _ => Ok(&[][..]),
+        };
+        let part = Part {
+            namespace: header.namespace,
+            name,
+            header,
+            payload: match payload {
+                Ok(payload) if payload.len() > MAX_VALUE_LEN => Err(ValueError::Length),
+                other => other.map(|payload| Zeroizing::new(payload.to_vec())),
+            },
+        };
+        let same = |known: &&mut Part| {
+            (known.namespace, known.name, known.header.chunk)
+                == (part.namespace, part.name, part.header.chunk)
+        };
+        match self.parts.iter_mut().find(same) {
+            Some(known) => *known = part,
+            None => self.parts.push(part),
+        }
+    }
+}
+
+fn read_page<'b, F: NorFlash>(
+    flash: &mut F,
+    region: Region,
+    page: u16,
+    buffer: &'b mut [u8],
+) -> Result<&'b [u8; PAGE_LEN], SettingsError> {
+    let at = u32::from(page) * PAGE_LEN as u32;
+    let at = region.offset.checked_add(at).ok_or(SettingsError::Region)?;
+    flash
+        .read(at, buffer)
+        .map_err(|error| SettingsError::Flash(error.kind()))?;
+    buffer.first_chunk().ok_or(SettingsError::Region)
+}
+
+/// The settings among what was found.
+struct Setting<'a> {
+    found: &'a Found,
+    namespace: u8,
+}
+
+impl<'a> Setting<'a> {
+    fn all(&self) -> Result<Settings, SettingsError> {
+        let defaults = Settings::default();
+        let (wifi, broker) = match self.blob(names::NETWORK)? {
+            Some(blob) => network::decode(&blob)?,
+            None => (self.wifi()?, self.broker()?),
+        };
+        let device_id = self
+            .text(names::DEVICE_ID)?
+            .map(|id| DeviceId::new(id).map_err(|_| invalid(names::DEVICE_ID, NAME)));
+        let topic_root = match self.text(names::TOPIC_ROOT)? {
+            None => defaults.topic_root,
+            Some(root) if DeviceId::new(root).is_ok() => root.to_string(),
+            Some(_) => return Err(invalid(names::TOPIC_ROOT, NAME)),
+        };
+        let product = self.text(names::PRODUCT)?.unwrap_or_default();
+        if FixedText::<32>::try_from(product).is_err() {
+            return Err(invalid(
+                names::PRODUCT,
+                "at most 32 printable ASCII characters",
+            ));
+        }
+        Ok(Settings {
+            device_id: device_id.transpose()?,
+            topic_root,
+            product: product.to_string(),
+            wifi,
+            broker,
+            signers: self.signers()?,
+            allowed_hosts: self.allowed_hosts()?,
+            allow_unguarded: self.allow_unguarded()?,
+            install: match self.part(names::INSTALL, NO_CHUNK) {
+                None => None,
+                Some(part) => Some(part.header.as_u64().ok_or(kind(names::INSTALL))?),
+            },
+        })
+    }
+
+    fn wifi(&self) -> Result<Vec<WifiNetwork>, SettingsError> {
+        let mut networks = Vec::new();
+        for (ssid, password) in names::WIFI_SSID.into_iter().zip(names::WIFI_PASSWORD) {
+            if let Some(ssid) = self.text(ssid)? {
+                let password = self.text(password)?.unwrap_or_default();
+                networks.push(WifiNetwork::new(ssid, password)?);
+            }
+        }
+        Ok(networks)
+    }
+
+    fn broker(&self) -> Result<Option<BrokerUrl>, SettingsError> {
+        let Some(address) = self.text(names::BROKER)? else {
+            return Ok(None);
+        };
+        let broker = BrokerUrl::parse(address)?;
+        let password = self.text(names::BROKER_PASSWORD)?.map(Secret::from);
+        Ok(Some(match self.text(names::BROKER_USER)? {
+            Some(user) => broker.with_credentials(user, password)?,
+            None => broker,
+        }))
+    }
+
+    fn signers(&self) -> Result<Vec<[u8; 65]>, SettingsError> {
+        let mut signers = Vec::new();
+        for name in names::SIGNERS {
+            let Some(blob) = self.blob(name)? else {
+                continue;
+            };
+            match <[u8; 65]>::try_from(&blob[..]) {
+                Ok(point) if point.starts_with(&[4]) => signers.push(point),
+                _ => return Err(invalid(name, "an uncompressed P-256 point of 65 bytes")),
+            }
+        }
+        Ok(signers)
+    }
+
+    fn allowed_hosts(&self) -> Result<Vec<String>, SettingsError> {
+        let text = self.text(names::ALLOWED_HOSTS)?.unwrap_or_default();
+        let hosts: Vec<String> = text.split_ascii_whitespace().map(String::from).collect();
+        if hosts.len() > MAX_HOSTS || !hosts.iter().all(|host| is_host(host)) {
+            return Err(invalid(names::ALLOWED_HOSTS, "a list of host names"));
+        }
+        Ok(hosts)
+    }
+
+    fn allow_unguarded(&self) -> Result<bool, SettingsError> {
+        let Some(part) = self.part(names::ALLOW_UNGUARDED, NO_CHUNK) else {
+            return Ok(false);
+        };
+        match part.header.as_u8() {
+            Some(0) => Ok(false),
+            Some(1) => Ok(true),
+            Some(_) => Err(invalid(names::ALLOW_UNGUARDED, "0 or 1")),
+            None => Err(kind(names::ALLOW_UNGUARDED)),
+        }
+    }
+
+    fn part(&self, name: &str, chunk: u8) -> Option<&'a Part> {
+        let parts = self.found.parts.iter();
+        parts.into_iter().find(|part| {
+            (part.namespace, part.name, part.header.chunk) == (self.namespace, name, chunk)
+        })
+    }
+
+    fn text(&self, name: &'static str) -> Result<Option<&'a str>, SettingsError> {
+        let Some(part) = self.part(name, NO_CHUNK) else {
+            return Ok(None);
+        };
+        if part.header.kind != Kind::Text {
+            return Err(kind(name));
+        }
+        let text = core::str::from_utf8(bytes(part)?);
+        text.map(Some).map_err(|_| SettingsError::Unreadable {
+            name,
+            why: ValueError::Text,
+        })
+    }
+
+    fn blob(&self, name: &'static str) -> Result<Option<Zeroizing<Vec<u8>>>, SettingsError> {
+        let Some(index) = self.part(name, NO_CHUNK) else {
+            return Ok(None);
+        };
+        if index.header.kind == Kind::OldBlob {
+            return Ok(Some(Zeroizing::new(bytes(index)?.to_vec())));
+        }
+        let (len, count, first) = index.header.as_blob_index().ok_or(kind(name))?;
+        let wrong_length = SettingsError::Unreadable {
+            name,
+            why: ValueError::Length,
+        };
+        let len = usize::try_from(len).map_err(|_| wrong_length)?;
+        let end = first.checked_add(count).ok_or(wrong_length)?;
+        if len > MAX_VALUE_LEN {
+            return Err(wrong_length);
+        }
+        let mut blob = Zeroizing::new(Vec::with_capacity(len));
+        for chunk in first..end {
+            let part = self.part(name, chunk).ok_or(wrong_length)?;
+            if part.header.kind != Kind::BlobPart {
+                return Err(kind(name));
+            }
+            let bytes = bytes(part)?;
+            // Within what was reserved: a vector that grows leaves copies of secrets behind.
+            if blob.len() + bytes.len() > len {
+                return Err(wrong_length);
+            }
+            blob.extend_from_slice(bytes);
+        }
+        if blob.len() != len {
+            return Err(wrong_length);
+        }
+        Ok(Some(blob))
+    }
+}
+
+const NAME: &str = "1 to 40 letters, digits, '_' or '-'";
+
+fn bytes(part: &Part) -> Result<&[u8], SettingsError> {
+    match &part.payload {
+        Ok(payload) => Ok(payload),
+        Err(why) => Err(SettingsError::Unreadable {
+            name: part.name,
+            why: *why,
+        }),
+    }
+}
+
+fn invalid(name: &'static str, expected: &'static str) -> SettingsError {
+    SettingsError::Invalid { name, expected }
+}
+
+fn kind(name: &'static str) -> SettingsError {
+    SettingsError::Unreadable {
+        name,
+        why: ValueError::Kind,
+    }
+}
