@@ -46,7 +46,7 @@ pub enum SettingsError {
     Broker(BrokerUrlError),
     /// The partition has no room.
     Full,
-    /// What was written does not read back.
+    /// What was written does not read back, or other settings are not what they were.
     NotSaved,
 }
 
@@ -72,7 +72,7 @@ impl fmt::Display for SettingsError {
             Self::Wifi(why) => write!(f, "settings: {why}"),
             Self::Broker(why) => write!(f, "settings: {why}"),
             Self::Full => f.write_str("settings: the NVS partition is full"),
-            Self::NotSaved => f.write_str("settings: what was written does not read back"),
+            Self::NotSaved => f.write_str("settings: what was written does not read back, or other settings changed with it"),
         }
     }
 }

@@ -27,6 +27,12 @@ extern crate alloc;
 
 mod broker;
 mod error;
+#[cfg(feature = "host")]
+#[allow(
+    clippy::expect_used,
+    reason = "a program on a computer may end on a bug"
+)]
+pub mod host;
 mod network;
 mod read;
 mod save;

@@ -1,5 +1,7 @@
 //! Settings into flash: what a person may change at the device itself.
 
+use core::ops::Range;
+
 use embedded_storage::nor_flash::{
     ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash,
 };
@@ -10,19 +12,23 @@ use otaria_wire::partitions::Region;
 use otaria_wire::settings as names;
 
 use crate::read::check_region;
-use crate::{BrokerUrl, SettingsError, WifiNetwork, load, network};
+use crate::{BrokerUrl, Settings, SettingsError, WifiNetwork, load, network};
 
 const NAMESPACE: Key = Key::from_str(names::NAMESPACE);
 const NETWORK: Key = Key::from_str(names::NETWORK);
 
 /// Saves Wi-Fi networks and broker, for the set-up page and Improv; `None` keeps the broker that is set.
 ///
-/// It touches nothing else in the partition: neither keys nor hosts nor the device's id can be set this way. A power cut at any
-/// time leaves either the old or the new networks and broker, never a mixture. Blocks for a sector erase where a page is full,
-/// and for two on a partition that is nearly full. What a cut left half-done in the partition is put right first.
+/// No other setting can be set this way: neither keys nor hosts nor the device's id. A power cut at any time leaves either the
+/// old or the new networks and broker, never a mixture; or, once, those of an earlier call that was cut. Blocks while sectors are
+/// erased: none, one, or on a partition that is nearly full, two.
+///
+/// What a cut left half-done in the partition is put right first, and what is damaged in it is dropped: so that a person at the
+/// set-up page can bring a device back to its network. A partition without any NVS page is written anew.
 ///
 /// # Errors
-/// See [`SettingsError`]. A partition that is no NVS partition, or of another version, is left alone.
+/// See [`SettingsError`]. After [`SettingsError::NotSaved`] read the settings again: another one may have changed, which takes a
+/// partition that was damaged.
 pub fn save_network<F: NorFlash>(
     flash: &mut F,
     region: Region,
@@ -32,9 +38,10 @@ pub fn save_network<F: NorFlash>(
     check_region(flash, region)?;
     let before = load(flash, region);
     let broker = match (broker, &before) {
-        (_, Err(error @ (SettingsError::NotNvs | SettingsError::Version))) => return Err(*error),
+        (_, Err(error @ SettingsError::Version)) => return Err(*error),
         (Some(broker), _) => Some(broker),
         (None, Ok(before)) => before.broker.as_ref(),
+        (None, Err(SettingsError::NotNvs)) => None,
         (None, Err(error)) => return Err(*error),
     };
     let blob = network::encode(wifi, broker)?;
@@ -52,10 +59,16 @@ pub fn save_network<F: NorFlash>(
     }
     saved?;
     let after = load(flash, region)?;
-    if after.wifi != wifi || after.broker.as_ref() != broker {
-        return Err(SettingsError::NotSaved);
+    let expected = Settings {
+        wifi: wifi.to_vec(),
+        broker: broker.cloned(),
+        ..before.clone().unwrap_or_else(|_| after.clone())
+    };
+    if after == expected {
+        Ok(())
+    } else {
+        Err(SettingsError::NotSaved)
     }
-    Ok(())
 }
 
 fn of_nvs(error: esp_nvs::error::Error) -> SettingsError {
@@ -81,6 +94,10 @@ struct Partition<'a, F> {
     error: Option<NorFlashErrorKind>,
 }
 
+/// Where the entries' states lie in a page.
+const STATES: Range<u32> = 32..64;
+/// The low bits of the states. Written is 10, erased 00, empty 11.
+const LOW_BITS: u8 = 0b0101_0101;
 /// Length of a page's header: the first write to a page that is taken into use.
 const HEADER_LEN: usize = 32;
 
@@ -103,6 +120,26 @@ impl<F: NorFlash> Partition<'_, F> {
             self.error.get_or_insert(*kind);
         }
         result
+    }
+
+    /// The first half of a write of states. An entry that goes from empty to erased in one write, cut short, could be left as
+    /// written, and then be taken for a damaged one. With the high bit cleared first it cannot.
+    fn clear_high_bits(&mut self, at: u32, states: &[u8]) -> Result<(), NorFlashErrorKind> {
+        let mut buffer = [0; 32];
+        let found = buffer
+            .get_mut(..states.len())
+            .ok_or(NorFlashErrorKind::OutOfBounds)?;
+        self.flash.read(at, found).map_err(|error| error.kind())?;
+        let mut changes = false;
+        for (byte, state) in found.iter_mut().zip(states) {
+            let half = *byte & (state | LOW_BITS);
+            changes |= half != *byte;
+            *byte = half;
+        }
+        if changes && found != states {
+            self.flash.write(at, found).map_err(|error| error.kind())?;
+        }
+        Ok(())
     }
 
     fn erase_pages(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
@@ -159,6 +196,9 @@ impl<F: NorFlash> NorFlash for Partition<'_, F> {
                 .is_some_and(|page| offset / PAGE_LEN as u32 == page / PAGE_LEN as u32)
             {
                 self.fresh = None;
+            }
+            if STATES.contains(&(offset % PAGE_LEN as u32)) {
+                self.clear_high_bits(at, bytes)?;
             }
             self.flash.write(at, bytes).map_err(|error| error.kind())
         })();

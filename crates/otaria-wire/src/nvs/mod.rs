@@ -23,7 +23,7 @@
 //!
 //! | a cut here | leaves |
 //! |---|---|
-//! | within an item, before all its entries are marked written | an item that is passed over, payload and all |
+//! | within an item, before all its entries are marked written | an item that is passed over; its payload may be overwritten |
 //! | while an old item is marked erased | the same; the new item is complete by then |
 //! | within a page's header | a page that is passed over |
 //! | while items are copied to another page | the same items twice |

@@ -132,7 +132,11 @@ impl<'a> Page<'a> {
     /// an item nor part of one, an error.
     #[must_use]
     pub fn items(&self) -> Items<'a> {
-        Items { page: *self, at: 0 }
+        Items {
+            page: *self,
+            at: 0,
+            unfinished_until: 0,
+        }
     }
 
     fn is_written(&self, entry: usize) -> bool {
@@ -164,6 +168,8 @@ impl core::error::Error for Damaged {}
 pub struct Items<'a> {
     page: Page<'a>,
     at: usize,
+    /// Before this entry, those that are no items may be the payload of one that is not wholly marked written.
+    unfinished_until: usize,
 }
 
 impl<'a> Iterator for Items<'a> {
@@ -181,21 +187,23 @@ impl<'a> Iterator for Items<'a> {
             });
             let Some((header, payload, end)) = item else {
                 self.at = at + 1;
-                if self.page.is_written(at) {
+                if self.page.is_written(at) && at >= self.unfinished_until {
                     let entry = u8::try_from(at).unwrap_or(u8::MAX);
                     return Some(Err(Damaged { entry }));
                 }
                 continue;
             };
-            // An item that is not marked written, or no longer, hides its payload all the same: marking it may have been cut
-            // short, and what a payload says must never be read as an item.
-            self.at = end;
             if (at..end).all(|entry| self.page.is_written(entry)) {
+                self.at = end;
                 return Some(Ok(Item {
                     header,
                     payload: payload.as_flattened(),
                 }));
             }
+            // Marking its entries was cut short, as written or as erased. The next item may begin right behind this entry: a
+            // writer may have used the place again.
+            self.at = at + 1;
+            self.unfinished_until = self.unfinished_until.max(end);
         }
     }
 }
