@@ -123,6 +123,16 @@ impl<'a, F: NorFlash> Logbook<'a, F> {
     }
 }
 
+impl<F: NorFlash> Stores<'_, F> {
+    /// Writes a line into the log in flash, behind the boot guard and before the runtime runs: what the boot before died of, say.
+    /// A log that cannot be written is no reason to stop; 200 bytes of the text are kept.
+    pub fn note(&self, boot: u32, now: Instant, level: Level, text: fmt::Arguments<'_>) {
+        if let Ok(mut log) = Logbook::open(self.log()) {
+            log.line(boot, now, level, text);
+        }
+    }
+}
+
 /// Bytes a second, over the last few seconds.
 #[derive(Debug, Default)]
 pub(super) struct Rate {

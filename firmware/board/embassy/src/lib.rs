@@ -1,0 +1,25 @@
+//! What every port on embassy shares; there is no chip in it.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`clock`] | Otaria's `Clock` over embassy-time, and where the wall clock is set |
+//! | [`network`] | Otaria's connections over embassy-net |
+//! | [`board`] | a board whose link and address are the network stack's |
+//! | [`link`] | whoever joins a network and keeps it |
+//! | [`config`] | from the settings in flash to Otaria's configuration |
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod board;
+pub mod clock;
+pub mod config;
+pub mod link;
+pub mod network;
+
+pub use board::Networked;
+pub use clock::EmbassyClock;
+pub use config::{Identity, Prepared};
+pub use link::Link;
+pub use network::{Network, Sockets};
