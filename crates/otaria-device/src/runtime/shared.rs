@@ -9,7 +9,7 @@ use embedded_storage::nor_flash::NorFlash;
 use otaria_engine::machine::{Action, Admitted, Engine, Event as EngineEvent, Report, Status};
 use otaria_wire::journal::{Download, PendingReport, QUARANTINE_KEYS, Quarantine, TrialCounters};
 use otaria_wire::messages::{
-    Event, EventKind, FailureCode, FailureGroup, InstallId, Level, LogLine, Progress, State, Trial,
+    Event, EventKind, FailureCode, InstallId, Level, LogLine, Progress, State, Trial,
 };
 use otaria_wire::{Sha256Digest, clip};
 
@@ -243,8 +243,8 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
     /// Carries out [`Action::Report`]: journal first if it has to be kept, then log and outbox.
     pub(super) fn report(&self, report: &Report) {
         let event = self.event(report);
-        self.note_event(&event);
-        if report.kind.is_final() && report.kind != EventKind::Superseded {
+        self.note_event(&event, report.of_message);
+        if report.ends_job() && report.kind != EventKind::Superseded {
             // A superseding wish is in the journal already, in the place of the old one.
             let _ = self.forget_download_of(report.job.as_deref());
         }
@@ -263,7 +263,7 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
         self.publish();
     }
 
-    fn note_event(&self, event: &Event) {
+    fn note_event(&self, event: &Event, of_message: bool) {
         let level = match event.event {
             EventKind::Failed | EventKind::RolledBack | EventKind::Refused => Level::Error,
             EventKind::Retrying | EventKind::Cancelled | EventKind::Superseded => Level::Warn,
@@ -280,9 +280,6 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
         let code = event.failure().map_or("", FailureCode::name);
         let text = event.text.as_deref().unwrap_or_default();
         let line = format_args!("{} {code} {text}", event.event.name());
-        let of_message = event
-            .failure()
-            .is_some_and(|code| code.group() == FailureGroup::Message);
         if of_message {
             self.note_message(level, line);
         } else {

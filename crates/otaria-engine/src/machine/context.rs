@@ -189,6 +189,7 @@ impl Context {
             text,
             retry_in: None,
             quarantine: None,
+            of_message: false,
         }
     }
 

@@ -1,9 +1,7 @@
 //! What goes into the engine and what comes out of it.
 
 use otaria_wire::Sha256Digest;
-use otaria_wire::messages::{
-    Desired, EventKind, FailureCode, FailureGroup, Job, MAX_TEXT_LEN, Phase,
-};
+use otaria_wire::messages::{Desired, EventKind, FailureCode, Job, MAX_TEXT_LEN, Phase};
 
 use super::transitions::StateName;
 use crate::backoff::BackoffPolicy;
@@ -273,6 +271,8 @@ pub struct Report {
     pub retry_in: Option<Duration>,
     /// The package that must not come again under this job.
     pub quarantine: Option<Sha256Digest>,
+    /// It is about a message that was not taken, and about no job: whatever is under way goes on.
+    pub of_message: bool,
 }
 
 impl Report {
@@ -280,10 +280,13 @@ impl Report {
     /// and what was refused without even becoming a job must not wear the flash, as often as somebody sends it.
     #[must_use]
     pub fn is_kept(&self) -> bool {
-        let message = self
-            .code
-            .is_some_and(|code| code.group() == FailureGroup::Message);
-        self.kind.is_final() && self.kind != EventKind::AlreadyRunning && !message
+        self.ends_job() && self.kind != EventKind::AlreadyRunning
+    }
+
+    /// Whether it is the last report of its job.
+    #[must_use]
+    pub fn ends_job(&self) -> bool {
+        self.kind.is_final() && !self.of_message
     }
 }
 

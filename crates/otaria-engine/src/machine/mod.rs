@@ -70,7 +70,10 @@ impl Engine {
                 let report = self
                     .cx
                     .number(EventKind::Refused, None, Some(code), Text::new());
-                self.cx.report(report);
+                self.cx.report(Report {
+                    of_message: true,
+                    ..report
+                });
             }
             Event::Delivered => self.cx.awaiting_ack = false,
             Event::Flushed => self.cx.flushed = true,

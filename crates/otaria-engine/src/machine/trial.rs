@@ -195,6 +195,7 @@ impl Confirming {
             text: Text::new(),
             retry_in: None,
             quarantine: None,
+            of_message: false,
         }
     }
 

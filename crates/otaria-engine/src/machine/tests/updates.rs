@@ -597,3 +597,16 @@ fn a_bad_message_is_refused_and_disturbs_nothing() {
     bench.tell(Event::Fetched(Ok(())));
     bench.expect(Action::Verify);
 }
+
+#[test]
+fn an_address_that_is_refused_with_its_message_ends_no_job_and_is_not_kept() {
+    let mut bench = Bench::downloading();
+    bench.tell(Event::Refused(FailureCode::UrlInvalid));
+    bench.expect_nothing();
+    assert_eq!(bench.events().last().unwrap(), "refused url_invalid");
+    assert!(!bench.last().is_kept() && !bench.last().ends_job());
+    // The same of the package's own address, on the way: that is the end of the job.
+    bench.tell(fails(FailureCode::UrlInvalid));
+    bench.next();
+    assert!(bench.last().is_kept() && bench.last().ends_job());
+}
