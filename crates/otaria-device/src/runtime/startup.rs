@@ -85,10 +85,12 @@ impl<F: NorFlash> Startup<'_, '_, F> {
         if let Some(error) = self.report.failed {
             self.note(Level::Error, format_args!("guard: {error}"));
         }
-        let mut settled = self
-            .or_log("trial", |this| this.settle(&record))
-            .unwrap_or_default();
-        self.or_log("floors", |this| this.adopt(&record, &settled.role));
+        let settled = self.or_log("trial", |this| this.settle(&record));
+        // What is still to be rolled back, or cannot be told from that, is not taken for the image that shall run.
+        if settled.as_ref().is_some_and(|settled| !settled.unfinished) {
+            self.or_log("floors", |this| this.adopt(&record));
+        }
+        let mut settled = settled.unwrap_or_default();
         let pending = self
             .or_log("result", |this| {
                 Ok(this
@@ -191,6 +193,7 @@ impl<F: NorFlash> Startup<'_, '_, F> {
                 })
             }
             (TrialStage::Open, true) => Ok(Settled {
+                unfinished: true,
                 role: BootRole::OnTrial(job_of(&record)),
                 trial: Some(Trial {
                     boots: record.counters.boots,
@@ -200,9 +203,17 @@ impl<F: NorFlash> Startup<'_, '_, F> {
             }),
             // The guard could not write what it decided. It tries again at the next boot; until then nothing is updated.
             (TrialStage::Open, false) => Ok(Settled::default()),
-            (TrialStage::RollingBack | TrialStage::Inconclusive, true) => {
+            (TrialStage::RollingBack | TrialStage::Inconclusive, true)
+                if self.report.decision == GuardDecision::Stranded =>
+            {
                 self.stranded(boot, &record)
             }
+            // The guard could not select the old image. The same: it tries again at the next boot.
+            (TrialStage::RollingBack | TrialStage::Inconclusive, true) => Ok(Settled {
+                unfinished: true,
+                failed: true,
+                ..Settled::default()
+            }),
             (TrialStage::RollingBack, false) => self.rolled_back(boot, &record),
             (TrialStage::Inconclusive, false) => Ok(Settled {
                 role: BootRole::Inconclusive(job_of(&record)),
@@ -315,13 +326,10 @@ impl<F: NorFlash> Startup<'_, '_, F> {
             .append(0, &PendingReport { event: Some(event) })?)
     }
 
-    /// The journal's confirmed record always speaks of the image that runs (unless that is on trial): without one, and
+    /// The journal's confirmed record always speaks of the image that runs (unless its trial is not over): without one, and
     /// after somebody has flashed over a cable, it is made here. The floors stay; but for the sequence, which is let down by
     /// one, so that the very package that set it can be installed again.
-    fn adopt(&mut self, boot: &BootRecord, role: &BootRole) -> Result<(), StartupError> {
-        if matches!(role, BootRole::OnTrial(_)) {
-            return Ok(());
-        }
+    fn adopt(&mut self, boot: &BootRecord) -> Result<(), StartupError> {
         let (Some(running), Some(image)) = (self.stores.running(), boot.running.image_sha256)
         else {
             return Ok(());
@@ -444,6 +452,8 @@ struct Settled {
     ended: Option<JobRef>,
     trial: Option<Trial>,
     failed: bool,
+    /// The running image is on trial, or still to be rolled back.
+    unfinished: bool,
 }
 
 fn job_of(record: &TrialRecord) -> JobRef {

@@ -440,3 +440,34 @@ fn a_trial_that_the_guard_could_not_go_on_with_leaves_its_record_open() {
     assert_eq!((start.facts.role, start.pending), (BootRole::Plain, None));
     assert_eq!(device.stage(), Some(TrialStage::Open));
 }
+
+#[test]
+fn a_failed_image_that_could_not_be_rolled_back_is_not_taken_for_a_good_one() {
+    let device = Device::new();
+    device.trial(TrialStage::RollingBack, Some(FailureCode::TrialCrashed), 0);
+    device.select(Slot::Ota1, ActivateAs::Trial);
+    let before = device.get::<Confirmed>();
+    let stores = device.stores(Slot::Ota1);
+    let mut report = stores.guard(ResetReason::Software).unwrap();
+    assert_eq!(report.decision, GuardDecision::FinishRollBack);
+    // As if otadata had refused.
+    report.then = crate::guard::Then::Run;
+    let startup = Startup {
+        stores: &stores,
+        log: None,
+        report: &report,
+        now: Instant::ZERO,
+    };
+    let running = RunningImage {
+        image_sha256: Some(NEW),
+        ..RunningImage::default()
+    };
+    let start = startup.run(&mut TestBoard, running);
+    assert_eq!((start.facts.role, start.pending), (BootRole::Plain, None));
+    assert_eq!(device.get::<Confirmed>(), before);
+    assert_eq!(
+        device.stage(),
+        Some(TrialStage::RollingBack),
+        "the next boot tries again"
+    );
+}
