@@ -18,8 +18,12 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("g++", "g++"),
 ];
 
-/// Python packages that tests compare with: Espressif's image tool and an independent cryptography library.
-const PYTHON_PACKAGES: &[&str] = &["esptool==5.6.0", "cryptography==50.0.2"];
+/// Python packages that tests compare with: Espressif's image tool and NVS generator, and an independent cryptography library.
+const PYTHON_PACKAGES: &[&str] = &[
+    "esptool==5.6.0",
+    "esp-idf-nvs-partition-gen==0.3.0",
+    "cryptography==50.0.2",
+];
 
 /// What the tests are told about the machine.
 pub(crate) struct Machine {

@@ -13,6 +13,7 @@ const DEVICE_CRATES: &[&str] = &[
     "otaria-engine",
     "otaria-device",
     "otaria-boot",
+    "otaria-settings",
 ];
 
 /// Seconds for each fuzz target: a short run that shows the target works, or a long one that looks for findings.

@@ -33,6 +33,7 @@ mod error;
     reason = "a program on a computer may end on a bug"
 )]
 pub mod host;
+pub mod improv;
 mod network;
 mod read;
 mod save;

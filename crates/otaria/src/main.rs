@@ -12,6 +12,7 @@ mod demo;
 mod output;
 mod passphrase;
 mod report;
+mod secret;
 mod text;
 mod watch;
 

@@ -1,16 +1,15 @@
 //! Where the passphrase of a signing key comes from: a file, the environment, or the terminal; never an argument,
 //! which every process on the machine could read.
 
-use std::env;
-use std::fs;
-use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::Args;
 use otaria_package::keyfile::PrivateKeyFile;
 use otaria_package::keys::SigningKey;
 use zeroize::Zeroizing;
+
+use crate::secret;
 
 const VARIABLE: &str = "OTARIA_PASSPHRASE";
 
@@ -54,29 +53,18 @@ impl PassphraseArgs {
     }
 
     fn given(&self) -> anyhow::Result<Option<Zeroizing<String>>> {
-        if let Some(path) = &self.passphrase_file {
-            let text = fs::read_to_string(path)
-                .map(Zeroizing::new)
-                .with_context(|| format!("cannot read the passphrase file {}", path.display()))?;
-            return Ok(Some(Zeroizing::new(
-                text.lines().next().unwrap_or_default().to_owned(),
-            )));
-        }
-        match env::var(VARIABLE) {
-            Ok(text) => Ok(Some(Zeroizing::new(text))),
-            Err(env::VarError::NotPresent) => Ok(None),
-            Err(env::VarError::NotUnicode(_)) => bail!("{VARIABLE} is not UTF-8"),
+        match &self.passphrase_file {
+            Some(path) => secret::from_file(path, "passphrase").map(Some),
+            None => secret::from_variable(VARIABLE),
         }
     }
 }
 
 fn ask(prompt: &str) -> anyhow::Result<Zeroizing<String>> {
-    if !io::stdin().is_terminal() {
-        bail!(
+    secret::ask(
+        prompt,
+        &format!(
             "a passphrase is needed and there is no terminal to ask on; give --passphrase-file or set {VARIABLE}"
-        );
-    }
-    rpassword::prompt_password(prompt)
-        .map(Zeroizing::new)
-        .context("cannot read the passphrase")
+        ),
+    )
 }

@@ -10,6 +10,7 @@ pub(crate) mod inspect;
 pub(crate) mod keygen;
 pub(crate) mod logs;
 pub(crate) mod package;
+pub(crate) mod provision;
 pub(crate) mod publish;
 pub(crate) mod serve;
 pub(crate) mod simulate;

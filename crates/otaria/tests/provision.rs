@@ -1,0 +1,308 @@
+//! `otaria provision` as people and scripts see it: what is printed, the exit code, and the files.
+//!
+//! `SNAPSHOTS=overwrite cargo test -p otaria --test provision` writes `tests/snapshots/` again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use embedded_storage::nor_flash::ReadNorFlash as _;
+use otaria_settings::{BrokerUrl, Region, Settings, WifiNetwork, load};
+use otaria_sim::flash::SimFlash;
+use otaria_wire::partitions::{self, DEFAULT_4MB};
+use otaria_wire::topics::DeviceId;
+use snapbox::cmd::{Command, OutputAssert};
+use tempfile::TempDir;
+
+const PASSWORD: &str = "correct horse battery";
+
+/// A directory with a public key, a device file and a flash image.
+struct Desk {
+    dir: TempDir,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let desk = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("../otaria-package/tests/keys");
+        for (from, to) in [
+            ("test.pub.pem", "release.pub.pem"),
+            ("test.pem", "release.pem"),
+        ] {
+            fs::copy(keys.join(from), desk.path(to)).unwrap();
+        }
+        fs::write(desk.path("wifi.txt"), format!("{PASSWORD}\nsecond line\n")).unwrap();
+        fs::write(
+            desk.path("device.toml"),
+            "\
+id = \"desk-1\"
+product = \"sensor\"
+broker = \"mqtt://192.168.1.10\"
+public_keys = [\"release.pub.pem\"]
+
+[[wifi]]
+ssid = \"workshop\"
+password = { file = \"wifi.txt\" }
+
+[[wifi]]
+ssid = \"café, upstairs\"
+",
+        )
+        .unwrap();
+        let table = partitions::encode(&partitions::default_4mb_partitions()).unwrap();
+        let mut flash = vec![0xFF; 0x20_0000];
+        flash[..0x8000].fill(0xE9);
+        flash[0x8000..0x8000 + table.len()].copy_from_slice(&table);
+        flash[0xD000..0x12_0000].fill(0x5A);
+        fs::write(desk.path("flash.bin"), flash).unwrap();
+        desk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Runs `otaria provision` with arguments that are separated by spaces.
+    fn provision(&self, arguments: &str) -> OutputAssert {
+        self.command(arguments).assert()
+    }
+
+    fn command(&self, arguments: &str) -> Command {
+        Command::new(env!("CARGO_BIN_EXE_otaria"))
+            .arg("provision")
+            .args(arguments.split_whitespace())
+            .current_dir(self.dir.path())
+            .env_remove("OTARIA_WIFI_PASSWORD")
+            .env_remove("OTARIA_BROKER_PASSWORD")
+            .env_remove("COLUMNS")
+    }
+
+    /// What a device reads out of a file.
+    fn settings(&self, name: &str, region: Region) -> Settings {
+        let bytes = fs::read(self.path(name)).unwrap();
+        let mut flash = SimFlash::new(bytes.len() as u32);
+        flash.load(0, &bytes);
+        assert!(flash.capacity() >= region.end() as usize);
+        load(&mut flash, region).unwrap()
+    }
+}
+
+const ALONE: Region = Region {
+    offset: 0,
+    len: 0x4000,
+};
+
+macro_rules! assert_snapshot {
+    ($assert:expr, $name:literal) => {{
+        let output = $assert.get_output().clone();
+        let shown = format!(
+            "{}---- standard error\n{}---- exit code {}\n",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+            output.status.code().unwrap_or(-1),
+        );
+        assert!(!shown.contains("horse"), "a password is shown: {shown}");
+        snapbox::Assert::new()
+            .action_env(snapbox::assert::DEFAULT_ACTION_ENV)
+            .eq(
+                shown,
+                snapbox::Data::read_from(
+                    &Path::new(env!("CARGO_MANIFEST_DIR")).join(concat!(
+                        "tests/snapshots/",
+                        $name,
+                        ".txt"
+                    )),
+                    None,
+                )
+                .raw(),
+            );
+    }};
+}
+
+fn network(ssid: &str, password: &str) -> WifiNetwork {
+    WifiNetwork::new(ssid, password).unwrap()
+}
+
+#[cfg(unix)]
+fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn help_text() {
+    assert_snapshot!(Desk::new().provision("--help"), "provision-help");
+}
+
+#[test]
+fn arguments_become_a_partition_that_only_its_owner_reads() {
+    let desk = Desk::new();
+    assert_snapshot!(
+        desk.provision(
+            "--ssid workshop --password-file wifi.txt --broker mqtts://me@broker.example \
+             --id desk-1 --public-key release.pub.pem"
+        ),
+        "provision"
+    );
+    let settings = desk.settings("nvs.bin", ALONE);
+    assert_eq!(settings.wifi, [network("workshop", PASSWORD)]);
+    let broker = BrokerUrl::parse("mqtts://me@broker.example:8883").unwrap();
+    assert_eq!(settings.broker, Some(broker));
+    assert_eq!(settings.device_id, Some(DeviceId::new("desk-1").unwrap()));
+    assert_eq!(settings.signers.len(), 1);
+    #[cfg(unix)]
+    assert_eq!(mode(&desk.path("nvs.bin")), 0o600);
+}
+
+#[test]
+fn a_device_file_and_arguments_go_together() {
+    let desk = Desk::new();
+    assert_snapshot!(
+        desk.provision("--from device.toml --json"),
+        "provision-json"
+    );
+    let from_file = desk.settings("nvs.bin", ALONE);
+    desk.command("--from device.toml --ssid attic --id desk-2 --allowed-host updates.example --out other.bin")
+        .env("OTARIA_WIFI_PASSWORD", "attic password")
+        .assert()
+        .success();
+    let settings = desk.settings("other.bin", ALONE);
+    let expected = Settings {
+        device_id: Some(DeviceId::new("desk-2").unwrap()),
+        allowed_hosts: vec!["updates.example".to_owned()],
+        wifi: from_file.wifi_with(network("attic", "attic password")),
+        ..from_file.clone()
+    };
+    assert_eq!(settings, expected);
+    assert_eq!(
+        from_file.wifi,
+        [network("workshop", PASSWORD), network("café, upstairs", "")]
+    );
+}
+
+#[test]
+fn a_flash_image_gets_its_nvs_partition_and_keeps_the_rest() {
+    let desk = Desk::new();
+    let before = fs::read(desk.path("flash.bin")).unwrap();
+    assert_snapshot!(
+        desk.provision("--from device.toml --into flash.bin"),
+        "provision-into"
+    );
+    let after = fs::read(desk.path("flash.bin")).unwrap();
+    assert!(before[..0x9000] == after[..0x9000] && before[0xD000..] == after[0xD000..]);
+    let settings = desk.settings("flash.bin", DEFAULT_4MB.nvs);
+    assert_eq!(settings.device_id, Some(DeviceId::new("desk-1").unwrap()));
+    #[cfg(unix)]
+    assert_eq!(mode(&desk.path("flash.bin")), 0o600);
+    // Again, with other settings: nothing of the old ones is left.
+    desk.provision("--id desk-9 --broker mqtt://b --into flash.bin")
+        .success();
+    let settings = desk.settings("flash.bin", DEFAULT_4MB.nvs);
+    assert_eq!((settings.wifi.len(), settings.signers.len()), (0, 0));
+}
+
+#[test]
+fn what_a_flash_image_lacks_is_named_and_nothing_is_changed() {
+    let desk = Desk::new();
+    let good = fs::read(desk.path("flash.bin")).unwrap();
+    let refused = |change: &dyn Fn(&mut Vec<u8>), reason: &str| {
+        let mut flash = good.clone();
+        change(&mut flash);
+        fs::write(desk.path("flash.bin"), &flash).unwrap();
+        let assert = desk
+            .provision("--from device.toml --into flash.bin")
+            .code(1);
+        let error = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+        assert!(error.contains(reason), "{error}");
+        assert!(fs::read(desk.path("flash.bin")).unwrap() == flash);
+    };
+    let with_table = |flash: &mut Vec<u8>, change: &dyn Fn(&mut partitions::Partition)| {
+        let mut table = partitions::default_4mb_partitions();
+        change(&mut table[0]);
+        let table = partitions::encode(&table).unwrap();
+        flash[0x8000..0x8000 + table.len()].copy_from_slice(&table);
+    };
+    refused(&|flash| flash.truncate(0x8000), "no usable partition table");
+    refused(&|flash| flash[0x8004] ^= 0x10, "no usable partition table");
+    refused(
+        &|flash| flash.truncate(0xC000),
+        "the nvs partition ends at 0xd000",
+    );
+    refused(
+        &|flash| with_table(flash, &|nvs| nvs.subtype = partitions::DATA_PHY),
+        "has no nvs partition",
+    );
+    refused(
+        &|flash| with_table(flash, &|nvs| nvs.flags = 1),
+        "is marked encrypted",
+    );
+    refused(
+        &|flash| with_table(flash, &|nvs| nvs.region.len = 0x2000),
+        "at least 12288",
+    );
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_a_reason() {
+    let desk = Desk::new();
+    assert_snapshot!(desk.provision(""), "provision-nothing");
+    assert_snapshot!(desk.provision("--ssid workshop"), "provision-no-terminal");
+    assert_snapshot!(
+        desk.provision("--ssid workshop --password horse"),
+        "provision-short-password"
+    );
+    assert_snapshot!(desk.provision("--broker http://b"), "provision-broker");
+    assert_snapshot!(desk.provision("--id a/b"), "provision-id");
+    assert_snapshot!(
+        desk.provision("--public-key release.pem"),
+        "provision-private-key"
+    );
+    assert_snapshot!(
+        desk.provision("--public-key release.pub.pem --public-key release.pub.pem"),
+        "provision-same-key"
+    );
+    assert_snapshot!(
+        desk.provision("--broker mqtt://b --out release.pub.pem"),
+        "provision-over-key"
+    );
+    assert_snapshot!(
+        desk.provision("--broker mqtt://b --allowed-host http://a/"),
+        "provision-host"
+    );
+    assert_snapshot!(
+        desk.provision("--broker mqtt://b --product 0123456789012345678901234567890123"),
+        "provision-product"
+    );
+    assert!(!desk.path("nvs.bin").exists());
+}
+
+#[test]
+fn a_wrong_device_file_is_named_by_its_line_and_not_repeated() {
+    let desk = Desk::new();
+    fs::write(
+        desk.path("device.toml"),
+        "id = \"a\"\n[[wifi]]\nssid = \"b\"\npassword = \"correct horse\" oops\n",
+    )
+    .unwrap();
+    assert_snapshot!(desk.provision("--from device.toml"), "provision-toml");
+    fs::write(
+        desk.path("device.toml"),
+        "id = \"a\"\nbrocker = \"mqtt://b\"\n",
+    )
+    .unwrap();
+    assert_snapshot!(desk.provision("--from device.toml"), "provision-toml-key");
+    fs::write(
+        desk.path("device.toml"),
+        "[[wifi]]\nssid = \"b\"\npassword = { env = \"OTARIA_NO_SUCH_VARIABLE\" }\n",
+    )
+    .unwrap();
+    assert_snapshot!(
+        desk.provision("--from device.toml"),
+        "provision-toml-variable"
+    );
+    assert_snapshot!(
+        desk.provision("--from missing.toml"),
+        "provision-toml-missing"
+    );
+}
