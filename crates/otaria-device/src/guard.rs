@@ -151,13 +151,7 @@ fn carry_out<J: NorFlash, O: NorFlash>(
     };
     let done = recorded
         .and(counted)
-        .and_then(|()| match input.running {
-            // The same as the plan's step, and it knows entries that do not read the same each time.
-            Some(running) if decision == GuardDecision::FinishConfirm => {
-                Ok(otadata.confirm(running)?)
-            }
-            Some(_) | None => select(otadata, input, plan.otadata),
-        })
+        .and_then(|()| select(otadata, input, plan.otadata))
         .and_then(|()| match bootloader_rollback(input) {
             Some(rollback) => Ok(journal.append(0, &Bootloader { rollback })?),
             None => Ok(()),

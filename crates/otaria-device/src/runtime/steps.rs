@@ -26,7 +26,7 @@
 //! | 3 reset | the same |
 
 use embedded_storage::nor_flash::NorFlash;
-use otaria_engine::guard::{ActivateAs, EntryState};
+use otaria_engine::guard::ActivateAs;
 use otaria_engine::machine::{Failure, Report};
 use otaria_engine::slot::Slot;
 use otaria_wire::journal::{Confirmed, PendingReport, TrialCounters, TrialStage};
@@ -133,17 +133,11 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
             .borrow_mut()
             .append(0, &confirmed)
             .map_err(|error| error.failure())?;
-        {
-            let mut otadata = self.stores.otadata.borrow_mut();
-            let view = otadata.read().map_err(|error| error.failure())?.view();
-            if view.selected != Some(slot) {
-                otadata
-                    .activate(slot, ActivateAs::Confirmed)
-                    .map_err(|error| error.failure())?;
-            } else if view.entry(slot) == EntryState::PendingVerify {
-                otadata.mark_valid(slot).map_err(|error| error.failure())?;
-            }
-        }
+        self.stores
+            .otadata
+            .borrow_mut()
+            .confirm(slot)
+            .map_err(|error| error.failure())?;
         let event = Some(self.event(report));
         self.stores
             .journal

@@ -37,6 +37,10 @@
 //! # Reading
 //! A torn or odd entry is a fact that [`Entries`] reports, never an error. Which image *runs* is not known from here: the
 //! bootloader boots the other slot, without a word to otadata, if the selected image is bad.
+//!
+//! A sector whose erase was cut may read otherwise to the bootloader than to us. So it is read as a whole, eight times, and
+//! counts as torn unless it reads the same each time: nothing is ever concluded from it, and whatever is to be done about it
+//! begins with an erase.
 
 #[cfg(test)]
 mod tests;
@@ -49,10 +53,12 @@ use otaria_engine::guard::{EntryState, OtadataView};
 use otaria_engine::slot::Slot;
 use otaria_wire::otadata::{ENTRY_LEN, Entry, OtaState, Selected, next_seq, select};
 
-use super::{Aligned, FlashFault, SECTOR_LEN, erase, read, reads_as, reads_blank, write};
+use super::{
+    Aligned, CHUNK_LEN, FlashFault, SECTOR_LEN, erase, read, reads_as, reads_blank, write,
+};
 
 const SLOTS: u32 = Slot::BOTH.len() as u32;
-/// How often an entry has to read the same to be taken for steady.
+/// How often a sector has to read the same to be taken for steady.
 const STEADY_READS: u32 = 8;
 
 /// Why otadata could not be changed.
@@ -100,7 +106,7 @@ impl core::error::Error for OtaDataError {}
 pub enum SectorState {
     /// 0xFF throughout the entry. That may be an unfinished erase.
     Blank,
-    /// Something, but not an entry with a good CRC.
+    /// Something, but not an entry with a good CRC; or a sector that does not read the same each time.
     Torn,
     /// An entry with a good CRC, of whatever state.
     Entry(Entry),
@@ -235,13 +241,38 @@ impl<R: NorFlash> OtaData<R> {
         })
     }
 
+    /// Reads the whole sector several times. One whose erase was cut has thousands of bits that may read differently each time,
+    /// so that it gives itself away even if those of the entry happen to agree.
     fn read_sector(&mut self, sector: usize) -> Result<SectorState, OtaDataError> {
-        let mut bytes = Aligned::<ENTRY_LEN>::new();
-        read(&mut self.region, address(sector), &mut bytes.0)?;
-        if bytes.0.iter().all(|byte| *byte == 0xFF) {
+        let (entry, sum) = self.read_once(sector)?;
+        for _ in 1..STEADY_READS {
+            if self.read_once(sector)? != (entry, sum) {
+                return Ok(SectorState::Torn);
+            }
+        }
+        if entry == [0xFF; ENTRY_LEN] {
             return Ok(SectorState::Blank);
         }
-        Ok(Entry::parse(&bytes.0).map_or(SectorState::Torn, SectorState::Entry))
+        Ok(Entry::parse(&entry).map_or(SectorState::Torn, SectorState::Entry))
+    }
+
+    /// What stands at the start of the sector, and a sum over the whole of it that a flipped bit changes.
+    fn read_once(&mut self, sector: usize) -> Result<([u8; ENTRY_LEN], u32), OtaDataError> {
+        let mut chunk = Aligned::<CHUNK_LEN>::new();
+        let mut sum = 0u32;
+        let mut entry = [0; ENTRY_LEN];
+        for at in (0..SECTOR_LEN).step_by(CHUNK_LEN) {
+            read(&mut self.region, address(sector) + at, &mut chunk.0)?;
+            for word in chunk.0.as_chunks().0 {
+                sum = sum.rotate_left(5) ^ u32::from_le_bytes(*word);
+            }
+            if at == 0
+                && let Some(first) = chunk.0.first_chunk()
+            {
+                entry = *first;
+            }
+        }
+        Ok((entry, sum))
     }
 
     /// Makes the bootloader take `slot`: one erase and one write in the sector that is not in force.
@@ -259,33 +290,25 @@ impl<R: NorFlash> OtaData<R> {
     }
 
     /// Makes the entry of `slot` one that stays in force, after its confirmed record has been written: activates it if it is not
-    /// selected, and rewrites its entry as VALID unless it reads NEW or VALID, and the same each time.
+    /// selected, and rewrites its entry as VALID unless it reads NEW or VALID.
     ///
-    /// NEW stands only where the bootloader does no rollback; one with rollback has made it PENDING_VERIFY. Anything else, or an
-    /// entry that does not read the same each time, is what a cut in the erase before such a rewrite leaves.
+    /// NEW stands only where the bootloader does no rollback; one with rollback has made it PENDING_VERIFY. Anything else is what
+    /// a cut leaves in the erase before a rewrite, be it ours or the bootloader's.
     ///
     /// # Errors
     /// As [`OtaData::activate`] and [`OtaData::mark_valid`].
     pub fn confirm(&mut self, slot: Slot) -> Result<(), OtaDataError> {
-        let mut steady = true;
-        let first = self.read()?.selected();
-        for _ in 1..STEADY_READS {
-            steady &= self.read()?.selected() == first;
+        let view = self.read()?.view();
+        if view.selected != Some(slot) {
+            return self.activate(slot, ActivateAs::Confirmed);
         }
-        let stays = first.is_some_and(|selected| match selected.entry.state {
-            OtaState::New | OtaState::Valid => slot_of(&selected.entry) == Some(slot),
-            OtaState::PendingVerify
-            | OtaState::Invalid
-            | OtaState::Aborted
-            | OtaState::Undefined
-            | OtaState::Other(_) => false,
-        });
-        if stays && steady {
-            return Ok(());
-        }
-        match self.mark_valid(slot) {
-            Err(OtaDataError::NotSelected) => self.activate(slot, ActivateAs::Confirmed),
-            outcome => outcome,
+        match view.entry(slot) {
+            EntryState::New | EntryState::Valid => Ok(()),
+            EntryState::Absent
+            | EntryState::PendingVerify
+            | EntryState::Invalid
+            | EntryState::Aborted
+            | EntryState::Undefined => self.mark_valid(slot),
         }
     }
 

@@ -31,6 +31,8 @@ pub(crate) struct TestFlash {
     pub(crate) sectors_erased: usize,
     cut: Option<(usize, Cut)>,
     dead: bool,
+    /// A byte with a bit that reads differently every time.
+    unsteady: Option<usize>,
 }
 
 impl TestFlash {
@@ -41,6 +43,7 @@ impl TestFlash {
             sectors_erased: 0,
             cut: None,
             dead: false,
+            unsteady: None,
         }
     }
 
@@ -50,6 +53,11 @@ impl TestFlash {
 
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.bytes
+    }
+
+    /// Lets a bit of the byte at `at` read differently every time, as after an erase that was cut.
+    pub(crate) fn disturb(&mut self, at: usize) {
+        self.unsteady = Some(at);
     }
 
     /// Power goes at the command number `op` from now (0 = the next).
@@ -96,6 +104,12 @@ impl ReadNorFlash for TestFlash {
         }
         let at = offset as usize;
         bytes.copy_from_slice(&self.bytes[at..at + bytes.len()]);
+        if let Some(unsteady) = self
+            .unsteady
+            .filter(|byte| (at..at + bytes.len()).contains(byte))
+        {
+            self.bytes[unsteady] ^= 1;
+        }
         Ok(())
     }
 

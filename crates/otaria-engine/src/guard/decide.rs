@@ -66,8 +66,10 @@ fn inconclusive(input: &GuardInput, running: Slot, trial: TrialView) -> GuardDec
 /// The trial is over, its entry has to go.
 fn rolling_back(input: &GuardInput, running: Slot, trial: TrialView) -> GuardDecision {
     let otadata = &input.otadata;
-    let old_selected =
-        !otadata.entry(trial.slot).bootable() && otadata.entry(trial.slot.other()).bootable();
+    // A torn entry may have looked good to the bootloader: it is erased to the end before anything is concluded from what boots.
+    let old_selected = !otadata.torn
+        && !otadata.entry(trial.slot).bootable()
+        && otadata.entry(trial.slot.other()).bootable();
     if running == trial.slot && old_selected {
         GuardDecision::Stranded
     } else {
@@ -251,7 +253,7 @@ fn retreat(input: &GuardInput, running: Slot, record: RecordStep) -> GuardPlan {
     }
 }
 
-/// The confirmed image's entry is to read VALID where a bootloader with rollback would take it away.
+/// The confirmed image's entry is to be whole, and to read VALID where a bootloader with rollback would take it away.
 fn finish_confirm(input: &GuardInput, running: Slot) -> OtadataStep {
     let otadata = &input.otadata;
     if otadata.selected != Some(running) {
@@ -259,9 +261,15 @@ fn finish_confirm(input: &GuardInput, running: Slot) -> OtadataStep {
             slot: running,
             state: ActivateAs::Confirmed,
         }
-    } else if otadata.entry(running) == EntryState::PendingVerify {
-        OtadataStep::MarkValid { slot: running }
     } else {
-        OtadataStep::Keep
+        match otadata.entry(running) {
+            EntryState::New | EntryState::Valid => OtadataStep::Keep,
+            // The last three are what a cut leaves in the erase before the bootloader's rewrite, or before ours.
+            EntryState::PendingVerify
+            | EntryState::Undefined
+            | EntryState::Invalid
+            | EntryState::Aborted
+            | EntryState::Absent => OtadataStep::MarkValid { slot: running },
+        }
     }
 }

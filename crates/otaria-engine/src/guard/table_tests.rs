@@ -457,6 +457,31 @@ fn an_activation_that_was_cut_short_is_done_again_whatever_it_left() {
     assert_eq!(decide(&stale), D::Reactivate(counts(1, 0)));
 }
 
+/// The erase of a roll-back was cut: the bootloader may have read the trial's entry as good once more, and booted it for that.
+#[test]
+fn nothing_is_concluded_from_what_boots_while_an_entry_is_torn() {
+    let mut input = GuardInput {
+        running: Some(Ota1),
+        reset: PowerOn,
+        trial: Some(TrialView {
+            slot: Ota1,
+            stage: TrialStage::RollingBack,
+            counts: counts(1, 3),
+        }),
+        confirmed: None,
+        otadata: OtadataView {
+            entries: [Valid, Absent],
+            selected: Some(Ota0),
+            torn: true,
+        },
+    };
+    let decision = decide(&input);
+    assert_eq!(decision, GuardDecision::FinishRollBack);
+    assert_eq!(decision.plan(&input).then, Then::Reset);
+    input.otadata.torn = false;
+    assert_eq!(decide(&input), GuardDecision::Stranded);
+}
+
 #[test]
 #[rustfmt::skip]
 fn a_trial_that_is_over_is_wound_up_from_either_image() {

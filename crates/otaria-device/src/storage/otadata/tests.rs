@@ -299,3 +299,15 @@ fn confirming_rewrites_what_does_not_read_new_or_valid() {
     assert_eq!(bench.view().entries, [EntryState::Valid; 2]);
     assert_eq!(bench.view().selected, Some(Slot::Ota1));
 }
+
+#[test]
+fn a_sector_that_does_not_read_the_same_each_time_is_torn_wherever_in_it_that_is() {
+    for at in [0, 24, ENTRY_LEN, SECTOR_LEN as usize - 1] {
+        let bench = Bench::new(entry(5, OtaState::Valid), entry(6, OtaState::New));
+        let at = SECTOR_LEN as usize + at;
+        bench.0.borrow_mut().disturb(at);
+        let entries = bench.otadata().read().unwrap();
+        assert_eq!(entries.sectors[1], SectorState::Torn, "{at}");
+        assert_eq!(entries.selected_slot(), Some(Slot::Ota0));
+    }
+}
