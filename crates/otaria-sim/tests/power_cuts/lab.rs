@@ -12,7 +12,7 @@ use otaria_sim::device::{
 use otaria_sim::flash::{SimFlash, Timing};
 use otaria_sim::net::{Host, HostConfig, LinkConfig, SimNet};
 use otaria_sim::peers::broker::{Broker, Store};
-use otaria_sim::peers::web::{File, WebServer};
+use otaria_sim::peers::web::{Act, File, WebServer};
 use otaria_sim::world::World;
 use otaria_wire::FixedText;
 use otaria_wire::messages::{Event, Phase, State, from_json};
@@ -25,7 +25,7 @@ use crate::facts::{Notes, release_in};
 use crate::invariants::{Invariant, Verdict};
 use crate::judge;
 use crate::mutants::Mutant;
-use crate::releases::{PRODUCT, Release, public_key};
+use crate::releases::{BLOCK_LEN, PRODUCT, Release, public_key};
 use crate::scenarios::{Before, Circumstance, Scenario};
 use crate::story::Erases;
 
@@ -234,6 +234,7 @@ impl Watch {
             Circumstance::Fair
             | Circumstance::CancelledOnTrial
             | Circumstance::NoRanges
+            | Circumstance::ClosesEarly
             | Circumstance::FileChanges(_)
             | Circumstance::FileChangesUnseen(_)
             | Circumstance::WishChanges(_) => {}
@@ -530,4 +531,33 @@ fn put_files(web: &WebServer, scenario: &Scenario, cuts: u32) {
         _ => scenario.wish,
     };
     web.put("/app.otaria", file(named));
+    if scenario.world == Circumstance::ClosesEarly {
+        close_early(web, scenario.wish);
+    }
+}
+
+/// Lets a web server send a release's package in pieces of one block and a half, and close behind each of them.
+fn close_early(web: &WebServer, release: Release) {
+    let package = &release.shelf().package;
+    web.set_script(Box::new(move |request| {
+        if request.path != format!("/{release:?}.otaria") {
+            return None;
+        }
+        let from = request.range_from.unwrap_or_default() as usize;
+        let rest = package.get(from..)?;
+        let (status, range) = match from {
+            0 => ("200 OK", String::new()),
+            _ => {
+                let (last, total) = (package.len() - 1, package.len());
+                let range = format!("Content-Range: bytes {from}-{last}/{total}\r\n");
+                ("206 Partial Content", range)
+            }
+        };
+        let head = format!(
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\n{range}ETag: \"{release:?}\"\r\n\r\n",
+            rest.len()
+        );
+        let sent = &rest[..rest.len().min(BLOCK_LEN * 3 / 2)];
+        Some(vec![Act::Send([head.as_bytes(), sent].concat())])
+    }));
 }

@@ -102,6 +102,7 @@ sweeps! {
     no_network_on_trial
     never_network_on_trial
     server_without_ranges
+    server_closes_early
     file_changes
     file_changes_unseen
     wish_changes

@@ -43,6 +43,8 @@ pub(crate) enum Circumstance {
     CancelledOnTrial,
     /// The web server does not know ranges, as Python's `http.server`.
     NoRanges,
+    /// The web server closes each connection in the middle of the second block that it sends.
+    ClosesEarly,
     /// While the device has no power, another release takes the place of the first one at its URL.
     FileChanges(Release),
     /// The same, and the server gives no entity tags.
@@ -87,7 +89,8 @@ const fn cancelled(runs: Release) -> End {
 
 use Before::{JournalRoom, LogRoom, Wish};
 use Circumstance::{
-    CancelledOnTrial, Fair, FileChanges, FileChangesUnseen, NoBrokerOnTrial, NoRanges, WishChanges,
+    CancelledOnTrial, ClosesEarly, Fair, FileChanges, FileChangesUnseen, NoBrokerOnTrial, NoRanges,
+    WishChanges,
 };
 use Release::{Crashes, Factory, Good, Hangs, Large, NeverHealthy, Next, Unhealthy};
 
@@ -129,6 +132,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     story("never_network_on_trial",     &[],                                Good,         NoBrokerOnTrial(u8::MAX), rolled_back(Factory, FailureCode::TrialNoNetwork)),
     // Resuming from what may have changed.
     story("server_without_ranges",      &[Wish(Good)],                      Next,         NoRanges,                 confirmed(Next)),
+    story("server_closes_early",        &[Wish(Good)],                      Large,        ClosesEarly,              confirmed(Large)),
     story("file_changes",               &[Wish(Good)],                      Large,        FileChanges(Next),        confirmed(Large)),
     story("file_changes_unseen",        &[Wish(Good)],                      Large,        FileChangesUnseen(Next),  confirmed(Large)),
     story("wish_changes",               &[Wish(Good)],                      Large,        WishChanges(Next),        confirmed(Large)),
@@ -156,8 +160,8 @@ impl Scenario {
                 vec![self.ends, confirmed(other)]
             }
             WishChanges(other) if cuts > 0 => vec![confirmed(other)],
-            Fair | NoBrokerOnTrial(_) | CancelledOnTrial | NoRanges | FileChanges(_)
-            | FileChangesUnseen(_) | WishChanges(_) => vec![self.ends],
+            Fair | NoBrokerOnTrial(_) | CancelledOnTrial | NoRanges | ClosesEarly
+            | FileChanges(_) | FileChangesUnseen(_) | WishChanges(_) => vec![self.ends],
         }
     }
 
@@ -165,8 +169,8 @@ impl Scenario {
     pub(crate) fn trials(&self) -> u32 {
         match self.world {
             NoBrokerOnTrial(times) => 1 + u32::from(times.min(REACTIVATION_LIMIT)),
-            Fair | CancelledOnTrial | NoRanges | FileChanges(_) | FileChangesUnseen(_)
-            | WishChanges(_) => 1,
+            Fair | CancelledOnTrial | NoRanges | ClosesEarly | FileChanges(_)
+            | FileChangesUnseen(_) | WishChanges(_) => 1,
         }
     }
 
@@ -174,8 +178,8 @@ impl Scenario {
     pub(crate) fn downloads(&self, cuts: u32) -> u32 {
         match self.world {
             FileChanges(_) | FileChangesUnseen(_) | WishChanges(_) if cuts > 0 => 2,
-            Fair | NoBrokerOnTrial(_) | CancelledOnTrial | NoRanges | FileChanges(_)
-            | FileChangesUnseen(_) | WishChanges(_) => 1,
+            Fair | NoBrokerOnTrial(_) | CancelledOnTrial | NoRanges | ClosesEarly
+            | FileChanges(_) | FileChangesUnseen(_) | WishChanges(_) => 1,
         }
     }
 }
