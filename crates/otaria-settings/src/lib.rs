@@ -35,6 +35,7 @@ mod error;
 pub mod host;
 pub mod improv;
 mod network;
+pub mod portal;
 mod read;
 mod save;
 mod secret;
