@@ -286,7 +286,7 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         self.observer.admitted(Admitted {
             identity: header.identity(),
             total: header.image_len,
-            held: held.saturating_mul(header.block_len).min(header.image_len),
+            held: held_bytes(header, held),
         });
     }
 
@@ -426,6 +426,8 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
                     .map_err(failed)?;
                 if index < held {
                     body.skip(u64::from(entry.stored_len)).await?;
+                    // On a slow link that takes its time, and whoever waits for a sign of life has to see one.
+                    self.observer.progress(held_bytes(header, held));
                     continue;
                 }
                 let len = usize::try_from(entry.stored_len).unwrap_or(usize::MAX);
@@ -492,6 +494,11 @@ async fn read_cosigners<S: Read + Write, K: Clock>(
     CoSignatures::parse(signer, all)
         .map(|cosigners| cosigners.count())
         .map_err(|error| failure(error.into(), error))
+}
+
+/// Plain bytes in so many blocks.
+fn held_bytes(header: &VerifiedHeader, held: u32) -> u32 {
+    held.saturating_mul(header.block_len).min(header.image_len)
 }
 
 fn logic_bug() -> FetchError {

@@ -49,10 +49,14 @@ fn with_a_server_that_ignores_ranges_the_held_blocks_are_only_read() {
     assert_eq!(bench.code(), FailureCode::EarlyClose);
     let before = bench.sectors_erased();
     let held = bench.slot(4 * BLOCK as usize);
+    bench.seen.progress.borrow_mut().clear();
     assert_eq!(bench.fetch(), Ok(()));
     bench.expect_installed(&file);
     assert_eq!(bench.asked(), [None, Some(file.starts[4])]);
     assert!(held == file.image[..held.len()]);
+    // Each block that is only read is a sign of life, and no progress.
+    let blocks = [4, 4, 4, 4, 5, 6, 7].map(|block| block * BLOCK);
+    assert_eq!(*bench.seen.progress.borrow(), blocks);
     // The blocks behind: at most what their own interruption cost.
     assert!(
         bench.sectors_erased() - before <= 8,
