@@ -323,7 +323,11 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         } else {
             0
         };
-        if let Some(mut package) = same {
+        let offset = blocks_offset(&header, cosigners);
+        // Somebody may have co-signed it since: the blocks are the same, and lie further behind.
+        if let Some(mut package) = same
+            && self.offset_of(&package, 0).map_err(FetchError::Failed)? == offset
+        {
             package.etag = etag;
             self.remember(&package, wish).map_err(FetchError::Failed)?;
             return Ok(package);
@@ -332,7 +336,6 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         let room = workspace.plain.get(..table_len).ok_or_else(logic_bug)?;
         let table = BlockTable::check(&header, room)
             .map_err(|error| FetchError::Failed(failure(error.into(), error)))?;
-        let offset = blocks_offset(&header, cosigners);
         let whole = table.iter().fold(offset, |sum, entry| {
             sum.saturating_add(u64::from(entry.stored_len))
         });

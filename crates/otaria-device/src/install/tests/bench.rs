@@ -121,6 +121,21 @@ impl File {
     }
 }
 
+impl File {
+    /// The same package after one more key has co-signed it.
+    pub(super) fn cosigned_again(&self) -> Self {
+        let mut file = self.clone();
+        file.bytes[self.blocks_at - 2 * 72 - 1] += 1;
+        file.bytes
+            .splice(self.blocks_at..self.blocks_at, [0x33; 72]);
+        file.blocks_at += 72;
+        for start in &mut file.starts {
+            *start += 72;
+        }
+        file
+    }
+}
+
 /// What a server serves, and how.
 #[derive(Clone)]
 pub(super) struct Serving {

@@ -3,6 +3,7 @@
 use otaria_wire::messages::FailureCode;
 
 use super::bench::{BLOCK, Bench, Damage, File, Serving, URL};
+use crate::storage::test_package::image;
 
 /// A bench whose first try ended in the middle of block 3.
 fn interrupted(file: &File) -> Bench {
@@ -207,4 +208,26 @@ fn flash_that_fails_ends_the_try_and_the_next_one_goes_on() {
     }
     assert_eq!(bench.fetch(), Ok(()));
     bench.expect_installed(&file);
+}
+
+#[test]
+fn a_package_that_was_co_signed_once_more_is_gone_on_with() {
+    let file = File::with(image(1, 100_000, true), 1, |header| {
+        header.flags.cosigned = true;
+    });
+    let again = file.cosigned_again();
+    for etag in [None, Some("\"two\"")] {
+        let bench = Bench::new(&file);
+        bench.serve().serving.etag = etag.and(Some("\"one\""));
+        bench.serve().cuts.push(file.starts[3] + 1_000);
+        assert_eq!(bench.code(), FailureCode::EarlyClose);
+        bench.serve().serving = Serving {
+            etag,
+            ..Serving::new(&again)
+        };
+        assert_eq!(bench.fetch(), Ok(()), "{etag:?}");
+        bench.expect_installed(&again);
+        let held = bench.seen.admitted.borrow();
+        assert_eq!(held.last().unwrap().held, 3 * BLOCK);
+    }
 }
