@@ -426,6 +426,7 @@ mod tests {
             job: crate::clip("job"),
             url: crate::clip("http://host/p"),
             etag: crate::clip("\"e\""),
+            ..journal::Download::default()
         };
         let mut record_bytes = [0; journal::MAX_RECORD_LEN];
         let record_bytes = journal::encode(1, 0, &record, &mut record_bytes).unwrap();

@@ -392,6 +392,10 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
             job: admission::job_name(wish, &identity),
             url: wish.url.clone(),
             etag: package.etag.clone(),
+            version: wish.version.clone(),
+            image_sha256: wish.image_sha256,
+            not_before: wish.not_before,
+            deadline: wish.deadline,
         };
         self.stores
             .journal

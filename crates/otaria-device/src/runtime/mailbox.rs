@@ -2,7 +2,6 @@
 
 use embedded_storage::nor_flash::NorFlash;
 use otaria_engine::machine::Event as EngineEvent;
-use otaria_wire::Sha256Digest;
 use otaria_wire::journal::{Download, PendingReport};
 use otaria_wire::messages::{Command, Desired, FailureCode, Level, MessageError, to_json};
 
@@ -150,21 +149,39 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
         let mut journal = self.stores.journal.borrow_mut();
         let job = wish.job.clone().unwrap_or_default();
         let known = journal.latest::<Download>(0).ok().flatten();
-        // A download of this wish is under way: its record says more than the wish.
-        if known.is_some_and(|known| known.url == wish.url && (known.job == job || job.is_empty()))
-        {
+        // A download of this wish is under way: its record knows the package too, which stays. So it does if the wish only gets
+        // a name now; until then the package's identity was its name.
+        let under_way = known.clone().filter(|known| {
+            known.url == wish.url
+                && (job.is_empty()
+                    || known.job == job
+                    || known.job == known.identity.to_hex().as_str())
+        });
+        let download = match under_way {
+            Some(known) => Download {
+                job: if job.is_empty() { known.job } else { job },
+                ..known
+            },
+            None => Download {
+                job,
+                url: wish.url.clone(),
+                ..Download::default()
+            },
+        };
+        let download = Download {
+            version: wish.version.clone(),
+            image_sha256: wish.image_sha256,
+            not_before: wish.not_before,
+            deadline: wish.deadline,
+            ..download
+        };
+        if known.as_ref() == Some(&download) {
             return Ok(());
         }
         if !self.budget.take(self.clock.now()) {
             // It is worked on all the same; only a power cut would lose it.
             return Ok(());
         }
-        let download = Download {
-            identity: Sha256Digest::ZERO,
-            job,
-            url: wish.url.clone(),
-            etag: heapless::String::new(),
-        };
         journal.append(0, &download)
     }
 

@@ -153,10 +153,13 @@ impl<F: NorFlash> Startup<'_, '_, F> {
     /// A download that was under way, as a wish.
     fn resume(&mut self) -> Result<Option<Desired>, StartupError> {
         let download = self.stores.journal.borrow_mut().latest::<Download>(0)?;
-        Ok(download.map(|Download { job, url, .. }| Desired {
-            job: (!job.is_empty()).then_some(job),
-            url,
-            ..Desired::default()
+        Ok(download.map(|download| Desired {
+            job: (!download.job.is_empty()).then_some(download.job),
+            url: download.url,
+            version: download.version,
+            image_sha256: download.image_sha256,
+            not_before: download.not_before,
+            deadline: download.deadline,
         }))
     }
 

@@ -73,6 +73,7 @@ fn step(n: u32, large: u32) -> Step {
                     "x".repeat(360 + n as usize * 53 % 120)
                 )),
                 etag: clip(&"e".repeat(64)),
+                ..Download::default()
             }),
         ),
     }

@@ -53,8 +53,8 @@ impl Record for Boot {
     }
 }
 
-/// The download in the other slot: which package, and where it comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The download in the other slot: which package, and where it comes from; with everything that the wish declares.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Download {
     /// The package's identity.
     pub identity: Sha256Digest,
@@ -64,7 +64,21 @@ pub struct Download {
     pub url: String<512>,
     /// The server's strong validator, or empty.
     pub etag: String<64>,
+    /// The version that the package must declare.
+    pub version: Option<String<32>>,
+    /// The image that the package must contain.
+    pub image_sha256: Option<Sha256Digest>,
+    /// Not to be started before this time, in unix seconds.
+    pub not_before: Option<u64>,
+    /// Not to be started or retried after this time, in unix seconds.
+    pub deadline: Option<u64>,
 }
+
+/// Which of the wish's declarations follow, in this order. An earlier version wrote none, which reads as 0.
+const HAS_VERSION: u8 = 1;
+const HAS_IMAGE: u8 = 2;
+const HAS_NOT_BEFORE: u8 = 4;
+const HAS_DEADLINE: u8 = 8;
 
 impl Record for Download {
     const KIND: u8 = 0x03;
@@ -74,14 +88,44 @@ impl Record for Download {
         payload.text(&self.job);
         payload.text(&self.url);
         payload.text(&self.etag);
+        let has = |bit, is: bool| if is { bit } else { 0 };
+        payload.u8(has(HAS_VERSION, self.version.is_some())
+            | has(HAS_IMAGE, self.image_sha256.is_some())
+            | has(HAS_NOT_BEFORE, self.not_before.is_some())
+            | has(HAS_DEADLINE, self.deadline.is_some()));
+        if let Some(version) = &self.version {
+            payload.text(version);
+        }
+        if let Some(image_sha256) = &self.image_sha256 {
+            payload.digest(image_sha256);
+        }
+        if let Some(not_before) = self.not_before {
+            payload.u64(not_before);
+        }
+        if let Some(deadline) = self.deadline {
+            payload.u64(deadline);
+        }
     }
 
     fn read(payload: &mut PayloadReader<'_>) -> Option<Self> {
+        let (identity, job) = (payload.digest(), payload.text()?);
+        let (url, etag) = (payload.text()?, payload.text()?);
+        let bits = payload.u8();
+        let has = |bit| bits & bit != 0;
+        let version = if has(HAS_VERSION) {
+            Some(payload.text()?)
+        } else {
+            None
+        };
         Some(Self {
-            identity: payload.digest(),
-            job: payload.text()?,
-            url: payload.text()?,
-            etag: payload.text()?,
+            identity,
+            job,
+            url,
+            etag,
+            version,
+            image_sha256: has(HAS_IMAGE).then(|| payload.digest()),
+            not_before: has(HAS_NOT_BEFORE).then(|| payload.u64()),
+            deadline: has(HAS_DEADLINE).then(|| payload.u64()),
         })
     }
 }

@@ -113,9 +113,27 @@ fn record_bytes_are_fixed() {
             job: text("j1"),
             url: text("http://h/p"),
             etag: text("\"e\""),
+            ..Download::default()
         },
         "03020000916fde0d222222222222222222222222222222222222222222222222
          80222222222222222202006a310a00687474703a2f2f682f7003002265220000",
+    );
+    is_fixed(
+        0,
+        &Download {
+            identity: IDENTITY,
+            job: text("j1"),
+            url: text("http://h/p"),
+            etag: text("\"e\""),
+            version: Some(text("1.2.3")),
+            image_sha256: Some(IMAGE),
+            not_before: Some(0),
+            deadline: Some(1_764_000_000),
+        },
+        "030400002893d52f222222222222222222222222222222222222222222222222
+         80222222222222222202006a310a00687474703a2f2f682f7003002265220f05
+         8000312e322e3311111111111111111111111111111111111111111111111111
+         8011111111111111000000000000000000812469000000000000000000000000",
     );
     is_fixed(
         0,
@@ -248,6 +266,10 @@ fn the_longest_payloads_fit() {
         job: job.clone(),
         url: url.clone(),
         etag: text(&"e".repeat(64)),
+        version: Some(text(&"v".repeat(32))),
+        image_sha256: Some(IMAGE),
+        not_before: Some(u64::MAX),
+        deadline: Some(u64::MAX),
     };
     let longest_target = TrialTarget {
         job: job.clone(),
@@ -259,7 +281,7 @@ fn the_longest_payloads_fit() {
         text: Some(text(&"t".repeat(160))),
         ..event()
     };
-    assert_eq!(bytes_of(0, &download).len(), CELL_LEN * 23);
+    assert_eq!(bytes_of(0, &download).len(), CELL_LEN * 25);
     assert_eq!(bytes_of(0, &longest_target).len(), CELL_LEN * 22);
     assert_eq!(
         bytes_of(
@@ -454,10 +476,13 @@ proptest! {
     #[test]
     fn what_is_encoded_decodes_to_the_same(
         epoch in any::<u32>(), key in any::<u16>(), identity in any::<[u8; 32]>(),
-        job in ".{0,16}", url in "[ -~]{0,512}", etag in "[ -~]{0,64}",
+        job in ".{0,16}", url in "[ -~]{0,512}", etag in "[ -~]{0,64}", version in any::<Option<u8>>(),
+        image in any::<Option<[u8; 32]>>(), not_before in any::<Option<u64>>(), deadline in any::<Option<u64>>(),
     ) {
         let download = Download {
             identity: Sha256Digest(identity), job: crate::clip(&job), url: text(&url), etag: text(&etag),
+            version: version.map(|n| text(&std::format!("{n}.0"))), image_sha256: image.map(Sha256Digest),
+            not_before, deadline,
         };
         let mut out = [0xEE; MAX_RECORD_LEN];
         let bytes = encode(epoch, key, &download, &mut out).unwrap();

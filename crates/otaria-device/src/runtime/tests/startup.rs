@@ -9,7 +9,7 @@ use otaria_wire::Sha256Digest;
 use otaria_wire::journal::{
     Confirmed, Download, PendingReport, Quarantine, TrialCounters, TrialStage, TrialTarget,
 };
-use otaria_wire::messages::{Event, EventKind, FailureCode, InstallId};
+use otaria_wire::messages::{Desired, Event, EventKind, FailureCode, InstallId};
 use otaria_wire::partitions::DEFAULT_4MB;
 
 use crate::board::{Board, Duration, Instant, ResetReason};
@@ -399,13 +399,22 @@ fn a_download_that_was_under_way_is_a_wish() {
         job: "job".try_into().unwrap(),
         url: "http://h/p".try_into().unwrap(),
         etag: heapless::String::new(),
+        version: Some("1.2.3".try_into().unwrap()),
+        image_sha256: Some(NEW),
+        not_before: Some(1_000),
+        deadline: Some(2_000),
     };
     device.put(&download);
     let resume = device.boot(Slot::Ota0).1.facts.resume.unwrap();
-    assert_eq!(
-        (resume.job.as_deref(), resume.url.as_str()),
-        (Some("job"), "http://h/p")
-    );
+    let wish = Desired {
+        job: Some("job".try_into().unwrap()),
+        url: "http://h/p".try_into().unwrap(),
+        version: Some("1.2.3".try_into().unwrap()),
+        image_sha256: Some(NEW),
+        not_before: Some(1_000),
+        deadline: Some(2_000),
+    };
+    assert_eq!(resume, wish);
     // A wish that nobody had looked into yet has no job.
     device.put(&Download {
         job: heapless::String::new(),
