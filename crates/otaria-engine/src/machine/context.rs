@@ -123,12 +123,16 @@ impl Context {
             return Change::Withdrawn;
         };
         let worked_on = &run.wish;
-        let same_job = match (&wish.job, &worked_on.job) {
-            (Some(new), Some(old)) => new == old,
+        let same_url = wish.url == worked_on.url;
+        let same_job = match (&wish.job, run.job()) {
+            (Some(new), Some(known)) => *new == known,
+            // Only now it gets a name, and whoever gave it waits for a result under that.
+            (Some(_), None) if same_url => return Change::Restart,
+            (Some(_), None) => false,
             // A wish without a name is named by its package, which is what its URL leads to.
-            (Some(_), None) | (None, Some(_) | None) => wish.url == worked_on.url,
+            (None, Some(_) | None) => same_url,
         };
-        let same_package = wish.url == worked_on.url
+        let same_package = same_url
             && wish.version == worked_on.version
             && wish.image_sha256 == worked_on.image_sha256;
         match (same_job, same_package) {

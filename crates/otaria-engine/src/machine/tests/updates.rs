@@ -610,3 +610,61 @@ fn an_address_that_is_refused_with_its_message_ends_no_job_and_is_not_kept() {
     bench.next();
     assert!(bench.last().is_kept() && bench.last().ends_job());
 }
+
+#[test]
+fn a_wish_that_gets_a_name_while_it_is_fetched_has_a_result_under_that_name() {
+    let named = wish("r1");
+    let bare = Desired {
+        job: None,
+        ..named.clone()
+    };
+    // Before the package has named it: nobody has heard of the job yet.
+    let mut bench = Bench::online();
+    bench.wish(&bare);
+    bench.expect(Action::Fetch);
+    bench.wish(&named);
+    bench.expect(Action::Stop);
+    bench.tell(Event::Stopped);
+    bench.expect_next_job();
+    assert_eq!(bench.engine.job(), Some(&named));
+    bench.expect_events(&[]);
+    // After that the job with the package's name comes to its own end.
+    let mut bench = Bench::online();
+    bench.wish(&bare);
+    bench.expect(Action::Fetch);
+    bench.admit(0);
+    bench.wish(&named);
+    bench.expect(Action::Stop);
+    bench.tell(Event::Stopped);
+    bench.expect_events(&["accepted", "superseded superseded"]);
+    assert_eq!(
+        bench.last().job.as_deref(),
+        Some(IDENTITY.to_hex().as_str())
+    );
+    bench.tell(Event::Delivered);
+    bench.expect_next_job();
+    bench.admit(50_000);
+    bench.tell(fails(FailureCode::BlockHash));
+    bench.next();
+    assert_eq!(bench.last().job.as_deref(), Some("r1"));
+}
+
+#[test]
+fn the_name_that_a_package_gives_its_job_is_the_same_job() {
+    let bare = Desired {
+        job: None,
+        ..wish("a")
+    };
+    let named = Desired {
+        job: Some(IDENTITY.to_hex()),
+        ..wish("a")
+    };
+    for (first, then) in [(&bare, &named), (&named, &bare)] {
+        let mut bench = Bench::online();
+        bench.wish(first);
+        bench.expect(Action::Fetch);
+        bench.admit(0);
+        bench.wish(then);
+        bench.expect_nothing();
+    }
+}
