@@ -147,8 +147,8 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
                 self.roll_back(code);
                 self.tell(EngineEvent::RolledBack);
             }
-            Action::Close => {
-                if let Err(failure) = self.close_trial() {
+            Action::Close(quarantine) => {
+                if let Err(failure) = self.drop_trial(quarantine) {
                     self.note(
                         Level::Error,
                         format_args!("close: {} {}", failure.code.name(), failure.text),

@@ -32,7 +32,7 @@ use otaria_engine::slot::Slot;
 use otaria_wire::journal::{Confirmed, PendingReport, TrialCounters, TrialStage};
 use otaria_wire::messages::{FailureCode, Level};
 
-use super::shared::Shared;
+use super::shared::{Shared, quarantine};
 use crate::board::{Board, Clock};
 use crate::install::StoreFailure;
 use crate::storage::otadata::OtaDataError;
@@ -187,6 +187,19 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
             other => other,
         }
         .map_err(|error| error.failure())
+    }
+
+    /// Closes the record of an inconclusive trial. If its package is kept away from its job, then first, for a closed record names
+    /// no package any more.
+    pub(super) fn drop_trial(&self, code: Option<FailureCode>) -> Result<(), Failure> {
+        if let Some(code) = code {
+            let mut journal = self.stores.journal.borrow_mut();
+            let record = trial::load(&mut journal).map_err(|error| error.failure())?;
+            let target = record.ok_or(FailureCode::LogicBug)?.target;
+            quarantine(&mut journal, target.identity, &target.job, code)
+                .map_err(|error| error.failure())?;
+        }
+        self.close_trial()
     }
 
     /// Closes the trial's record.

@@ -250,8 +250,8 @@ pub enum Action {
     RollBack(FailureCode),
     /// Read the image on trial back, open its trial again and select it.
     Reactivate,
-    /// Close the record of the inconclusive trial.
-    Close,
+    /// Close the record of the inconclusive trial; with a code, keep its package away from its job first.
+    Close(Option<FailureCode>),
 }
 
 /// A step of a job, for the `event` topic.

@@ -313,7 +313,8 @@ impl Inconclusive {
 
     pub(super) fn step(self, cx: &mut Context, now: Instant) -> Step {
         if core::mem::take(&mut cx.cancel) {
-            return self.drop_it(FailureCode::Cancelled);
+            // Somebody does not want this package. The stored wish must not bring it back after a restart.
+            return Self::close(self.job, FailureCode::Cancelled, Some(FailureCode::Cancelled));
         }
         match &cx.wish {
             Some(wish) if !self.job.is_for(wish) => return self.drop_it(FailureCode::Superseded),
@@ -341,12 +342,18 @@ impl Inconclusive {
         cx.mqtt_since.map(|since| since + cx.policy.grace)
     }
 
+    /// Drops the trial without blame: the same wish may come again.
     fn drop_it(self, code: FailureCode) -> Step {
+        Self::close(self.job, code, None)
+    }
+
+    fn close(job: JobRef, code: FailureCode, quarantine: Option<FailureCode>) -> Step {
         Step::Go(
             Trigger::Dropped,
             State::Closing(Closing {
-                job: self.job,
+                job,
                 code,
+                quarantine,
                 asked: false,
             }),
         )
@@ -385,6 +392,7 @@ impl Reactivating {
                 let closing = Closing {
                     job: self.job,
                     code: failure.code,
+                    quarantine: None,
                     asked: false,
                 };
                 Step::Go(Trigger::Dropped, State::Closing(closing))
@@ -411,6 +419,8 @@ impl Reactivating {
 pub(super) struct Closing {
     pub(super) job: JobRef,
     code: FailureCode,
+    /// Why the package is kept away from its job, if it is.
+    quarantine: Option<FailureCode>,
     asked: bool,
 }
 
@@ -446,7 +456,7 @@ impl Closing {
     }
 
     pub(super) fn action(&mut self, _: &mut Context, _: Instant) -> Option<Action> {
-        (!core::mem::replace(&mut self.asked, true)).then_some(Action::Close)
+        (!core::mem::replace(&mut self.asked, true)).then_some(Action::Close(self.quarantine))
     }
 
     pub(super) fn poll_at(&self, _: &Context, _: Instant) -> Option<Instant> {

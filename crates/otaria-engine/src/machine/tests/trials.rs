@@ -256,7 +256,7 @@ fn an_inconclusive_trial_gives_way_to_a_newer_wish_a_withdrawal_and_a_cancellati
     let mut bench = Bench::inconclusive();
     bench.tell(Event::Link(true));
     bench.wish(&wish("newer"));
-    bench.expect(Action::Close);
+    bench.expect(Action::Close(None));
     bench.tell(Event::Closed);
     bench.expect_nothing();
     assert_eq!(bench.events().last().unwrap(), "superseded superseded");
@@ -265,7 +265,7 @@ fn an_inconclusive_trial_gives_way_to_a_newer_wish_a_withdrawal_and_a_cancellati
 
     let mut bench = Bench::inconclusive();
     bench.withdraw();
-    bench.expect(Action::Close);
+    bench.expect(Action::Close(None));
     bench.tell(Event::Closed);
     bench.expect_nothing();
     assert_eq!(bench.events().last().unwrap(), "cancelled cancelled");
@@ -273,7 +273,7 @@ fn an_inconclusive_trial_gives_way_to_a_newer_wish_a_withdrawal_and_a_cancellati
     let mut bench = Bench::inconclusive();
     bench.wish(&wish("trial"));
     bench.tell(Event::Cancel);
-    bench.expect(Action::Close);
+    bench.expect(Action::Close(Some(FailureCode::Cancelled)));
     bench.tell(Event::Closed);
     bench.tell(Event::Delivered);
     bench.tell(Event::Link(true));
@@ -286,7 +286,7 @@ fn an_inconclusive_trial_gives_way_to_a_newer_wish_a_withdrawal_and_a_cancellati
         deadline: Some(1_000),
         ..wish("trial")
     });
-    bench.expect(Action::Close);
+    bench.expect(Action::Close(None));
     bench.tell(Event::Closed);
     bench.expect_nothing();
     assert_eq!(bench.events().last().unwrap(), "failed deadline_passed");
@@ -306,7 +306,7 @@ fn an_image_that_was_lost_while_it_waited_is_fetched_again() {
     bench.tell(Event::Reactivated(Err(failure(
         FailureCode::TrialImageLost,
     ))));
-    bench.expect(Action::Close);
+    bench.expect(Action::Close(None));
     bench.tell(Event::Closed);
     bench.expect(Action::Fetch);
 }

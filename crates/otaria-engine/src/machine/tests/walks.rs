@@ -129,7 +129,7 @@ impl World {
                 | Action::Confirm(_)
                 | Action::RollBack(_)
                 | Action::Reactivate
-                | Action::Close => {}
+                | Action::Close(_) => {}
             }
             assert!(
                 !self.open.contains(&action),
@@ -226,7 +226,7 @@ impl World {
                 };
                 self.tell(Event::Reactivated(result));
             }
-            Action::Close => self.tell(Event::Closed),
+            Action::Close(_) => self.tell(Event::Closed),
             Action::Report(_) | Action::Reboot => unreachable!("they have no completion"),
         }
     }
