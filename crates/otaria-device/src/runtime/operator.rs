@@ -133,11 +133,15 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
         };
         match http.probe(&record.target.url).await {
             Ok(status) => {
+                self.probe_failed.set(None);
                 self.note(Level::Info, format_args!("probe: status {status}"));
                 true
             }
             Err(error) => {
-                self.note(Level::Warn, format_args!("probe: {error}"));
+                // The same again, night after night, would push everything else out of the log.
+                if self.probe_failed.replace(Some(error.code())) != Some(error.code()) {
+                    self.note(Level::Warn, format_args!("probe: {error}"));
+                }
                 false
             }
         }

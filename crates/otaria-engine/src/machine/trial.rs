@@ -9,6 +9,7 @@ use super::run::Run;
 use super::state::{State, Step};
 use super::transitions::Trigger;
 use super::update::{Idle, Rebooting};
+use crate::backoff;
 use crate::retry;
 use crate::time::Instant;
 
@@ -284,6 +285,10 @@ pub(super) struct Inconclusive {
     pub(super) job: JobRef,
     probe: Question,
     http_seen: bool,
+    /// Probes in a row that nobody answered, in this MQTT session.
+    failures: u8,
+    /// The session that they are counted in.
+    session: Option<Instant>,
 }
 
 impl Inconclusive {
@@ -298,6 +303,8 @@ impl Inconclusive {
             job,
             probe: Question::new(now),
             http_seen: false,
+            failures: 0,
+            session: None,
         }
     }
 
@@ -306,12 +313,15 @@ impl Inconclusive {
             && self.probe.asked
         {
             self.http_seen = answered;
-            self.probe.answered(now + cx.policy.probe);
+            self.failures = self.failures.saturating_add(1);
+            // Nobody knows how long the host is away, and a whole fleet may be waiting for it.
+            let wait = backoff::wait(&cx.policy.backoff, self.failures, &mut cx.rng);
+            self.probe.answered(now + wait.delay);
         }
         Step::Stay(State::Inconclusive(self))
     }
 
-    pub(super) fn step(self, cx: &mut Context, now: Instant) -> Step {
+    pub(super) fn step(mut self, cx: &mut Context, now: Instant) -> Step {
         if core::mem::take(&mut cx.cancel) {
             // Somebody does not want this package. The stored wish must not bring it back after a restart.
             return Self::close(self.job, FailureCode::Cancelled, Some(FailureCode::Cancelled));
@@ -325,6 +335,12 @@ impl Inconclusive {
             // Settled without a wish: it was withdrawn. Else none has come in yet.
             None if cx.settled => return self.drop_it(FailureCode::Cancelled),
             None => {}
+        }
+        if cx.mqtt_since.is_some() && cx.mqtt_since != self.session {
+            // The broker is back: so may the host be.
+            self.session = cx.mqtt_since;
+            self.failures = 0;
+            self.probe.at = now;
         }
         if self.http_seen && self.ready_at(cx).is_some_and(|at| now >= at) {
             let reactivating = Reactivating {

@@ -240,7 +240,7 @@ fn an_inconclusive_trial_starts_again_once_broker_and_host_answer_the_old_image(
     assert_eq!(bench.wait(), 3 * SECOND);
     bench.expect(Action::Probe);
     bench.tell(Event::Probed(false));
-    assert_eq!(bench.wait(), 10 * SECOND);
+    bench.wait();
     bench.expect(Action::Probe);
     bench.tell(Event::Probed(true));
     bench.expect(Action::Reactivate);
@@ -324,4 +324,33 @@ fn a_rolled_back_job_is_not_begun_again_by_the_stored_wish_of_this_boot() {
     bench.wish(&wish("trial"));
     bench.tell(Event::Delivered);
     bench.expect_nothing();
+}
+
+#[test]
+fn a_host_that_stays_away_is_asked_ever_more_rarely_until_the_broker_comes_back() {
+    let mut bench = Bench::inconclusive();
+    bench.tell(Event::Link(true));
+    bench.tell(Event::Mqtt(true));
+    bench.wish(&wish("trial"));
+    bench.next();
+    bench.wait();
+    for failures in 1..=8 {
+        bench.expect(Action::Probe);
+        bench.tell(Event::Probed(false));
+        let full = Duration::from_secs(1 << failures).min(Duration::from_secs(300));
+        let waited = bench.wait();
+        assert!(
+            waited >= full / 2 && waited <= full,
+            "{failures}: {waited:?}"
+        );
+    }
+    bench.expect(Action::Probe);
+    bench.tell(Event::Probed(false));
+    bench.expect_nothing();
+    bench.pass(Duration::from_secs(3_000));
+    bench.expect_nothing();
+    bench.tell(Event::Mqtt(false));
+    bench.tell(Event::Mqtt(true));
+    assert_eq!(bench.wait(), 3 * SECOND);
+    bench.expect(Action::Probe);
 }
