@@ -16,7 +16,6 @@ use crate::board::{Board, Clock, Duration, Instant};
 /// What the driver has seen, to notice what changes.
 #[derive(Debug, Default)]
 struct Seen {
-    link: Option<bool>,
     /// A moment and the wall clock then.
     unix: Option<(Instant, u64)>,
     phase: Option<Phase>,
@@ -65,17 +64,7 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
     /// Brings in what only a look can tell.
     fn look(&self, seen: &mut Seen) {
         let now = self.clock.now();
-        let link = self.board.borrow().link_up();
-        if seen.link != Some(link) {
-            seen.link = Some(link);
-            self.note(
-                Level::Info,
-                format_args!("link {}", if link { "up" } else { "down" }),
-            );
-            self.engine
-                .borrow_mut()
-                .handle(now, EngineEvent::Link(link));
-        }
+        self.look_at_link();
         if let Some(unix) = self.clock.unix_time() {
             let expected = seen
                 .unix
@@ -87,6 +76,21 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
                     .handle(now, EngineEvent::UnixTime(unix));
             }
         }
+    }
+
+    /// Tells the engine if the link has come or gone; whether it is up.
+    pub(super) fn look_at_link(&self) -> bool {
+        let link = self.board.borrow().link_up();
+        if self.link.replace(Some(link)) != Some(link) {
+            self.note(
+                Level::Info,
+                format_args!("link {}", if link { "up" } else { "down" }),
+            );
+            self.engine
+                .borrow_mut()
+                .handle(self.clock.now(), EngineEvent::Link(link));
+        }
+        link
     }
 
     /// Shows phase changes in `state`, on the monitor, and in the pace of `progress`.

@@ -161,6 +161,7 @@ where
             stop: Signal::new(),
             operations: Cell::new(0),
             mqtt_up: Cell::new(false),
+            link: Cell::new(None),
             probe_failed: Cell::new(None),
         };
         monitor.set_trial(start.trial.is_some());

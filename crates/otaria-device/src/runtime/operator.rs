@@ -95,12 +95,12 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
             .map_err(|error| self.without_link(error))
     }
 
-    /// What failed because the link is gone is told as that: its return is reason enough to try again.
+    /// What failed because the link is gone is told as that: its return is reason enough to try again. So the engine has to know
+    /// first that it is gone.
     fn without_link(&self, error: FetchError) -> FetchError {
         match error {
             FetchError::Failed(failure)
-                if failure.code.group() == FailureGroup::Transport
-                    && !self.board.borrow().link_up() =>
+                if failure.code.group() == FailureGroup::Transport && !self.look_at_link() =>
             {
                 FetchError::Failed(Failure {
                     code: FailureCode::NoNetwork,

@@ -76,6 +76,8 @@ pub(super) struct Shared<'a, B, K, F> {
     pub(super) stop: Signal<NoopRawMutex, u32>,
     pub(super) operations: Cell<u32>,
     pub(super) mqtt_up: Cell<bool>,
+    /// The link, as the engine knows it.
+    pub(super) link: Cell<Option<bool>>,
     /// How the last probe failed.
     pub(super) probe_failed: Cell<Option<FailureCode>>,
 }

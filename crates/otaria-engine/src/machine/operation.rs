@@ -161,6 +161,7 @@ pub(super) fn failed(mut run: Run, failure: Failure, cx: &mut Context, now: Inst
             run,
             until: now + wait.delay,
             for_link,
+            link_away: false,
         }),
     )
 }

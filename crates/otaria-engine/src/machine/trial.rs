@@ -324,7 +324,11 @@ impl Inconclusive {
     pub(super) fn step(mut self, cx: &mut Context, now: Instant) -> Step {
         if core::mem::take(&mut cx.cancel) {
             // Somebody does not want this package. The stored wish must not bring it back after a restart.
-            return Self::close(self.job, FailureCode::Cancelled, Some(FailureCode::Cancelled));
+            return Self::close(
+                self.job,
+                FailureCode::Cancelled,
+                Some(FailureCode::Cancelled),
+            );
         }
         match &cx.wish {
             Some(wish) if !self.job.is_for(wish) => return self.drop_it(FailureCode::Superseded),

@@ -9,6 +9,7 @@ use super::run::Run;
 use super::state::{State, Step};
 use super::transitions::Trigger;
 use super::trial::RollingBack;
+use crate::backoff;
 use crate::time::{Duration, Instant};
 
 /// How often a wish that waits for the wall clock looks at it.
@@ -293,8 +294,10 @@ fn fetch_complete(
 pub(super) struct Backoff {
     pub(super) run: Run,
     pub(super) until: Instant,
-    /// The link was lost: its return is reason enough to try again.
+    /// The link was lost: its return is reason enough to try again soon.
     pub(super) for_link: bool,
+    /// The link has been away since the failure.
+    pub(super) link_away: bool,
 }
 
 impl Backoff {
@@ -305,8 +308,9 @@ impl Backoff {
     pub(super) fn step(self, cx: &mut Context, now: Instant) -> Step {
         let Self {
             mut run,
-            until,
+            mut until,
             for_link,
+            link_away,
         } = self;
         if core::mem::take(&mut cx.cancel) {
             return stopped(Stop::Cancelled, run, cx, now, FailureCode::Stalled);
@@ -334,14 +338,22 @@ impl Backoff {
             run.failures = 0;
             run.slow = false;
         }
-        let due = again || now >= until || for_link;
-        if due && cx.link_since.is_some() {
+        if again {
+            until = now;
+        }
+        let link_up = cx.link_since.is_some();
+        if link_up && link_away && (for_link || now >= until) {
+            // Everybody at this access point has got it back just now.
+            let soon = now + backoff::wait(&cx.policy.backoff, 1, &mut cx.rng).delay;
+            until = if now >= until { soon } else { until.min(soon) };
+        } else if link_up && now >= until {
             return Step::Go(Trigger::Retry, State::Checking(Checking::new(run, now)));
         }
         Step::Stay(State::Backoff(Self {
             run,
-            until: if again { now } else { until },
+            until,
             for_link,
+            link_away: !link_up,
         }))
     }
 

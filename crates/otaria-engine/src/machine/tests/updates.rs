@@ -256,10 +256,54 @@ fn a_lost_link_does_not_use_up_the_time_to_the_next_try() {
     bench.tell(Event::Link(false));
     bench.tell(fails(FailureCode::NoNetwork));
     bench.expect_nothing();
-    bench.pass(Duration::from_secs(3_000));
     bench.expect_nothing();
     bench.tell(Event::Link(true));
+    bench.expect_nothing();
+    let waited = bench.wait();
+    assert!(waited >= SECOND && waited <= 2 * SECOND, "{waited:?}");
     bench.expect(Action::Fetch);
+}
+
+#[test]
+fn a_link_that_returns_brings_no_device_back_at_once() {
+    for code in [FailureCode::NoNetwork, FailureCode::Connect] {
+        let mut bench = Bench::downloading();
+        for _ in 0..7 {
+            bench.tell(fails(FailureCode::Connect));
+            bench.wait();
+            bench.expect(Action::Fetch);
+        }
+        bench.tell(Event::Link(false));
+        bench.tell(fails(code));
+        bench.expect_nothing();
+        bench.pass(Duration::from_secs(3_000));
+        bench.expect_nothing();
+        bench.tell(Event::Link(true));
+        bench.expect_nothing();
+        let waited = bench.wait();
+        assert!(
+            waited >= SECOND && waited <= 2 * SECOND,
+            "{code}: {waited:?}"
+        );
+        bench.expect(Action::Fetch);
+    }
+}
+
+#[test]
+fn a_failure_for_want_of_a_link_that_is_up_waits_as_any_other() {
+    let mut bench = Bench::online();
+    bench.wish(&wish("a"));
+    for failures in 1..=8 {
+        bench.expect(Action::Fetch);
+        bench.tell(fails(FailureCode::NoNetwork));
+        bench.expect_nothing();
+        let full = Duration::from_secs(1 << failures).min(Duration::from_secs(300));
+        let waited = bench.wait();
+        assert!(
+            waited >= full / 2 && waited <= full,
+            "{failures}: {waited:?}"
+        );
+    }
 }
 
 #[test]
