@@ -30,7 +30,8 @@
 //! | append, first record of a sector | erase the sector | no record that checks: the sector is not in use, and is erased again |
 //! | compaction 1 | erase the other half's sector 0 | its old header or none, with an epoch below the one in force |
 //! | compaction 2 | write the latest records, erasing further sectors as they are reached | no header: the half in force stands. The next compaction starts anew |
-//! | compaction 3 | write the header | a bad header: as before. Or a good one: the new half is in force, and complete |
+//! | compaction 3 | erase what an earlier try at the same epoch left in the sectors behind | as above |
+//! | compaction 4 | write the header | a bad header: as before. Or a good one: the new half is in force, and complete |
 //! | first use 1 | erase sector 0 of half 0 | no good header: first use again (or "lost", if it left more than blanks) |
 //! | first use 2 | write the header | as above, or an empty journal |
 //! | lost 1 | erase all sectors of one half, while the other does not read blank | no good header, not all blank: lost, as before |
@@ -75,6 +76,7 @@ const NOTHING_IS_BLANK: Progress = Progress {
     blocks_held: 0,
     erased_to: 0,
     erasing_to: u32::MAX,
+    slot: 0,
 };
 
 /// What [`Journal::mount`] found.
@@ -313,6 +315,12 @@ impl<R: NorFlash> Journal<R> {
                 Err(error) => return Err(error),
             }
         }
+        // What a compaction into the same epoch left that was cut further on would count again behind this header.
+        for sector in place.sector + 1..self.half_sectors {
+            if self.holds_record_of(epoch, half, sector)? {
+                self.erase_sector(half, sector)?;
+            }
+        }
         let written = self.write_cells(half, 0, &Aligned(HalfHeader { epoch }.encode()).0);
         // From here on the flash says which half is in force, not the outcome of the write.
         self.stale = true;
@@ -324,6 +332,32 @@ impl<R: NorFlash> Journal<R> {
         }
         self.stale = false;
         written.and(Err(JournalError::NotWritten))
+    }
+
+    /// Whether any cell of the sector begins a record that checks in this epoch.
+    fn holds_record_of(
+        &mut self,
+        epoch: u32,
+        half: u16,
+        sector: u16,
+    ) -> Result<bool, JournalError> {
+        let mut buf = Aligned::<MAX_RECORD_LEN>::new();
+        for at in 0..CELLS_PER_SECTOR {
+            let cell = sector * CELLS_PER_SECTOR + at;
+            let Cell::First { cells } = self.read_cell(half, cell)? else {
+                continue;
+            };
+            if usize::from(at) + cells > usize::from(CELLS_PER_SECTOR) {
+                continue;
+            }
+            let from = self.address(half, cell);
+            let bytes = buf.0.get_mut(..cells * CELL_LEN).unwrap_or_default();
+            read(&mut self.region, from, bytes)?;
+            if RecordView::parse(epoch, bytes).is_ok() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether a half can hold the latest records, with one of `cells` cells for this kind and key, in whatever order, and

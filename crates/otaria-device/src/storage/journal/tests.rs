@@ -440,3 +440,41 @@ fn the_journal_takes_little_ram() {
         size_of::<TestJournal<'_>>()
     );
 }
+
+#[test]
+fn a_shorter_compaction_brings_back_nothing_of_a_longer_one_that_was_cut() {
+    // Live records that fill sector 0 of a half nearly, and one that goes beyond it.
+    const LONG: Unknown<900> = Unknown([7; 900]);
+    for op in 0.. {
+        let flash = flash(8);
+        let mut journal = mount(&flash);
+        for key in 0..60 {
+            journal.append(key, &quarantine(key as u8)).unwrap();
+        }
+        journal.append(0, &confirmed(1)).unwrap();
+        while journal.sector + 1 < journal.half_sectors || journal.next < CELLS_PER_SECTOR - 1 {
+            let count = u32::from(journal.sector) << 16 | u32::from(journal.next);
+            journal.append(99, &boot(count)).unwrap();
+        }
+        let epoch = journal.epoch;
+        flash.borrow_mut().cut_at(op, Cut::Before);
+        let cut = journal.append(0, &LONG).is_err();
+        flash.borrow_mut().power_on();
+        let mut journal = mount(&flash);
+        if !cut {
+            assert!(op > 60, "{op}");
+            break;
+        }
+        assert_eq!(journal.epoch, epoch);
+        // This one is short, and goes into the same epoch.
+        for value in [confirmed(2), confirmed(3)] {
+            journal.append(0, &value).unwrap();
+            let mut again = mount(&flash);
+            for journal in [&mut journal, &mut again] {
+                assert_eq!(journal.latest(0), Ok(Some(value)), "cut at {op}");
+                assert_eq!(journal.latest::<Unknown<900>>(0), Ok(None), "cut at {op}");
+            }
+        }
+        assert_eq!(journal.epoch, epoch + 1);
+    }
+}
