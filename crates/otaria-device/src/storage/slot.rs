@@ -8,7 +8,8 @@
 //! ```
 //!
 //! The journal's [`Progress`] record holds these three positions. It is written before an erase begins (`erasing_to` rises),
-//! after it (`erased_to` rises), and after the last page of a block (`blocks_held` rises).
+//! after it (`erased_to` rises), and after the last page of a block (`blocks_held` rises). It names its slot: what it says of
+//! the other one, or of none (an earlier version wrote it), does not count.
 //!
 //! # What a cut here leaves
 //!
@@ -194,7 +195,13 @@ fn begin(identity8: [u8; 8], earlier: Option<Progress>) -> Progress {
         blocks_held: 0,
         erased_to: 0,
         erasing_to: suspect_to,
+        slot: 0,
     }
+}
+
+/// How a progress record names a slot.
+fn number(slot: Slot) -> u8 {
+    slot.index().saturating_add(1)
 }
 
 fn progress<J: NorFlash>(journal: &mut Journal<J>) -> Result<Option<Progress>, SlotError> {
@@ -304,7 +311,13 @@ impl<R: NorFlash> SlotWriter<R> {
         }
         let identity8 = header.identity().first8();
         let progress = progress(journal)?.filter(|progress| progress.identity8 == identity8);
-        let progress = progress.ok_or(SlotError::NotStarted)?;
+        let mut progress = progress.ok_or(SlotError::NotStarted)?;
+        let something = progress.blocks_held > 0 || progress.erased_to > 0;
+        if something && progress.slot != number(target.slot) {
+            // That was the other slot, which runs by now: somebody has flashed the device in between.
+            progress = begin(identity8, Some(progress));
+            journal.append(0, &progress)?;
+        }
         let blocks = header.block_count();
         let end = header.image_len.next_multiple_of(SECTOR_LEN);
         let held = u32::from(progress.blocks_held).min(blocks);
@@ -568,6 +581,7 @@ impl<R: NorFlash> SlotWriter<R> {
             blocks_held: u16::try_from(self.held).unwrap_or(u16::MAX),
             erased_to: self.erased_to,
             erasing_to: erasing_to.max(self.suspect_to).max(self.erased_to),
+            slot: number(self.target.slot),
         }
     }
 

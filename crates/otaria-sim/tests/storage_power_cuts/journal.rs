@@ -52,6 +52,7 @@ fn step(n: u32, large: u32) -> Step {
             blocks_held: n as u16,
             erased_to: n * 4096,
             erasing_to: n * 8192,
+            slot: byte % 3,
         }),
         2 | 5 => Step::Quarantine(
             (n % 3) as u16,

@@ -131,7 +131,7 @@ impl Record for Download {
 }
 
 /// How far the other slot is erased and written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// First 8 bytes of the package's identity: progress of any other package does not count.
     pub identity8: [u8; 8],
@@ -141,6 +141,8 @@ pub struct Progress {
     pub erased_to: u32,
     /// An erase up to here was started; equal to `erased_to` when none is open.
     pub erasing_to: u32,
+    /// The slot, counted from 1. 0: an earlier version did not say, or nothing of it counts.
+    pub slot: u8,
 }
 
 impl Record for Progress {
@@ -151,6 +153,7 @@ impl Record for Progress {
         payload.u16(self.blocks_held);
         payload.u32(self.erased_to);
         payload.u32(self.erasing_to);
+        payload.u8(self.slot);
     }
 
     fn read(payload: &mut PayloadReader<'_>) -> Option<Self> {
@@ -159,6 +162,7 @@ impl Record for Progress {
             blocks_held: payload.u16(),
             erased_to: payload.u32(),
             erasing_to: payload.u32(),
+            slot: payload.u8(),
         })
     }
 }

@@ -142,8 +142,20 @@ fn record_bytes_are_fixed() {
             blocks_held: 3,
             erased_to: 0x1_0000,
             erasing_to: 0x2_0000,
+            slot: 0,
         },
         "040100001bcc2fc5222222222222222203000000010000000200000000000000",
+    );
+    is_fixed(
+        0,
+        &Progress {
+            identity8: [0x22; 8],
+            blocks_held: 3,
+            erased_to: 0x1_0000,
+            erasing_to: 0x2_0000,
+            slot: 2,
+        },
+        "04010000106de788222222222222222203000000010000000200020000000000",
     );
     is_fixed(
         0,

@@ -43,8 +43,12 @@ impl Bench {
     }
 
     fn target(&self) -> TargetSlot<TestRegion<'_>> {
+        self.target_as(Slot::Ota1)
+    }
+
+    fn target_as(&self, slot: Slot) -> TargetSlot<TestRegion<'_>> {
         let len = self.0.borrow().bytes().len() as u32 - SLOT_AT;
-        TargetSlot::new(Slot::Ota1, Some(Slot::Ota0), self.region(SLOT_AT, len)).unwrap()
+        TargetSlot::new(slot, Some(slot.other()), self.region(SLOT_AT, len)).unwrap()
     }
 
     fn slot(&self, len: usize) -> Vec<u8> {
@@ -461,4 +465,33 @@ fn a_cut_at_every_command_costs_a_block_and_few_erases() {
 #[test]
 fn the_writer_is_small() {
     assert!(size_of::<SlotWriter<TestRegion<'_>>>() <= 512);
+}
+
+#[test]
+fn blocks_in_the_other_slot_or_in_one_that_nobody_named_are_not_held() {
+    let bench = Bench::new(64);
+    let package = TestPackage::new(1, 100_000, 16384);
+    bench.download(&package, 3).unwrap();
+    let mut journal = bench.journal().unwrap();
+    let table = bench.store().check(&package.header).unwrap();
+    let known = journal.latest::<Progress>(0).unwrap().unwrap();
+    assert_eq!((known.blocks_held, known.slot), (3, 2));
+    // The other slot runs now, as after an update over a cable; or an earlier version wrote the record.
+    for (slot, wrote) in [(Slot::Ota0, 2), (Slot::Ota1, 0)] {
+        let earlier = Progress {
+            slot: wrote,
+            ..known
+        };
+        journal.append(0, &earlier).unwrap();
+        let target = bench.target_as(slot);
+        let writer = SlotWriter::open(target, &package.header, &table, &mut journal).unwrap();
+        assert_eq!((writer.blocks_held(), writer.erased_to()), (0, 0));
+        let anew = journal.latest::<Progress>(0).unwrap().unwrap();
+        assert_eq!((anew.blocks_held, anew.erased_to), (0, 0));
+        assert_eq!(anew.erasing_to, known.erasing_to, "nothing there is blank");
+    }
+    journal.append(0, &known).unwrap();
+    let target = bench.target();
+    let writer = SlotWriter::open(target, &package.header, &table, &mut journal).unwrap();
+    assert_eq!(writer.blocks_held(), 3);
 }
