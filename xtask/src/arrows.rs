@@ -34,8 +34,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "otaria-sim",
         ],
     ),
-    // xtask renders the state diagram from the engine's own table.
-    ("xtask", &["otaria-engine", "otaria-wire"]),
+    // xtask renders the state diagram from the engine's own table, and makes firmware images with settings.
+    (
+        "xtask",
+        &[
+            "otaria-engine",
+            "otaria-package",
+            "otaria-settings",
+            "otaria-wire",
+        ],
+    ),
 ];
 
 /// What tests alone may use beside that.

@@ -1,6 +1,7 @@
 //! The project's chores. `cargo xtask test` is the one command that says whether a tree is good.
 
 mod arrows;
+mod firmware;
 mod fuzz;
 mod generated;
 mod process;
@@ -44,9 +45,12 @@ enum Chore {
     },
     /// Write the files under docs/ that are generated from code.
     Docs,
+    Firmware(firmware::FirmwareArgs),
+    Flash(firmware::FlashArgs),
 }
 
 fn main() -> Result<()> {
+    firmware::wrap_rustc();
     process::enter_workspace_root()?;
     match Cli::parse().chore {
         Chore::Test { full, only } => test::run_steps(full, &only),
@@ -54,5 +58,7 @@ fn main() -> Result<()> {
         Chore::Sweep => sweep::exhaustive(),
         Chore::Fuzz { seconds, targets } => fuzz::run_targets(seconds, &targets),
         Chore::Docs => generated::write(),
+        Chore::Firmware(args) => firmware::build(&args),
+        Chore::Flash(args) => firmware::flash(&args),
     }
 }

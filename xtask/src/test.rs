@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::process::{cargo, command, run as execute, succeeds};
 use crate::setup::{self, DEVICE_TARGET, Machine};
 use crate::steps::{Outcome, Steps};
-use crate::{arrows, fuzz, generated, sweep};
+use crate::{arrows, firmware, fuzz, generated, sweep};
 
 /// Crates that run on a chip and must build there without `std`.
 const DEVICE_CRATES: &[&str] = &[
@@ -28,6 +28,8 @@ pub(crate) fn run_steps(full: bool, only: &[String]) -> Result<()> {
     steps.step("dependency arrows", || passed(arrows::check()));
     steps.step("clippy", || passed(clippy()));
     steps.step("device builds", || passed(device_builds()));
+    steps.step("firmware", || passed(firmware::step(&machine.python, full)));
+    steps.step("firmware for Xtensa chips", firmware::xtensa);
     steps.step("tests", || passed(tests(&machine)));
     steps.step("docs", || passed(docs()));
     steps.step("generated docs are current", || passed(generated::check()));

@@ -63,6 +63,48 @@ pub fn is_elf(bytes: &[u8]) -> bool {
 /// Makes the app image of an ELF. `chip` (such as `esp32c3`) is needed only when the ELF does not name its chip;
 /// `slot_size` chooses the flash size that the image's header mentions, 4 MB for the default slots.
 pub fn to_image(elf: &[u8], chip: Option<&str>, slot_size: u32) -> Result<Vec<u8>, ElfError> {
+    app(format(elf, chip, slot_size)?)
+}
+
+/// What a chip needs in flash to run an ELF, beside the partition table.
+#[derive(Clone, Debug)]
+pub struct FlashParts {
+    /// The second-stage bootloader that espflash has for the chip.
+    pub bootloader: Vec<u8>,
+    /// Where the chip's ROM looks for it.
+    pub bootloader_offset: u32,
+    /// The app image: the same bytes as [`to_image`] makes.
+    pub app: Vec<u8>,
+}
+
+/// Makes app image and bootloader of an ELF; the arguments are those of [`to_image`].
+pub fn to_flash(elf: &[u8], chip: Option<&str>, slot_size: u32) -> Result<FlashParts, ElfError> {
+    let format = format(elf, chip, slot_size)?;
+    let app = app(format.clone())?;
+    // espflash lists bootloader, partition table and app, in the order of their offsets.
+    let first = format.flash_segments().min_by_key(|segment| segment.addr);
+    let bootloader =
+        first.ok_or_else(|| ElfError::Unusable("espflash has no bootloader for it".to_owned()))?;
+    Ok(FlashParts {
+        bootloader_offset: bootloader.addr,
+        bootloader: bootloader.data.into_owned(),
+        app,
+    })
+}
+
+fn app(format: IdfBootloaderFormat<'_>) -> Result<Vec<u8>, ElfError> {
+    let image = format
+        .ota_segments()
+        .next()
+        .map(|segment| segment.data.into_owned());
+    image.ok_or_else(|| ElfError::Unusable("it holds no segment to load".to_owned()))
+}
+
+fn format<'e>(
+    elf: &'e [u8],
+    chip: Option<&str>,
+    slot_size: u32,
+) -> Result<IdfBootloaderFormat<'e>, ElfError> {
     let machine = machine(elf)?;
     let asked = chip.map(parse_chip).transpose()?;
     let metadata = Metadata::from_bytes(Some(elf));
@@ -86,17 +128,10 @@ pub fn to_image(elf: &[u8], chip: Option<&str>, slot_size: u32) -> Result<Vec<u8
     }
     let settings = FlashSettings::new(None, Some(flash_size(slot_size)), None);
     let flash = FlashData::new(settings, 0, None, chip, chip.default_xtal_frequency());
-    let format = IdfBootloaderFormat::new(elf, &flash, None, None, None, None).map_err(
-        |error| match error {
-            espflash::Error::ElfTooBig(image, limit) => ElfError::TooBig { image, limit },
-            other => ElfError::Unusable(with_causes(&other)),
-        },
-    )?;
-    let image = format
-        .ota_segments()
-        .next()
-        .map(|segment| segment.data.into_owned());
-    image.ok_or_else(|| ElfError::Unusable("it holds no segment to load".to_owned()))
+    IdfBootloaderFormat::new(elf, &flash, None, None, None, None).map_err(|error| match error {
+        espflash::Error::ElfTooBig(image, limit) => ElfError::TooBig { image, limit },
+        other => ElfError::Unusable(with_causes(&other)),
+    })
 }
 
 /// Reads class, byte order and machine of an ELF header, and refuses what no ESP32 runs.

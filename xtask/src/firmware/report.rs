@@ -1,0 +1,287 @@
+//! What takes how much: flash by section and by crate, RAM, heap; and the budgets.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use anyhow::{Context, Result};
+use object::{Object, ObjectSection, ObjectSymbol, SectionFlags, SymbolKind};
+
+use super::Chip;
+
+/// The whole app image.
+const APP_FLASH: u64 = 640 * 1024;
+/// Otaria's own part of it: its crates, MQTT, HTTP, cryptography, decoder.
+const OWN_FLASH: u64 = 110 * 1024;
+/// Otaria's own part of the RAM.
+const OWN_RAM: u64 = 72 * 1024;
+/// Free heap once the radio has taken its share.
+const FREE_HEAP: u64 = 90 * 1024;
+/// The radio's share, see `otaria_esp::heap`.
+const RADIO_RESERVE: u64 = 64 * 1024;
+
+/// Crates that are Otaria's own part. What embassy joins or keeps as a task is the code inside it, which is Otaria's too: the
+/// compiler puts a future's code into whoever polls it.
+const OWN: &[&str] = &[
+    "base16ct",
+    "cmov",
+    "const_oid",
+    "crypto_bigint",
+    "ctutils",
+    "der",
+    "digest",
+    "ecdsa",
+    "elliptic_curve",
+    "embassy_futures",
+    "embassy_executor::raw::TaskStorage",
+    "esp_nvs",
+    "heapless",
+    "hybrid_array",
+    "miniz_oxide",
+    "otaria_app",
+    "otaria_device",
+    "otaria_embassy",
+    "otaria_engine",
+    "otaria_settings",
+    "otaria_wire",
+    "p256",
+    "primefield",
+    "primeorder",
+    "serde",
+    "serde_json_core",
+    "sha2",
+    "signature",
+    "subtle",
+    "wnaf",
+];
+
+/// Code and constants that the radio's libraries bring: everything that is not Rust.
+const RADIO: &str = "(radio libraries, C)";
+
+#[derive(Default)]
+struct Bytes {
+    flash: u64,
+    ram: u64,
+}
+
+/// Sizes of one build.
+pub(super) struct Report {
+    chip: Chip,
+    image: u64,
+    sections: Vec<(String, u64, bool)>,
+    crates: BTreeMap<String, Bytes>,
+    heap: u64,
+    stack: u64,
+}
+
+impl Report {
+    pub(super) fn of(elf: &[u8], app: &[u8], chip: Chip) -> Result<Self> {
+        let file = object::File::parse(elf).context("the ELF cannot be read")?;
+        let mut sections = Vec::new();
+        for section in file.sections() {
+            let name = section.name().unwrap_or_default();
+            // Dummies only push what shares an address range apart.
+            if is_allocated(&section) && section.size() > 0 && !name.ends_with("_dummy") {
+                let in_flash = section.kind() != object::SectionKind::UninitializedData;
+                sections.push((name.to_owned(), section.size(), in_flash));
+            }
+        }
+        let mut report = Self {
+            chip,
+            image: app.len() as u64,
+            sections,
+            crates: BTreeMap::new(),
+            heap: 0,
+            stack: 0,
+        };
+        for symbol in file.symbols() {
+            if symbol.size() == 0 || !symbol.is_definition() {
+                continue;
+            }
+            let section = symbol.section_index();
+            let section = section.and_then(|index| file.section_by_index(index).ok());
+            let Some(section) = section else { continue };
+            let is_data = symbol.kind() == SymbolKind::Data;
+            if !is_allocated(&section) || !(is_data || symbol.kind() == SymbolKind::Text) {
+                continue;
+            }
+            let name = rustc_demangle::demangle(symbol.name().unwrap_or_default());
+            let name = format!("{name:#}");
+            let zeroed = section.kind() == object::SectionKind::UninitializedData;
+            if zeroed && name.ends_with("::HEAP") && symbol.size() > 1024 {
+                report.heap += symbol.size();
+                continue;
+            }
+            let bytes = report.crates.entry(owner(&name)).or_default();
+            let in_ram = zeroed
+                || section
+                    .name()
+                    .is_ok_and(|name| name.starts_with(".data") || name.starts_with(".rwtext"));
+            if in_ram {
+                bytes.ram += symbol.size();
+            }
+            if !zeroed {
+                bytes.flash += symbol.size();
+            }
+        }
+        report.stack = report.section(".stack");
+        Ok(report)
+    }
+
+    fn section(&self, wanted: &str) -> u64 {
+        let found = self.sections.iter().find(|(name, ..)| name == wanted);
+        found.map_or(0, |(_, size, _)| *size)
+    }
+
+    fn own(&self) -> Bytes {
+        let mut own = Bytes::default();
+        for (name, bytes) in &self.crates {
+            if OWN.contains(&name.as_str()) {
+                own.flash += bytes.flash;
+                own.ram += bytes.ram;
+            }
+        }
+        own
+    }
+
+    fn free_heap(&self) -> u64 {
+        self.heap.saturating_sub(RADIO_RESERVE)
+    }
+
+    fn static_ram(&self) -> u64 {
+        let ram = |name: &str| name.starts_with(".data") || name == ".bss" || name == ".noinit";
+        let sections = self.sections.iter().filter(|(name, ..)| ram(name));
+        sections.map(|(_, size, _)| size).sum()
+    }
+
+    fn budgets(&self) -> [(&'static str, u64, u64, bool); 4] {
+        let own = self.own();
+        [
+            ("app image", self.image, APP_FLASH, true),
+            ("Otaria's own part, flash", own.flash, OWN_FLASH, true),
+            ("Otaria's own part, RAM", own.ram, OWN_RAM, true),
+            (
+                "heap without the radio's share",
+                self.free_heap(),
+                FREE_HEAP,
+                false,
+            ),
+        ]
+    }
+
+    /// What is over its budget, or below. Only the chip that the budgets are made for is held to them.
+    pub(super) fn over_budget(&self) -> Vec<String> {
+        if self.chip != Chip::Esp32c3 {
+            return Vec::new();
+        }
+        let broken = self
+            .budgets()
+            .into_iter()
+            .filter(|(_, is, limit, at_most)| if *at_most { is > limit } else { is < limit });
+        broken
+            .map(|(what, is, limit, _)| format!("{what}: {is} bytes, budget {limit}"))
+            .collect()
+    }
+}
+
+/// Whether a section takes memory when the program runs.
+fn is_allocated<'d>(section: &impl ObjectSection<'d>) -> bool {
+    match section.flags() {
+        SectionFlags::Elf { sh_flags, .. } => (sh_flags & object::elf::SHF_ALLOC).0 != 0,
+        _ => false,
+    }
+}
+
+/// The crate that a symbol belongs to.
+fn owner(name: &str) -> String {
+    if name.contains("embassy_executor::raw::TaskStorage") {
+        return "embassy_executor::raw::TaskStorage".to_owned();
+    }
+    if !name.contains("::") {
+        // `main` is the firmware's, what is generated has no crate, and the rest is C.
+        return match name {
+            "main" => "otaria_app".to_owned(),
+            _ if name.starts_with("anon.") || name.starts_with(".L") => "(constants)".to_owned(),
+            _ => RADIO.to_owned(),
+        };
+    }
+    // `<&mut a::B as c::D>::e` is a's, unless a is the language itself.
+    let (outer, trait_name) = match name.strip_prefix('<') {
+        Some(inner) => match inner.split_once(" as ") {
+            Some((outer, rest)) => (outer, Some(rest)),
+            None => (inner, None),
+        },
+        None => (name, None),
+    };
+    let of_language = |name: &str| matches!(name, "core" | "alloc" | "");
+    let first = krate(outer);
+    match trait_name.map(krate) {
+        Some(of_trait) if of_language(first) && !of_language(of_trait) => of_trait,
+        _ if first.is_empty() => "core",
+        _ => first,
+    }
+    .to_owned()
+    .replace("esp::", "otaria_app::")
+}
+
+/// First part of a path, without what may stand before it.
+fn krate(path: &str) -> &str {
+    let path = path.trim_start_matches(['<', '&', '*', '[', '(']);
+    let path = ["mut ", "const ", "dyn "]
+        .iter()
+        .fold(path, |path, word| path.strip_prefix(word).unwrap_or(path));
+    let end = path.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let (name, rest) = path.split_at(end.unwrap_or(path.len()));
+    match (name, rest.starts_with("::")) {
+        ("esp", true) => "otaria_app",
+        (name, true) => name,
+        (_, false) => "",
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "Size of the firmware for {}, in bytes\n",
+            self.chip.name()
+        )?;
+        for (what, is, limit, at_most) in self.budgets() {
+            let word = if at_most { "at most" } else { "at least" };
+            writeln!(f, "{is:>9}  {what} (budget: {word} {limit})")?;
+        }
+        writeln!(
+            f,
+            "{:>9}  static RAM (data, bss; with the heap's own region)",
+            self.static_ram()
+        )?;
+        writeln!(
+            f,
+            "{:>9}  heap reserved, of which the radio takes up to {RADIO_RESERVE}",
+            self.heap
+        )?;
+        writeln!(f, "{:>9}  left for the main stack", self.stack)?;
+        writeln!(f, "\nBy section\n    bytes  in the image")?;
+        for (name, size, in_flash) in &self.sections {
+            writeln!(
+                f,
+                "{size:>9}  {:<3}  {name}",
+                if *in_flash { "yes" } else { "no" }
+            )?;
+        }
+        writeln!(f, "\nBy crate\n    flash        RAM  own")?;
+        let mut crates: Vec<_> = self.crates.iter().collect();
+        crates.sort_by_key(|(name, bytes)| (std::cmp::Reverse(bytes.flash + bytes.ram), *name));
+        for (name, bytes) in crates {
+            if bytes.flash + bytes.ram < 256 {
+                continue;
+            }
+            let own = if OWN.contains(&name.as_str()) {
+                "own"
+            } else {
+                ""
+            };
+            writeln!(f, "{:>9}  {:>9}  {own:<3}  {name}", bytes.flash, bytes.ram)?;
+        }
+        Ok(())
+    }
+}
