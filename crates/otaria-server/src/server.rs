@@ -97,7 +97,7 @@ impl Server {
         let public_url = public_url(config.public_url.as_deref(), http_address)?;
 
         let store = Store::open(&config.data.join("otaria.db")).await?;
-        let instance = store.instance().await?;
+        let client_id = format!("otaria-server-{}", store.instance().await?);
         let packages = PackageFiles::open(config.data.join("packages"), config.max_package_len)
             .await
             .map_err(data)?;
@@ -113,9 +113,12 @@ impl Server {
 
         let (broker, broker_url) = match config.mqtt {
             Mqtt::Embedded { listen } => {
-                shared.store.all_offline().await?;
+                let mut tx = shared.store.write().await?;
+                tx.all_offline().await?;
+                tx.commit().await?;
+                let files = config.data.join("broker");
                 let broker =
-                    Broker::start(listen, config.data.join("broker"), Arc::clone(&shared)).await?;
+                    Broker::start(listen, files, client_id.clone(), Arc::clone(&shared)).await?;
                 let url = BrokerUrl::from(from_here(broker.address));
                 (Some(broker), url)
             }
@@ -127,11 +130,7 @@ impl Server {
             broker: broker_url.to_string(),
             public_url: shared.public_url.clone(),
         };
-        let bus = Bus::start(
-            Arc::clone(&shared),
-            broker_url,
-            format!("otaria-server-{instance}"),
-        )?;
+        let bus = Bus::start(Arc::clone(&shared), broker_url, client_id)?;
         let http = tokio::spawn(serve(listener, Arc::clone(&shared)));
         let housekeeping = tokio::spawn(housekeeping(Arc::clone(&shared)));
         Ok(RunningServer {

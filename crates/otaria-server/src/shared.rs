@@ -1,16 +1,20 @@
 //! What the parts of the server share.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use otaria_wire::topics::{DeviceId, NameError, Topic, Topics};
 use tokio::sync::{Notify, broadcast, watch};
 
+use crate::ingest::{Report, What};
 use crate::model::Live;
 use crate::packages::{EXTENSION, PackageFiles};
-use crate::store::{NewMessage, Store, StoreError};
+use crate::store::{NewMessage, Store, StoreError, Tx};
 
 /// Changes kept for a reader of the event stream that is slow.
 const LIVE_BACKLOG: usize = 4096;
+/// A note in the store: the broker may have lost what was declared.
+const REDECLARE: &str = "redeclare";
 
 /// What the parts of the server share.
 #[derive(Debug)]
@@ -86,19 +90,79 @@ impl Shared {
         })
     }
 
-    /// Puts every declaration of ours into the outbox again: the broker has lost our session, so perhaps those as well.
-    /// Devices recognise what they know.
-    pub(crate) async fn redeclare(&self) -> Result<(), StoreError> {
+    /// The broker has no session of ours: what it was told is perhaps lost, and nobody is known to be connected. Noted
+    /// on disk until [`redeclare`](Self::redeclare), since the session that begins now may not last until then.
+    pub(crate) async fn session_lost(&self) -> Result<(), StoreError> {
+        let mut tx = self.store.write().await?;
+        let gone = tx.all_offline().await?;
+        tx.set_note(REDECLARE, Some("")).await?;
+        tx.commit().await?;
+        self.tell(gone);
+        Ok(())
+    }
+
+    /// Whether declarations have to be put right since the broker lost a session of ours.
+    pub(crate) async fn must_redeclare(&self) -> Result<bool, StoreError> {
+        let mut tx = self.store.write().await?;
+        Ok(tx.note(REDECLARE).await?.is_some())
+    }
+
+    /// Puts declarations of ours into the outbox again where the broker has none, or one of ours that is out of date.
+    /// `found` is what it has; `sent` are the topics to which we have published since. What somebody else has declared
+    /// was stored when it was found, so it is not ours any more.
+    pub(crate) async fn redeclare(
+        &self,
+        found: &HashMap<DeviceId, Vec<u8>>,
+        sent: &HashSet<String>,
+    ) -> Result<(), StoreError> {
         let now = crate::clock::now();
         let mut tx = self.store.write().await?;
         let waiting = tx.outbox_topics().await?;
+        let mut right = Vec::new();
         for (device, wish) in tx.own_wishes().await? {
-            if let Ok(message) = self.message(&device, Topic::Desired, wish.into_bytes())
+            let Ok(id) = DeviceId::new(&device) else {
+                continue;
+            };
+            if found.get(&id).is_none_or(|found| *found != wish.as_bytes()) {
+                right.push((device, wish.into_bytes()));
+            }
+        }
+        for device in found.keys() {
+            if tx.is_taken_back(device.as_str()).await? {
+                right.push((device.as_str().to_owned(), Vec::new()));
+            }
+        }
+        for (device, payload) in right {
+            if let Ok(message) = self.message(&device, Topic::Desired, payload)
                 && !waiting.contains(&message.topic)
+                && !sent.contains(&message.topic)
             {
                 tx.send(&message, now).await?;
             }
         }
+        tx.set_note(REDECLARE, None).await?;
         tx.commit().await
+    }
+
+    /// Applies a report, unless it is a declaration that one of ours replaces in a moment: the broker had it, or took
+    /// it, before ours, which still waits. `given_up` says which messages do not count as waiting: the broker refuses
+    /// them, and what others have declared since stands.
+    pub(crate) async fn apply(
+        &self,
+        tx: &mut Tx,
+        report: &Report,
+        given_up: impl Fn(i64) -> bool,
+        now: i64,
+    ) -> Result<Vec<Live>, StoreError> {
+        if let What::Wish(_) = report.what
+            && let Ok(message) = self.message(report.device.as_str(), Topic::Desired, Vec::new())
+            && let Some(waiting) = tx.waiting(&message.topic).await?
+        {
+            if report.retained || !given_up(waiting) {
+                return Ok(Vec::new());
+            }
+            tx.sent(&[waiting]).await?;
+        }
+        tx.apply(report, now).await
     }
 }

@@ -3,9 +3,10 @@
 
 mod common;
 
+use std::fs;
 use std::time::Duration;
 
-use common::{Broker, FakeDevice, Http, Running, package, wait_for};
+use common::{Broker, FakeDevice, Http, Mosquitto, Running, package, wait_for};
 use otaria_server::model::Status;
 use serde_json::{Value, json};
 
@@ -163,9 +164,8 @@ macro_rules! with_both_brokers {
         mod mosquitto {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $test() {
-                match super::Broker::mosquitto() {
-                    Ok(broker) => super::$test(broker).await,
-                    Err(reason) => eprintln!("skipped: {reason}"),
+                if let Some(broker) = super::Broker::mosquitto() {
+                    super::$test(broker).await;
                 }
             })+
         }
@@ -205,6 +205,104 @@ async fn reports_while_the_server_is_down_are_not_lost(broker: Broker) {
         status == 200 && page["items"].as_array().unwrap().len() == 20
     })
     .await;
+    server.shutdown().await;
+}
+
+/// An access list that forgets what the server must publish, and is put right later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wish_that_the_broker_refused_is_sent_once_it_may_be() {
+    const ALL: &str = "topic readwrite #\n";
+    let files = tempfile::tempdir().unwrap();
+    let (rights, log) = (files.path().join("rights"), files.path().join("log"));
+    fs::write(&rights, format!("{ALL}topic deny otaria/v1/d1/desired\n")).unwrap();
+    let config = format!(
+        "acl_file {}\nlog_dest file {}\nlog_type all",
+        rights.display(),
+        log.display()
+    );
+    let Some(mosquitto) = Mosquitto::start(&config) else {
+        return;
+    };
+    let broker = Broker::Mosquitto(mosquitto);
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path(), &broker).await;
+    let uploaded = server.http().upload(&package("1.1.0")).await;
+    let request =
+        json!({"package": uploaded["digest"], "target": {"device": "d1"}, "unseen": true});
+    let (_, published) = server.http().post("/api/v1/jobs", &request).await;
+    wait_for("the refusal", || async {
+        fs::read_to_string(&log).is_ok_and(|log| log.contains("Denied PUBLISH"))
+    })
+    .await;
+
+    fs::write(&rights, ALL).unwrap();
+    if let Broker::Mosquitto(mosquitto) = &broker {
+        mosquitto.reload();
+    }
+    server.http().wait_until_sent().await;
+    let mut device = FakeDevice::connect(server.mqtt(&broker), "d1").await;
+    let wish: Value = serde_json::from_slice(&device.next("desired").await.payload).unwrap();
+    assert_eq!(wish["job"], published["job"]["id"]);
+    server.shutdown().await;
+}
+
+/// A broker that forgot the server's session, after a day without it perhaps: who came and went, and who declared what
+/// meanwhile, only the broker knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_lost_session_what_others_declared_stands_and_nobody_is_thought_online() {
+    let files = tempfile::tempdir().unwrap();
+    let log = files.path().join("log");
+    let config = format!("log_dest file {}\nlog_type all", log.display());
+    let Some(mosquitto) = Mosquitto::start(&config) else {
+        return;
+    };
+    let broker = Broker::Mosquitto(mosquitto);
+    let data = tempfile::tempdir().unwrap();
+    let server = Running::start(data.path(), &broker).await;
+    let address = server.mqtt(&broker);
+    let http = server.http();
+    let device = FakeDevice::connect(address, "gone").await;
+    device.presence(true).await;
+    wait_for("the device", || async {
+        http.get("/api/v1/devices/gone").await.1["online"] == true
+    })
+    .await;
+    let uploaded = http.upload(&package("1.1.0")).await;
+    for device in ["lost", "replaced"] {
+        let request =
+            json!({"package": uploaded["digest"], "target": {"device": device}, "unseen": true});
+        assert_eq!(http.post("/api/v1/jobs", &request).await.0, 201);
+    }
+    http.wait_until_sent().await;
+    server.shutdown().await;
+
+    device.vanish().await;
+    let operator = FakeDevice::connect(address, "operator").await;
+    let desired = |device: &str| format!("otaria/v1/{device}/desired");
+    operator
+        .publish_to("otaria/v1/gone/presence", b"", true)
+        .await;
+    operator.publish_to(&desired("lost"), b"", true).await;
+    let theirs = b"http://files.test/app.otaria";
+    operator
+        .publish_to(&desired("replaced"), theirs, true)
+        .await;
+    let log = fs::read_to_string(&log).unwrap();
+    let id = log
+        .split(|c: char| c != '-' && !c.is_ascii_alphanumeric())
+        .find(|word| word.starts_with("otaria-server-"))
+        .expect("the server's client id");
+    common::end_session(address, id).await;
+
+    let server = Running::start(data.path(), &broker).await;
+    let mut observer = FakeDevice::connect(address, "observer").await;
+    observer.subscribe(&desired("lost")).await;
+    let again: Value = serde_json::from_slice(&observer.next("desired").await.payload).unwrap();
+    assert_eq!(again["image_sha256"], uploaded["image_sha256"]);
+    server.http().wait_until_sent().await;
+    observer.subscribe(&desired("replaced")).await;
+    assert_eq!(observer.next("desired").await.payload, &theirs[..]);
+    assert!(!server.http().device("gone").await.online);
     server.shutdown().await;
 }
 

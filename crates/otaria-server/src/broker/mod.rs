@@ -64,10 +64,11 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    /// Starts it.
+    /// Starts it. `server` is the server's own client id.
     pub(crate) async fn start(
         listen: SocketAddr,
         dir: PathBuf,
+        server: String,
         shared: Arc<Shared>,
     ) -> Result<Self, BrokerError> {
         // The library reports a port in use as one long text; ask first, for an error that says it plainly.
@@ -76,7 +77,7 @@ impl Broker {
                 .await
                 .map_err(|error| BrokerError::Bind(listen, error))?,
         );
-        let mut broker = MqttBroker::with_config(config(listen, dir.clone(), &shared))
+        let mut broker = MqttBroker::with_config(config(listen, dir.clone(), server, &shared))
             .await
             .map_err(|error| match error {
                 MqttError::Io(_) => BrokerError::Files(dir.clone(), error),
@@ -126,7 +127,7 @@ impl Broker {
     }
 }
 
-fn config(listen: SocketAddr, dir: PathBuf, shared: &Arc<Shared>) -> BrokerConfig {
+fn config(listen: SocketAddr, dir: PathBuf, server: String, shared: &Arc<Shared>) -> BrokerConfig {
     let storage = StorageConfig::new()
         .with_base_dir(dir)
         .with_cleanup_interval(Duration::from_secs(300))
@@ -139,7 +140,7 @@ fn config(listen: SocketAddr, dir: PathBuf, shared: &Arc<Shared>) -> BrokerConfi
         .with_max_packet_size(MAX_PACKET_LEN)
         .with_storage(storage);
     config.sys_topics_enabled = false;
-    config.event_handler = Some(Arc::new(Recorder::start(Arc::clone(shared))));
+    config.event_handler = Some(Arc::new(Recorder::start(Arc::clone(shared), server)));
     config
 }
 
@@ -180,8 +181,7 @@ async fn restore(broker: &MqttBroker, shared: &Shared) -> Result<(), RestoreErro
         storage.store_retained_message(&topic, offline).await?;
     }
 
-    let mut missing: HashMap<String, String> =
-        shared.store.own_wishes().await?.into_iter().collect();
+    let mut missing: HashMap<String, String> = shared.store.wishes().await?.into_iter().collect();
     let declared = topics::filter(root, Topic::Desired)?;
     for (topic, message) in storage.get_retained_messages(&declared).await? {
         let Some((device, _)) = topics::parse(root, &topic) else {
@@ -189,8 +189,9 @@ async fn restore(broker: &MqttBroker, shared: &Shared) -> Result<(), RestoreErro
         };
         match missing.get(device) {
             Some(wish) if wish.as_bytes() == message.payload => drop(missing.remove(device)),
+            // The store has heard of every declaration before the broker kept it (see `recorder`): its word is newer.
             Some(_) => {}
-            // Taken back, or replaced by somebody else, but the broker's files did not get that far.
+            // Taken back, but the broker's files did not get that far.
             None if shared.store.is_own_wish(device, &message.payload).await? => {
                 storage.remove_retained_message(&topic).await?;
             }

@@ -1,8 +1,9 @@
-//! Events are on disk before the embedded broker acknowledges them.
+//! Events, and what others declare, are on disk before the embedded broker acknowledges them.
 //!
 //! A device forgets the final result of an update when its event is acknowledged. With a broker of its own, the server
 //! may die together with what was on its way from the one to the other; no session keeps it then. So the broker asks
-//! here first. The same event comes over the bus as well, and is recognised.
+//! here first. The same message comes over the bus as well, and is recognised. It also makes the store the one that
+//! knows what is declared: the broker's files may be behind, and are put right from it at the next start.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,7 +17,7 @@ use crate::ingest::{self, Report, What};
 use crate::shared::Shared;
 use crate::store::StoreError;
 
-/// Events stored in one transaction at most.
+/// Reports stored in one transaction at most.
 const BATCH: usize = 256;
 /// Wait before another try when the disk does not take it.
 const RETRY: Duration = Duration::from_secs(1);
@@ -26,19 +27,25 @@ struct Recording {
     done: oneshot::Sender<()>,
 }
 
-/// Stores events for the broker.
+/// Stores reports for the broker.
 pub(super) struct Recorder {
     root: String,
+    /// The server itself, which stores what it declares before it publishes it.
+    server: String,
     queue: mpsc::Sender<Recording>,
 }
 
 impl Recorder {
     /// Starts to store what is recorded, until the recorder is dropped.
-    pub(super) fn start(shared: Arc<Shared>) -> Self {
+    pub(super) fn start(shared: Arc<Shared>, server: String) -> Self {
         let (queue, recordings) = mpsc::channel(BATCH);
         let root = shared.root.clone();
         tokio::spawn(store(shared, recordings));
-        Self { root, queue }
+        Self {
+            root,
+            server,
+            queue,
+        }
     }
 }
 
@@ -51,7 +58,11 @@ impl BrokerEventHandler for Recorder {
             // What is no event, or none that can be read, is left to the bus, which says so.
             let report = ingest::parse(&self.root, &message.topic, &message.payload, false);
             if let Ok(Some(report)) = report
-                && matches!(report.what, What::Event(_))
+                && match report.what {
+                    What::Event(_) => true,
+                    What::Wish(_) => message.retain && *message.client_id != *self.server,
+                    What::Presence(_) | What::State(_) | What::Progress(_) | What::Log(_) => false,
+                }
             {
                 let (done, stored) = oneshot::channel();
                 if self.queue.send(Recording { report, done }).await.is_ok() {
@@ -69,7 +80,7 @@ async fn store(shared: Arc<Shared>, mut recordings: mpsc::Receiver<Recording>) {
     while recordings.recv_many(&mut batch, BATCH).await > 0 {
         // Devices wait for their acknowledgement meanwhile, and send again if it takes too long.
         while let Err(error) = store_batch(&shared, &batch).await {
-            tracing::error!("events cannot be stored: {error}; trying again");
+            tracing::error!("reports cannot be stored: {error}; trying again");
             tokio::time::sleep(RETRY).await;
         }
         for recording in batch.drain(..) {
@@ -84,7 +95,8 @@ async fn store_batch(shared: &Shared, batch: &[Recording]) -> Result<(), StoreEr
     let mut changes = Vec::new();
     let mut tx = shared.store.write().await?;
     for recording in batch {
-        changes.extend(tx.apply(&recording.report, now).await?);
+        let never = |_| false;
+        changes.extend(shared.apply(&mut tx, &recording.report, never, now).await?);
     }
     tx.commit().await?;
     shared.tell(changes);

@@ -176,6 +176,14 @@ async fn poll(mut events: EventLoop, tell: mpsc::Sender<Result<Happened, LinkErr
             Err(error) => Err(end(error)),
         };
         let over = happened.is_err();
+        if over {
+            // What came just before the end, such as the refusal for which Mosquitto ends a connection.
+            for happened in events.state.events.drain(..).filter_map(translate) {
+                if tell.send(Ok(happened)).await.is_err() {
+                    return;
+                }
+            }
+        }
         if tell.send(happened).await.is_err() || over {
             return;
         }

@@ -10,18 +10,19 @@ mod link;
 
 pub use address::{BrokerUrl, BrokerUrlError};
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use otaria_wire::topics::{self, NameError, Topic};
+use otaria_wire::topics::{self, DeviceId, NameError, Topic};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, PubAckReason, Publish};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use self::link::{Happened, Link, LinkError};
-use crate::ingest;
+use crate::ingest::{self, What};
 use crate::model::Live;
 use crate::shared::Shared;
 use crate::store::{OutboxRow, StoreError};
@@ -32,6 +33,11 @@ const WINDOW: usize = 16;
 const BATCH: usize = 256;
 /// Waits between connections: the first, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// Waits before a message that the broker refused is sent again: the first, and the longest.
+const REFUSED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// How long a broker that has forgotten our session must be silent about what is declared before that counts as all:
+/// MQTT has no word for "that was the last retained message".
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// The running bus.
 pub(crate) struct Bus {
@@ -87,9 +93,11 @@ async fn keep_connected(
 ) {
     let mut wait = BACKOFF.0;
     let mut said = String::new();
+    let mut refused = Refused::new();
     while !*stopped.borrow() {
         let link = Link::connect(&broker, &client_id);
-        let mut session = Session::new(&shared);
+        refused.connected();
+        let mut session = Session::new(&shared, &mut refused);
         let ended = session.run(link, &filters, &mut stopped).await;
         shared.broker_connected.send_replace(false);
         let Err(error) = ended else {
@@ -118,6 +126,14 @@ async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
+/// Waits until a time; for ever if there is none.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// What ends a session with the broker.
 #[derive(Debug, thiserror::Error)]
 enum SessionError {
@@ -133,6 +149,48 @@ fn source_of(error: &StoreError) -> String {
         .unwrap_or_default()
 }
 
+/// Messages that the broker has refused. They stay in the outbox, and are sent again now and then, since somebody may put
+/// its access rights right. Kept over connections: Mosquitto ends one on which it has refused something.
+struct Refused {
+    ids: BTreeSet<i64>,
+    /// Those that are to be sent again now.
+    again: VecDeque<i64>,
+    /// When all of them are, and how long the wait for that is.
+    retry: Option<Instant>,
+    wait: Duration,
+}
+
+impl Refused {
+    fn new() -> Self {
+        Self {
+            ids: BTreeSet::new(),
+            again: VecDeque::new(),
+            retry: None,
+            wait: REFUSED.0,
+        }
+    }
+
+    /// Whether it is the first time.
+    fn add(&mut self, id: i64) -> bool {
+        self.retry.get_or_insert_with(|| Instant::now() + self.wait);
+        self.ids.insert(id)
+    }
+
+    fn try_again(&mut self) {
+        self.retry = None;
+        self.wait = (self.wait * 2).min(REFUSED.1);
+        self.again = self.ids.iter().copied().collect();
+    }
+
+    /// A connection begins; what was under way on the last one was not answered.
+    fn connected(&mut self) {
+        self.again.clear();
+        if !self.ids.is_empty() {
+            self.retry.get_or_insert_with(|| Instant::now() + self.wait);
+        }
+    }
+}
+
 /// What is under way on one connection.
 struct Session<'a> {
     shared: &'a Shared,
@@ -143,22 +201,33 @@ struct Session<'a> {
     handed: VecDeque<i64>,
     /// Sent, waiting for the broker.
     sent: HashMap<u16, i64>,
+    refused: &'a mut Refused,
     /// Taken by the broker, or expired: to be removed from the outbox.
     done: Vec<i64>,
     /// Received, to be stored and acknowledged.
     received: Vec<Publish>,
+    /// Topics of devices to which something was sent on this connection.
+    told: HashSet<String>,
+    /// What the broker has in store of `desired`, while it is asked because it has lost a session of ours.
+    found: Option<HashMap<DeviceId, Vec<u8>>>,
+    /// When that is all.
+    settled: Option<Instant>,
 }
 
 impl<'a> Session<'a> {
-    fn new(shared: &'a Shared) -> Self {
+    fn new(shared: &'a Shared, refused: &'a mut Refused) -> Self {
         Self {
             shared,
             was_up: false,
             cursor: 0,
             handed: VecDeque::new(),
             sent: HashMap::new(),
+            refused,
             done: Vec::new(),
             received: Vec::new(),
+            told: HashSet::new(),
+            found: None,
+            settled: None,
         }
     }
 
@@ -173,6 +242,13 @@ impl<'a> Session<'a> {
             tokio::select! {
                 happened = link.next() => self.took(happened?, &link, filters).await?,
                 () = self.shared.outbox_ready.notified(), if self.was_up => {}
+                () = at(self.settled) => {
+                    self.settled = None;
+                    if let Some(found) = self.found.take() {
+                        self.shared.redeclare(&found, &self.told).await?;
+                    }
+                }
+                () = at(self.refused.retry) => self.refused.try_again(),
                 () = told_to_stop(stopped) => {
                     link.disconnect().await;
                     return Ok(());
@@ -199,13 +275,17 @@ impl<'a> Session<'a> {
         match happened {
             Happened::Up { session_present } => {
                 tracing::info!(session_present, "connected to the broker");
-                link.subscribe(filters.to_vec())?;
                 if !session_present {
-                    self.shared.redeclare().await?;
+                    self.shared.session_lost().await?;
                 }
+                self.found = self.shared.must_redeclare().await?.then(HashMap::new);
+                link.subscribe(filters.to_vec())?;
                 self.was_up = true;
             }
             Happened::Subscribed(refused) => {
+                if self.found.is_some() {
+                    self.settled = Some(Instant::now() + SETTLED);
+                }
                 if refused.is_empty() {
                     self.shared.broker_connected.send_replace(true);
                 } else {
@@ -215,7 +295,13 @@ impl<'a> Session<'a> {
                     );
                 }
             }
-            Happened::Message(publish) => self.received.push(publish),
+            Happened::Message(publish) => {
+                // Whoever declares something after the broker has taken ours has the last word: so ours is noted first.
+                if !self.done.is_empty() && publish.topic.ends_with(b"/desired") {
+                    self.store(link).await?;
+                }
+                self.received.push(publish);
+            }
             Happened::Sent(packet) => {
                 if let Some(id) = self.handed.pop_front() {
                     self.sent.insert(packet, id);
@@ -227,13 +313,17 @@ impl<'a> Session<'a> {
                 };
                 match reason {
                     PubAckReason::Success | PubAckReason::NoMatchingSubscribers => {
+                        self.refused.ids.remove(&id);
                         self.done.push(id);
                     }
                     refused => {
-                        tracing::error!(
-                            ?refused,
-                            "the broker refuses a message; it is tried again at the next connection"
-                        );
+                        // Once for each message, not once for each try.
+                        if self.refused.add(id) {
+                            tracing::error!(
+                                ?refused,
+                                "the broker refuses a message; it is tried again; check what the server's user may publish"
+                            );
+                        }
                     }
                 }
             }
@@ -250,9 +340,26 @@ impl<'a> Session<'a> {
         let mut changes: Vec<Live> = Vec::new();
         let mut tx = self.shared.store.write().await?;
         for message in &self.received {
-            if let Some(report) = self.read(message) {
-                changes.extend(tx.apply(&report, now).await?);
+            let Some(report) = self.read(message) else {
+                continue;
+            };
+            if let What::Wish(_) = report.what
+                && report.retained
+            {
+                if let Some(found) = &mut self.found {
+                    found.insert(report.device.clone(), message.payload.to_vec());
+                    self.settled = Some(Instant::now() + SETTLED);
+                }
+                // The broker had it before it took what we have sent since.
+                if self
+                    .told
+                    .contains(&*String::from_utf8_lossy(&message.topic))
+                {
+                    continue;
+                }
             }
+            let given_up = |id| self.refused.ids.contains(&id);
+            changes.extend(self.shared.apply(&mut tx, &report, given_up, now).await?);
         }
         tx.sent(&self.done).await?;
         tx.commit().await?;
@@ -283,18 +390,26 @@ impl<'a> Session<'a> {
             if room == 0 {
                 return Ok(());
             }
-            let rows = self
-                .shared
-                .store
-                .outbox(self.cursor, u32::try_from(room).unwrap_or(1))
-                .await?;
-            if rows.is_empty() {
-                return Ok(());
-            }
             let now = crate::clock::now();
-            for row in rows {
-                self.cursor = row.id;
-                self.hand(&row, link, now)?;
+            if let Some(id) = self.refused.again.pop_front() {
+                // It may have been replaced by a newer one meanwhile.
+                let row = self.shared.store.outbox(id - 1, 1).await?.pop();
+                match row.filter(|row| row.id == id) {
+                    Some(row) => self.hand(&row, link, now)?,
+                    None => drop(self.refused.ids.remove(&id)),
+                }
+            } else {
+                let room = u32::try_from(room).unwrap_or(1);
+                let rows = self.shared.store.outbox(self.cursor, room).await?;
+                if rows.is_empty() {
+                    return Ok(());
+                }
+                for row in rows {
+                    self.cursor = row.id;
+                    if !self.refused.ids.contains(&row.id) {
+                        self.hand(&row, link, now)?;
+                    }
+                }
             }
             if !self.done.is_empty() {
                 self.store(link).await?;
@@ -313,6 +428,7 @@ impl<'a> Session<'a> {
             left.map(|left| u32::try_from(left).unwrap_or(u32::MAX)),
         )?;
         self.handed.push_back(row.id);
+        self.told.insert(row.message.topic.clone());
         Ok(())
     }
 }

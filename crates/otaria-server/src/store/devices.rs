@@ -3,8 +3,8 @@
 use otaria_wire::messages::{Desired, FailureCode, Progress};
 use sqlx::Row as _;
 
-use super::{Conn, Row, Store, StoreError, Tx, json, number, page, parsed};
-use crate::model::{Assignment, Device, Group, Page, WishInfo};
+use super::{Row, Store, StoreError, Tx, json, number, page, parsed};
+use crate::model::{Assignment, Device, Group, Live, Page, WishInfo};
 
 /// A device with the newest job that includes it.
 const SELECT: &str = "\
@@ -82,7 +82,40 @@ impl Tx {
 impl Tx {
     /// What this server has declared and nobody has replaced since, for each device.
     pub(crate) async fn own_wishes(&mut self) -> Result<Vec<(String, String)>, StoreError> {
-        own_wishes(self.conn()).await
+        let rows = sqlx::query(
+            "SELECT id, wish FROM devices WHERE wish IS NOT NULL AND wish_is_ours ORDER BY id",
+        )
+        .fetch_all(self.conn())
+        .await?;
+        rows.iter()
+            .map(|row| Ok((row.try_get("id")?, row.try_get("wish")?)))
+            .collect()
+    }
+
+    /// Whether this server has taken back what was declared for a device, and nobody has declared anything since.
+    pub(crate) async fn is_taken_back(&mut self, device: &str) -> Result<bool, StoreError> {
+        let row =
+            sqlx::query("SELECT 1 FROM devices WHERE id = $1 AND wish IS NULL AND wish_is_ours")
+                .bind(device)
+                .fetch_optional(self.conn())
+                .await?;
+        Ok(row.is_some())
+    }
+
+    /// Takes all devices for disconnected: true when the broker that they were connected to has just started, and when
+    /// it has forgotten us, since what it said about them went with it.
+    pub(crate) async fn all_offline(&mut self) -> Result<Vec<Live>, StoreError> {
+        let rows = sqlx::query("UPDATE devices SET online = FALSE WHERE online RETURNING id")
+            .fetch_all(self.conn())
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Live::Presence {
+                    device: row.try_get("id")?,
+                    online: false,
+                })
+            })
+            .collect()
     }
 }
 
@@ -144,10 +177,14 @@ impl Store {
             .collect()
     }
 
-    /// What this server has declared and nobody has replaced since, for each device.
-    pub(crate) async fn own_wishes(&self) -> Result<Vec<(String, String)>, StoreError> {
-        let mut view = self.read().await?;
-        own_wishes(&mut view).await
+    /// What is declared for each device, by whomever.
+    pub(crate) async fn wishes(&self) -> Result<Vec<(String, String)>, StoreError> {
+        let rows = sqlx::query("SELECT id, wish FROM devices WHERE wish IS NOT NULL")
+            .fetch_all(&self.reader)
+            .await?;
+        rows.iter()
+            .map(|row| Ok((row.try_get("id")?, row.try_get("wish")?)))
+            .collect()
     }
 
     /// Whether a payload of `desired` is one that this server once declared for the device.
@@ -166,26 +203,6 @@ impl Store {
             .await?;
         Ok(row.is_some())
     }
-
-    /// Takes all devices for disconnected: true when the broker that they were connected to has just started.
-    pub(crate) async fn all_offline(&self) -> Result<(), StoreError> {
-        let mut tx = self.write().await?;
-        sqlx::query("UPDATE devices SET online = FALSE WHERE online")
-            .execute(tx.conn())
-            .await?;
-        tx.commit().await
-    }
-}
-
-async fn own_wishes(conn: &mut Conn) -> Result<Vec<(String, String)>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT id, wish FROM devices WHERE wish IS NOT NULL AND wish_is_ours ORDER BY id",
-    )
-    .fetch_all(conn)
-    .await?;
-    rows.iter()
-        .map(|row| Ok((row.try_get("id")?, row.try_get("wish")?)))
-        .collect()
 }
 
 fn device(row: &Row) -> Result<Device, StoreError> {

@@ -39,6 +39,38 @@ impl Tx {
         Ok(self.0.commit().await?)
     }
 
+    /// A value that belongs to the server as a whole.
+    pub(crate) async fn note(&mut self, key: &str) -> Result<Option<String>, StoreError> {
+        let row = sqlx::query("SELECT value FROM meta WHERE key = $1")
+            .bind(key)
+            .fetch_optional(self.conn())
+            .await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
+    /// Sets or removes such a value.
+    pub(crate) async fn set_note(
+        &mut self,
+        key: &str,
+        value: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let Some(value) = value else {
+            sqlx::query("DELETE FROM meta WHERE key = $1")
+                .bind(key)
+                .execute(self.conn())
+                .await?;
+            return Ok(());
+        };
+        sqlx::query(
+            "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        )
+        .bind(key)
+        .bind(value)
+        .execute(self.conn())
+        .await?;
+        Ok(())
+    }
+
     fn conn(&mut self) -> &mut Conn {
         &mut self.0
     }

@@ -26,7 +26,16 @@ pub(crate) struct OutboxRow {
 
 impl Tx {
     /// Adds a message. It is sent after the commit, at least once; what it says makes a repeat harmless.
+    ///
+    /// Of a retained topic only the newest message counts, so none that is older waits any more: sent late, after a
+    /// refusal or a lost connection, it would undo the newer one.
     pub(crate) async fn send(&mut self, message: &NewMessage, now: i64) -> Result<(), StoreError> {
+        if message.retain {
+            sqlx::query("DELETE FROM outbox WHERE topic = $1 AND retain")
+                .bind(&message.topic)
+                .execute(self.conn())
+                .await?;
+        }
         sqlx::query(
             "INSERT INTO outbox (topic, payload, retain, expires_at, created_at) VALUES ($1, $2, $3, $4, $5)",
         )
@@ -38,6 +47,15 @@ impl Tx {
         .execute(self.conn())
         .await?;
         Ok(())
+    }
+
+    /// The newest message that waits for a topic.
+    pub(crate) async fn waiting(&mut self, topic: &str) -> Result<Option<i64>, StoreError> {
+        let row = sqlx::query("SELECT MAX(id) AS newest FROM outbox WHERE topic = $1")
+            .bind(topic)
+            .fetch_one(self.conn())
+            .await?;
+        Ok(row.try_get("newest")?)
     }
 
     /// The topics for which a message waits.

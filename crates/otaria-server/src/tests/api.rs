@@ -269,11 +269,11 @@ async fn a_cancel_clears_the_wish_and_tells_the_device() {
 
     let rows = bench.outbox().await;
     let sent = payloads(&rows);
-    assert_eq!(sent[1], ("otaria/v1/d1/desired".to_owned(), Value::Null));
-    assert!(rows[1].message.retain);
-    assert_eq!(sent[2].0, "otaria/v1/d1/cmd");
-    assert_eq!(sent[2].1["cmd"], "cancel");
-    assert!(!rows[2].message.retain && rows[2].message.expires_at.is_some());
+    assert_eq!(sent[0], ("otaria/v1/d1/desired".to_owned(), Value::Null));
+    assert!(rows[0].message.retain);
+    assert_eq!(sent[1].0, "otaria/v1/d1/cmd");
+    assert_eq!(sent[1].1["cmd"], "cancel");
+    assert!(!rows[1].message.retain && rows[1].message.expires_at.is_some());
 
     bench
         .report("d1", "event", &event(1, 2, &job, "cancelled"))

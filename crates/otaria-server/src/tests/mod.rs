@@ -179,7 +179,12 @@ impl Bench {
             .unwrap()
             .expect("a report");
         let mut tx = self.shared.store.write().await.unwrap();
-        let changes = tx.apply(&report, NOW).await.unwrap();
+        let never = |_| false;
+        let changes = self
+            .shared
+            .apply(&mut tx, &report, never, NOW)
+            .await
+            .unwrap();
         tx.commit().await.unwrap();
         self.shared.tell(changes.clone());
         changes
@@ -222,6 +227,14 @@ impl Bench {
             .await;
         assert_eq!(reply.status, StatusCode::CREATED, "{reply:?}");
         reply.json()
+    }
+
+    /// The broker takes everything that waits.
+    async fn all_sent(&self) {
+        let ids: Vec<i64> = self.outbox().await.iter().map(|row| row.id).collect();
+        let mut tx = self.shared.store.write().await.unwrap();
+        tx.sent(&ids).await.unwrap();
+        tx.commit().await.unwrap();
     }
 
     async fn outbox(&self) -> Vec<OutboxRow> {

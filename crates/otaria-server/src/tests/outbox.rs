@@ -1,3 +1,7 @@
+use std::collections::{HashMap, HashSet};
+
+use otaria_wire::topics::DeviceId;
+
 use super::*;
 
 #[tokio::test]
@@ -35,6 +39,35 @@ async fn a_decision_and_its_messages_are_one() {
 }
 
 #[tokio::test]
+async fn of_two_wishes_for_a_device_only_the_newer_waits() {
+    let bench = Bench::new().await;
+    for id in ["d1", "d2"] {
+        bench.device_runs(id, &other_image(), "1.0.0").await;
+    }
+    let package = bench.upload(package("1.1.0")).await;
+    bench.publish(&package, json!("all")).await;
+    let newer = bench.publish(&package, json!({"device": "d1"})).await;
+    let waiting = async |device: &str| {
+        let topic = format!("otaria/v1/{device}/desired");
+        let mut payloads: Vec<Vec<u8>> = Vec::new();
+        for row in bench.outbox().await {
+            if row.message.topic == topic {
+                payloads.push(row.message.payload);
+            }
+        }
+        payloads
+    };
+    let wishes = waiting("d1").await;
+    assert_eq!(wishes.len(), 1, "the older one would undo the newer one");
+    let wish: Value = serde_json::from_slice(&wishes[0]).unwrap();
+    assert_eq!(wish["job"], json!(newer.job.id));
+
+    bench.post("/api/v1/devices/d1/cancel", &json!({})).await;
+    assert_eq!(waiting("d1").await, [b""], "nothing undoes a cancel either");
+    assert_eq!(waiting("d2").await.len(), 1, "another device's stays");
+}
+
+#[tokio::test]
 async fn numbers_of_sent_messages_are_not_given_again() {
     let bench = Bench::new().await;
     let send = async |payload: &[u8]| {
@@ -67,12 +100,13 @@ async fn what_is_declared_is_declared_again_to_a_broker_that_has_forgotten() {
     let package = bench.upload(package("1.1.0")).await;
     bench.publish(&package, json!("all")).await;
     let sent = bench.outbox().await;
-    let mut tx = bench.shared.store.write().await.unwrap();
-    tx.sent(&sent.iter().map(|row| row.id).collect::<Vec<_>>())
+    bench.all_sent().await;
+    let nothing = (HashMap::new(), HashSet::new());
+    bench
+        .shared
+        .redeclare(&nothing.0, &nothing.1)
         .await
         .unwrap();
-    tx.commit().await.unwrap();
-    bench.shared.redeclare().await.unwrap();
     let again = bench.outbox().await;
     let messages = |rows: &[OutboxRow]| {
         rows.iter()
@@ -80,6 +114,55 @@ async fn what_is_declared_is_declared_again_to_a_broker_that_has_forgotten() {
             .collect::<Vec<_>>()
     };
     assert_eq!(messages(&again), messages(&sent));
+}
+
+#[tokio::test]
+async fn only_what_the_broker_lacks_or_has_of_an_older_job_is_declared_again() {
+    let bench = Bench::new().await;
+    for id in ["bare", "current", "foreign", "older", "taken-back"] {
+        bench.device_runs(id, &other_image(), "1.0.0").await;
+    }
+    let package = bench.upload(package("1.1.0")).await;
+    let older = bench.publish(&package, json!("all")).await.job.id;
+    bench.publish(&package, json!("all")).await;
+    let now = bench.outbox().await[0].message.payload.clone();
+    let older = json!({"job": older, "url": package.url}).to_string();
+    bench
+        .post("/api/v1/devices/taken-back/cancel", &json!({}))
+        .await;
+    bench.all_sent().await;
+
+    let mut found = HashMap::new();
+    for (device, payload) in [
+        ("current", now),
+        ("foreign", b"http://elsewhere/app.otaria".to_vec()),
+        ("older", older.clone().into_bytes()),
+        ("taken-back", older.into_bytes()),
+    ] {
+        let topic = format!("otaria/v1/{device}/desired");
+        bench.message(&topic, &payload, true).await;
+        found.insert(DeviceId::new(device).unwrap(), payload);
+    }
+    bench
+        .shared
+        .redeclare(&found, &HashSet::new())
+        .await
+        .unwrap();
+    let again: Vec<(String, bool)> = bench
+        .outbox()
+        .await
+        .into_iter()
+        .map(|row| (row.message.topic, row.message.payload.is_empty()))
+        .collect();
+    let topic = |device: &str| format!("otaria/v1/{device}/desired");
+    assert_eq!(
+        again,
+        [
+            (topic("bare"), false),
+            (topic("older"), false),
+            (topic("taken-back"), true)
+        ]
+    );
 }
 
 #[tokio::test]

@@ -250,23 +250,23 @@ async fn what_others_declare_is_known_and_our_own_comes_back_without_effect() {
         "unchanged"
     );
 
-    bench
-        .message(
-            "otaria/v1/d1/desired",
-            b"http://elsewhere/app.otaria\n",
-            false,
-        )
-        .await;
+    let theirs = b"http://elsewhere/app.otaria\n";
+    bench.message("otaria/v1/d1/desired", theirs, false).await;
+    assert!(
+        bench.device("d1").await.wish.unwrap().job.is_some(),
+        "ours is on its way and comes later"
+    );
+    bench.all_sent().await;
+    bench.message("otaria/v1/d1/desired", theirs, false).await;
     let wish = bench.device("d1").await.wish.unwrap();
     assert_eq!(
         (wish.url.as_str(), wish.job),
         ("http://elsewhere/app.otaria", None)
     );
-    assert_eq!(
-        bench.shared.store.own_wishes().await.unwrap(),
-        [],
-        "it is not ours to declare again"
-    );
+    let mut tx = bench.shared.store.write().await.unwrap();
+    let ours = tx.own_wishes().await.unwrap();
+    drop(tx);
+    assert_eq!(ours, [], "it is not ours to declare again");
 
     bench.message("otaria/v1/d1/desired", b"", false).await;
     assert_eq!(bench.device("d1").await.wish, None);

@@ -1,12 +1,13 @@
 //! Brokers, devices and HTTP for tests of the whole server.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+#[path = "../../../otaria-sim/tests/servers/mod.rs"]
+mod servers;
+
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -19,7 +20,6 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{LastWill, Packet, Publish};
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -63,84 +63,32 @@ pub(crate) enum Broker {
 }
 
 impl Broker {
-    pub(crate) fn mosquitto() -> Result<Self, String> {
-        Mosquitto::start().map(Self::Mosquitto)
+    /// Mosquitto, unless it is missing and may be.
+    pub(crate) fn mosquitto() -> Option<Self> {
+        Mosquitto::start("").map(Self::Mosquitto)
     }
 }
 
 /// A Mosquitto with its own directory, on a port of its own.
 pub(crate) struct Mosquitto {
-    process: Child,
+    server: servers::Server,
     pub(crate) address: SocketAddr,
-    _dir: TempDir,
 }
 
 impl Mosquitto {
-    pub(crate) fn start() -> Result<Self, String> {
-        let program = [
-            "/usr/sbin/mosquitto",
-            "/usr/local/sbin/mosquitto",
-            "/opt/homebrew/sbin/mosquitto",
-        ]
-        .iter()
-        .map(PathBuf::from)
-        .find(|path| path.exists())
-        .ok_or("mosquitto is not installed")?;
-        // Mosquitto cannot choose a port itself; another program may take it between, so try again.
-        for _ in 0..10 {
-            let dir = TempDir::new().unwrap();
-            let address = free_port();
-            let mut config = format!(
-                "listener {} 127.0.0.1\nallow_anonymous true\n",
-                address.port()
-            );
-            writeln!(
-                config,
-                "persistence true\npersistence_location {}/\nmax_queued_messages 0",
-                dir.path().display()
-            )
-            .unwrap();
-            if is_root() {
-                writeln!(config, "user root").unwrap();
-            }
-            let file = dir.path().join("mosquitto.conf");
-            std::fs::write(&file, config).unwrap();
-            let mut process = Command::new(&program)
-                .arg("-c")
-                .arg(&file)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .map_err(|error| format!("mosquitto does not start: {error}"))?;
-            for _ in 0..500 {
-                if std::net::TcpStream::connect(address).is_ok() {
-                    return Ok(Self {
-                        process,
-                        address,
-                        _dir: dir,
-                    });
-                }
-                if process.try_wait().unwrap().is_some() {
-                    break;
-                }
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-        Err("mosquitto does not listen".to_owned())
+    /// With these lines more in its configuration.
+    pub(crate) fn start(config: &str) -> Option<Self> {
+        let server = servers::mosquitto(&format!(
+            "allow_anonymous true\nmax_queued_messages 0\n{config}"
+        ))?;
+        let address = SocketAddr::from(([127, 0, 0, 1], server.port));
+        Some(Self { server, address })
     }
-}
 
-impl Drop for Mosquitto {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+    /// Reads its configuration again.
+    pub(crate) fn reload(&self) {
+        self.server.reload();
     }
-}
-
-fn is_root() -> bool {
-    std::env::var("USER").is_ok_and(|user| user == "root") || Path::new("/root").read_dir().is_ok()
 }
 
 /// A port that nobody has at this moment.
@@ -302,6 +250,20 @@ async fn request(
         .parse()
         .unwrap();
     (status, answer.split_off(end + 4))
+}
+
+/// Takes a client's session away from the broker.
+pub(crate) async fn end_session(broker: SocketAddr, client_id: &str) {
+    let mut options = MqttOptions::new(client_id, broker.ip().to_string(), broker.port());
+    options.set_clean_start(true);
+    let (client, mut events) = AsyncClient::new(options, 1);
+    loop {
+        match events.poll().await {
+            Ok(Event::Incoming(Packet::ConnAck(_))) => client.disconnect().await.unwrap(),
+            Ok(_) => {}
+            Err(_) => return,
+        }
+    }
 }
 
 /// An MQTT 5 client that plays a device.

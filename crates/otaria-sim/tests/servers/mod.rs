@@ -32,6 +32,13 @@ impl Server {
         let _ = self.process.wait();
     }
 
+    /// Tells it to read its configuration again.
+    pub(crate) fn reload(&self) {
+        let id = self.process.id().to_string();
+        let status = Command::new("kill").args(["-HUP", &id]).status();
+        assert!(status.unwrap().success());
+    }
+
     /// Starts it again, on its port and with what it has kept.
     pub(crate) fn restart(&mut self) {
         self.process = self.command.spawn().unwrap();
