@@ -85,7 +85,7 @@ impl Shared {
         Ok(NewMessage {
             topic: topics.name(topic).as_str().to_owned(),
             payload,
-            retain: topic == Topic::Desired,
+            retain: matches!(topic, Topic::Desired | Topic::Presence | Topic::State),
             expires_at: None,
         })
     }

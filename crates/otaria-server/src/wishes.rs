@@ -236,6 +236,24 @@ impl Shared {
         })
     }
 
+    /// Forgets a device with all that is kept of it, here and at the broker. One that still runs comes back by itself.
+    pub(crate) async fn forget(&self, device: &str, now: i64) -> Result<(), WishError> {
+        let mut tx = self.store.write().await?;
+        if !tx.knows(device).await? {
+            return Err(WishError::NoDevice(device.to_owned()));
+        }
+        tx.remove_device(device).await?;
+        tx.unsend(&self.message(device, Topic::Cmd, Vec::new())?.topic)
+            .await?;
+        for topic in [Topic::Desired, Topic::Presence, Topic::State] {
+            tx.send(&self.message(device, topic, Vec::new())?, now)
+                .await?;
+        }
+        tx.commit().await?;
+        self.outbox_ready.notify_one();
+        Ok(())
+    }
+
     /// Sends a command to a device.
     pub(crate) async fn command(
         &self,

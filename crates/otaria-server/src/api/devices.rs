@@ -57,6 +57,11 @@ pub(super) async fn one(State(shared): Shares, Path(id): Path<String>) -> Answer
         .ok_or_else(|| unknown(&id))
 }
 
+pub(super) async fn forget(State(shared): Shares, Path(id): Path<String>) -> Answer<StatusCode> {
+    shared.forget(&id, now()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 pub(super) async fn groups(State(shared): Shares) -> Answer<Json<Vec<Group>>> {
     Ok(Json(shared.store.groups().await?))
 }

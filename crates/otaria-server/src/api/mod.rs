@@ -5,6 +5,7 @@
 //! | GET `health` | [`Health`](crate::model::Health) |
 //! | GET `devices?group=` | page of [`Device`](crate::model::Device) |
 //! | GET `devices/{id}` | [`Device`](crate::model::Device) |
+//! | DELETE `devices/{id}` | forgotten, with its history; one that still runs comes back by itself |
 //! | PUT `devices/{id}/groups` | [`Groups`](crate::model::Groups), replaced |
 //! | GET `devices/{id}/events` | page of [`ReceivedEvent`](crate::model::ReceivedEvent), newest first |
 //! | GET `devices/{id}/logs` | page of [`ReceivedLine`](crate::model::ReceivedLine), newest first |
@@ -49,7 +50,7 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
     Router::new()
         .route("/health", get(health))
         .route("/devices", get(devices::list))
-        .route("/devices/{id}", get(devices::one))
+        .route("/devices/{id}", get(devices::one).delete(devices::forget))
         .route("/devices/{id}/groups", put(devices::set_groups))
         .route("/devices/{id}/events", get(devices::events))
         .route("/devices/{id}/logs", get(devices::logs))

@@ -38,6 +38,15 @@ impl Tx {
         Ok(row.is_some())
     }
 
+    /// Removes a device with all that is kept of it.
+    pub(crate) async fn remove_device(&mut self, id: &str) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM devices WHERE id = $1")
+            .bind(id)
+            .execute(self.conn())
+            .await?;
+        Ok(())
+    }
+
     /// Replaces the groups of a device.
     pub(crate) async fn set_groups(
         &mut self,

@@ -36,7 +36,8 @@ const ASSIGNMENT: &str = "\
     JOIN packages p ON p.digest = j.package";
 
 impl Tx {
-    /// The devices of a target.
+    /// The devices of a target. All of them are all that ever reported: an id that somebody has mistyped would be
+    /// waited for for ever.
     pub(crate) async fn choose(&mut self, target: &Target) -> Result<Vec<Chosen>, StoreError> {
         let (device, group) = match target {
             Target::Device(id) => (Some(id), None),
@@ -45,7 +46,8 @@ impl Tx {
         };
         let rows = sqlx::query(
             "SELECT d.id, d.product, d.chip FROM devices d WHERE ($1 IS NULL OR d.id = $1) AND ($2 IS NULL OR EXISTS \
-             (SELECT 1 FROM device_groups g WHERE g.device_id = d.id AND g.group_name = $2)) ORDER BY d.id",
+             (SELECT 1 FROM device_groups g WHERE g.device_id = d.id AND g.group_name = $2)) \
+             AND ($1 IS NOT NULL OR $2 IS NOT NULL OR d.last_seen IS NOT NULL OR d.state IS NOT NULL) ORDER BY d.id",
         )
         .bind(device)
         .bind(group)

@@ -49,6 +49,15 @@ impl Tx {
         Ok(())
     }
 
+    /// Removes all messages of a topic.
+    pub(crate) async fn unsend(&mut self, topic: &str) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM outbox WHERE topic = $1")
+            .bind(topic)
+            .execute(self.conn())
+            .await?;
+        Ok(())
+    }
+
     /// The newest message that waits for a topic.
     pub(crate) async fn waiting(&mut self, topic: &str) -> Result<Option<i64>, StoreError> {
         let row = sqlx::query("SELECT MAX(id) AS newest FROM outbox WHERE topic = $1")

@@ -20,9 +20,12 @@ impl Tx {
     /// Applies one report.
     pub(crate) async fn apply(&mut self, report: &Report, now: i64) -> Result<Applied, StoreError> {
         let device = report.device.as_str();
-        let alive =
-            !report.retained && !matches!(&report.what, What::Presence(Presence { online: false }));
-        self.touch(device, alive, now).await?;
+        let by_device = !matches!(
+            &report.what,
+            What::Wish(_) | What::Presence(Presence { online: false })
+        );
+        self.touch(device, by_device && !report.retained, now)
+            .await?;
         let mut changes = Vec::new();
         match &report.what {
             What::Presence(presence) => self.presence(device, *presence, &mut changes).await?,
@@ -34,22 +37,22 @@ impl Tx {
                     self.log_line(device, line, now, &mut changes).await?;
                 }
             }
-            What::Wish(wish) => self.foreign_wish(device, wish.as_ref(), now).await?,
+            What::Wish(wish) => {
+                self.foreign_wish(device, wish.as_ref(), now, &mut changes)
+                    .await?;
+            }
         }
         Ok(changes)
     }
 
     async fn touch(&mut self, device: &str, alive: bool, now: i64) -> Result<(), StoreError> {
-        let seen = if alive {
-            "UPDATE SET last_seen = $2"
-        } else {
-            "NOTHING"
-        };
-        sqlx::query(sqlx::AssertSqlSafe(format!(
-            "INSERT INTO devices (id, first_seen, last_seen) VALUES ($1, $2, $2) ON CONFLICT (id) DO {seen}"
-        )))
+        sqlx::query(
+            "INSERT INTO devices (id, first_seen, last_seen) VALUES ($1, $2, $3) \
+             ON CONFLICT (id) DO UPDATE SET last_seen = coalesce($3, devices.last_seen)",
+        )
         .bind(device)
         .bind(now)
+        .bind(alive.then_some(now))
         .execute(self.conn())
         .await?;
         Ok(())
@@ -280,6 +283,7 @@ impl Tx {
         device: &str,
         wish: Option<&Wished>,
         now: i64,
+        changes: &mut Applied,
     ) -> Result<(), StoreError> {
         if let Some(job) = wish.and_then(|wish| wish.job.as_deref())
             && self.assignment(job, device).await?.is_some()
@@ -295,6 +299,17 @@ impl Tx {
         .bind(now)
         .execute(self.conn())
         .await?;
+        // A device that has begun says itself how that ends. One that has not hears of ours no more.
+        let status = match wish {
+            Some(_) => Status::Superseded,
+            None => Status::Cancelled,
+        };
+        for open in self.open_assignments(device).await? {
+            if open.status == Status::Pending {
+                self.set_status(&open.job, device, status, now).await?;
+                self.tell(&open.job, device, changes).await?;
+            }
+        }
         Ok(())
     }
 

@@ -273,6 +273,100 @@ async fn what_others_declare_is_known_and_our_own_comes_back_without_effect() {
 }
 
 #[tokio::test]
+async fn a_job_that_nobody_has_begun_ends_when_somebody_else_declares_something() {
+    for (theirs, end) in [
+        (&b"http://elsewhere/app.otaria"[..], Status::Superseded),
+        (b"", Status::Cancelled),
+    ] {
+        let (bench, _, job) = with_job().await;
+        bench.all_sent().await;
+        let told = bench.message("otaria/v1/d1/desired", theirs, false).await;
+        assert_eq!(status(&bench).await, end);
+        assert!(
+            matches!(&told[..], [Live::Assignment(moved)] if moved.job == job && moved.status == end),
+            "{told:?}"
+        );
+    }
+    // One that has begun is the device's to end.
+    let (bench, _, job) = with_job().await;
+    bench.all_sent().await;
+    bench
+        .report("d1", "event", &event(1, 1, &job, "accepted"))
+        .await;
+    bench.message("otaria/v1/d1/desired", b"", false).await;
+    assert_eq!(status(&bench).await, Status::Running);
+    bench
+        .report("d1", "event", &event(1, 2, &job, "cancelled"))
+        .await;
+    assert_eq!(status(&bench).await, Status::Cancelled);
+}
+
+#[tokio::test]
+async fn a_device_that_others_only_name_is_no_member_of_the_fleet() {
+    let bench = Bench::new().await;
+    bench.device_runs("d1", &other_image(), "1.0.0").await;
+    bench
+        .message("otaria/v1/typo/desired", b"http://h/app.otaria", true)
+        .await;
+    bench
+        .message("otaria/v1/typo/desired", b"http://h/app2.otaria", false)
+        .await;
+    assert_eq!(bench.device("typo").await.last_seen, None);
+    let package = bench.upload(package("1.1.0")).await;
+    let job = bench.publish(&package, json!("all")).await.job;
+    let devices: u64 = job.counts.iter().map(|count| count.devices).sum();
+    assert_eq!(devices, 1, "it would be waited for for ever");
+
+    // What a broker kept of a device that is away is no sign of life, but a sign that there is a device.
+    let state = state("away", &other_image(), "1.0.0", None, "idle").to_string();
+    bench
+        .message("otaria/v1/away/state", state.as_bytes(), true)
+        .await;
+    assert_eq!(bench.device("away").await.last_seen, None);
+    let job = bench.publish(&package, json!("all")).await.job;
+    let devices: u64 = job.counts.iter().map(|count| count.devices).sum();
+    assert_eq!(devices, 2);
+}
+
+#[tokio::test]
+async fn a_device_that_is_forgotten_is_gone_with_all_that_was_kept_of_it() {
+    let (bench, _, job) = with_job().await;
+    bench
+        .report("d1", "event", &event(1, 1, &job, "accepted"))
+        .await;
+    let forget = async |id: &str| {
+        let path = format!("/api/v1/devices/{id}");
+        bench.send(Method::DELETE, &path, &[], Body::empty()).await
+    };
+    assert_eq!(forget("nobody").await.problem(), "no_device");
+    assert_eq!(forget("d1").await.status, StatusCode::NO_CONTENT);
+    assert_eq!(bench.get("/api/v1/devices/d1").await.problem(), "no_device");
+    assert_eq!(history(&bench).await, 0);
+    // Else the broker would bring it back at the next connection.
+    let cleared: Vec<(String, bool, usize)> = bench
+        .outbox()
+        .await
+        .into_iter()
+        .map(|row| {
+            (
+                row.message.topic,
+                row.message.retain,
+                row.message.payload.len(),
+            )
+        })
+        .collect();
+    let topic = |leaf: &str| format!("otaria/v1/d1/{leaf}");
+    assert_eq!(
+        cleared,
+        [
+            (topic("desired"), true, 0),
+            (topic("presence"), true, 0),
+            (topic("state"), true, 0)
+        ]
+    );
+}
+
+#[tokio::test]
 async fn events_of_jobs_that_are_not_ours_are_history_only() {
     let bench = Bench::new().await;
     bench
