@@ -39,6 +39,9 @@ pub const FAULT: Option<Fault> = if cfg!(feature = "fault-crash-at-start") {
     None
 };
 
+/// Seconds until an image crashes that does so after a minute.
+const LATE: u64 = if cfg!(feature = "test-timing") { 6 } else { 60 };
+
 impl Fault {
     /// Whether an image with this fault may say that it is healthy. One that is about to die may not: an image is confirmed ten
     /// seconds after it does.
@@ -65,7 +68,7 @@ pub(crate) async fn fail() {
             core::hint::spin_loop();
         },
         Some(Fault::CrashAfterAMinute) => {
-            Timer::after_secs(60).await;
+            Timer::after_secs(LATE).await;
             panic!("this image is built to crash after a minute");
         }
         Some(Fault::HeapExhaustion) => {

@@ -24,9 +24,11 @@ mod fault;
 mod provisioning;
 mod run;
 mod start;
+mod timing;
 
 pub use alive::{Alive, TICK};
 pub use facts::{PRODUCT, SECURITY_VERSION, VERSION, number};
 pub use fault::{FAULT, Fault};
 pub use run::{Parts, Resources, run};
 pub use start::{Guarded, Started, layout, start};
+pub use timing::TIMING;

@@ -23,6 +23,7 @@ use crate::facts::PRODUCT;
 use crate::fault::{FAULT, Fault, fail};
 use crate::provisioning;
 use crate::start::{Guarded, Started};
+use crate::timing::TIMING;
 
 /// How often the watchdog is fed where Otaria does not.
 const FEED: Duration = Duration::from_secs(1);
@@ -108,7 +109,9 @@ where
     for (index, error) in prepared.refused_keys() {
         warn!("settings: signer{index} is not trusted: {error}");
     }
-    let config: &Config<'_> = Box::leak(Box::new(prepared.config()));
+    let mut config = prepared.config();
+    config.timing = TIMING;
+    let config: &Config<'_> = Box::leak(Box::new(config));
     info!(
         "this is {}, for {}",
         config.topics.device(),

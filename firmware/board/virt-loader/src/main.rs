@@ -105,7 +105,7 @@ fn copy(flash: &mut CfiFlash, from: u32, load: u32, len: u32) -> Result<(), Fail
     while done < len {
         let mut chunk = [0; CHUNK];
         let now = ((len - done) as usize).min(CHUNK);
-        let piece = &mut chunk[..now];
+        let (piece, _) = chunk.split_at_mut(now);
         flash.read(from + done, piece).map_err(Failure::Flash)?;
         let to = (load + done) as *mut u8;
         // SAFETY: RAM between `APP_START` and `APP_END`, checked above, which this program uses for nothing else (loader.x ends

@@ -2,6 +2,11 @@
 //! another reset, and says `selftest: passed` in the last one.
 #![no_std]
 #![no_main]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test, which fails by panicking"
+)]
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -15,7 +20,7 @@ use otaria_virt::heap::Heap;
 use otaria_virt::{println, reset};
 use static_cell::StaticCell;
 
-otaria_virt::app_descriptor!("selftest", env!("CARGO_PKG_VERSION"));
+otaria_virt::app_descriptor!("selftest", env!("CARGO_PKG_VERSION"), 0);
 otaria_virt::entry!(main);
 
 #[global_allocator]
@@ -43,7 +48,7 @@ fn main(slot: u32) -> ! {
         ResetReason::PowerOn => {
             let mut flash = machine.flash.unwrap();
             flash_behaves_as_nor(&mut flash);
-            println!("selftest: mac {:02x?}", machine.net.unwrap().mac());
+            println!("selftest: mac {:02x?}", machine.port.open().unwrap().mac());
             static MAIN: StaticCell<Main> = StaticCell::new();
             MAIN.init_with(Main::new).run(|spawner| {
                 Urgent::start().spawn(tick().unwrap());
@@ -67,6 +72,10 @@ fn main(slot: u32) -> ! {
             }
         }
         ResetReason::Watchdog => {
+            println!(
+                "selftest: {} bytes of stack at worst",
+                otaria_virt::stack::worst_used()
+            );
             println!("selftest: passed");
             reset::power_off(0)
         }

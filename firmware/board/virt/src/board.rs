@@ -1,22 +1,10 @@
 //! The board as Otaria sees it.
 
-use core::cell::Cell;
-use core::net::IpAddr;
-
-use critical_section::Mutex;
 use otaria_device::board::{Board, Duration, ResetReason, Slot};
 use otaria_wire::esp_image::ChipId;
 
 use crate::heap::Heap;
 use crate::{clint, reset, rtc};
-
-/// What nothing but the network stack knows.
-static ADDRESS: Mutex<Cell<Option<IpAddr>>> = Mutex::new(Cell::new(None));
-
-/// Tells the board its address; `None`: the link is down, or has no address yet.
-pub fn set_address(address: Option<IpAddr>) {
-    critical_section::with(|cs| ADDRESS.borrow(cs).set(address));
-}
 
 /// The virtual board in one boot. See [`crate::Machine::take`].
 pub struct VirtBoard {
@@ -27,11 +15,9 @@ pub struct VirtBoard {
 }
 
 impl VirtBoard {
-    /// Seeds the generator with what differs from boot to boot: the host's clock in nanoseconds, and the network address.
-    pub(crate) fn seed(mac: [u8; 6]) -> u64 {
-        mac.iter().fold(rtc::unix_nanos(), |seed, byte| {
-            seed.rotate_left(8) ^ u64::from(*byte)
-        })
+    /// Seeds the generator with what differs from boot to boot: the host's clock in nanoseconds, and the machine's.
+    pub(crate) fn seed() -> u64 {
+        rtc::unix_nanos() ^ clint::ticks().rotate_left(32)
     }
 }
 
@@ -83,12 +69,9 @@ impl Board for VirtBoard {
         clint::disarm_watchdog();
     }
 
+    /// Only the network stack knows; see `otaria_embassy::Networked`.
     fn link_up(&self) -> bool {
-        self.ip().is_some()
-    }
-
-    fn ip(&self) -> Option<IpAddr> {
-        critical_section::with(|cs| ADDRESS.borrow(cs).get())
+        false
     }
 
     fn heap_free(&self) -> Option<u32> {

@@ -28,10 +28,10 @@ impl AppDescriptor {
     /// # Panics
     /// At compile time, if one is longer.
     #[must_use]
-    pub const fn new(project: &str, version: &str) -> Self {
+    pub const fn new(project: &str, version: &str, secure_version: u32) -> Self {
         Self {
             magic: otaria_wire::esp_image::APP_DESCRIPTOR_MAGIC,
-            secure_version: 0,
+            secure_version,
             reserved_1: [0; 2],
             version: field(version),
             project: field(project),
@@ -48,6 +48,7 @@ impl AppDescriptor {
     }
 }
 
+#[allow(clippy::indexing_slicing, reason = "evaluated while compiling")]
 const fn field(text: &str) -> [u8; 32] {
     let text = text.as_bytes();
     assert!(text.len() < 32, "at most 31 bytes");
@@ -63,10 +64,10 @@ const fn field(text: &str) -> [u8; 32] {
 /// Puts the app descriptor into the image, where the linker script wants it first.
 #[macro_export]
 macro_rules! app_descriptor {
-    ($project:expr, $version:expr) => {
+    ($project:expr, $version:expr, $secure_version:expr) => {
         #[used]
         #[unsafe(link_section = ".app_descriptor")]
         static APP_DESCRIPTOR: $crate::descriptor::AppDescriptor =
-            $crate::descriptor::AppDescriptor::new($project, $version);
+            $crate::descriptor::AppDescriptor::new($project, $version, $secure_version);
     };
 }

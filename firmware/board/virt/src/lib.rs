@@ -9,12 +9,12 @@
 //! | [`clint`] | embassy's time, and the watchdog |
 //! | [`executor`] | embassy's executors: the main one, and one that interrupts it |
 //! | [`reset`], [`retained`] | resets, and why the last one happened |
-//! | [`uart`], [`rtc`], [`straps`] | console, wall clock, what QEMU's command line says |
-//! | [`trap`] | start, interrupts, panic |
+//! | [`uart`], [`rtc`], [`straps`] | console (also as a `log` logger), wall clock, what QEMU's command line says |
+//! | [`trap`], [`stack`] | start, interrupts, panic; how much stack was used |
 //! | [`board`] | all of that as Otaria's `Board` |
 //!
 //! ```ignore
-//! otaria_virt::app_descriptor!("pump", "1.0.0");
+//! otaria_virt::app_descriptor!("pump", "1.0.0", 0);
 //! otaria_virt::entry!(main);
 //!
 //! #[global_allocator]
@@ -27,15 +27,9 @@
 //! }
 //! ```
 #![no_std]
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::unreachable
-)]
-
 pub mod board;
 pub mod clint;
+mod console;
 pub mod descriptor;
 pub mod dma;
 pub mod executor;
@@ -47,6 +41,7 @@ pub mod plic;
 pub mod reset;
 pub mod retained;
 pub mod rtc;
+pub mod stack;
 pub mod straps;
 mod transport;
 pub mod trap;
@@ -57,7 +52,7 @@ use otaria_device::board::{ResetReason, Slot};
 use board::VirtBoard;
 use flash::CfiFlash;
 use heap::Heap;
-use net::{Net, NetError};
+use net::Port;
 use retained::Record;
 
 /// Register `a0` when the loader starts an app that lies in no slot.
@@ -67,8 +62,8 @@ pub const NO_SLOT: u32 = u32::MAX;
 pub struct Machine {
     /// The flash, or why there is none.
     pub flash: Result<CfiFlash, &'static str>,
-    /// The network, or why there is none.
-    pub net: Result<Net, NetError>,
+    /// The network device, not looked for yet.
+    pub port: Port,
     /// The board.
     pub board: VirtBoard,
     /// What was said about the last reset, if it was one.
@@ -83,23 +78,23 @@ impl Machine {
     /// To be called once in a boot, at the start of `main`, under `entry!`, outside of any critical section.
     pub unsafe fn take(slot: u32, heap: &'static Heap) -> Self {
         heap.init();
+        console::init();
         let last_words = Record::take();
         clint::start();
         trap::enable_interrupts();
         // SAFETY: the caller promises that this happens once.
-        let (flash, net) = unsafe { (CfiFlash::open(), Net::open()) };
-        let mac = net.as_ref().map_or([0; 6], Net::mac);
+        let flash = unsafe { CfiFlash::open() };
         let board = VirtBoard {
             slot: u8::try_from(slot).ok().and_then(Slot::from_index),
             reset_reason: last_words
                 .as_ref()
                 .map_or(ResetReason::PowerOn, Record::reason),
             heap,
-            random: VirtBoard::seed(mac),
+            random: VirtBoard::seed(),
         };
         Self {
             flash,
-            net,
+            port: Port(()),
             board,
             last_words,
         }

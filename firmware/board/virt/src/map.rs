@@ -3,8 +3,9 @@
 //! ```text
 //! 0x0010_0000  sifive_test   reset and power-off        0x8000_0000  loader: code, data, stack (256 KiB)
 //! 0x0010_1000  goldfish-rtc  wall clock                 0x8008_0000  kept over a reset: reason, last panic (4 KiB)
-//! 0x0200_0000  CLINT         mtime, mtimecmp, msip      0x8010_0000  app: the ESP image's segments, .bss, stack, heap
-//! 0x0C00_0000  PLIC          interrupts of devices      0x80E0_0000  QEMU's device tree, with 16 MiB of RAM
+//! 0x0200_0000  CLINT         mtime, mtimecmp, msip      0x800C_0000  app: stack (256 KiB), above a gap
+//! 0x0C00_0000  PLIC          interrupts of devices      0x8010_0000  app: the ESP image's segments, .bss with the heap
+//!                                                       0x80E0_0000  QEMU's device tree, with 16 MiB of RAM
 //! 0x1000_0000  UART 16550    console
 //! 0x1000_1000  virtio-mmio   8 places, 4 KiB each
 //! 0x2000_0000  flash bank 0  (left empty: QEMU starts in it if there is one)

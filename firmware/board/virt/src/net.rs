@@ -11,11 +11,12 @@
 //! `in_receive` and `in_transmit` says.
 
 use core::ptr::{NonNull, read_volatile, write_volatile};
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Context;
 
 use embassy_net_driver::{Capabilities, Driver, HardwareAddress, LinkState, RxToken, TxToken};
 use embassy_sync::waitqueue::AtomicWaker;
-use static_cell::StaticCell;
+use static_cell::ConstStaticCell;
 use virtio_drivers::device::net::VirtIONetRaw;
 use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
 use virtio_drivers::transport::{DeviceType, Transport};
@@ -46,6 +47,15 @@ const STATUS_LINK_UP: u16 = 1;
 
 /// Something happened: packets came, buffers are free again, or the link changed.
 static WAKER: AtomicWaker = AtomicWaker::new();
+
+/// Whether the cable is in. Until then the driver says that there is no link, whatever QEMU says.
+static PLUGGED: AtomicBool = AtomicBool::new(false);
+
+/// Plugs the cable in: what joining a network is on a board with a radio.
+pub fn plug_in() {
+    PLUGGED.store(true, Ordering::Relaxed);
+    WAKER.wake();
+}
 
 type Device = VirtIONetRaw<StaticPages, PlainQueues<MmioTransport<'static>>, PLACES>;
 
@@ -104,7 +114,10 @@ struct Lent {
 }
 
 /// Devices write here for as long as they have a buffer, so it must never move or go: hence a `static`.
-static BUFFER_SPACE: StaticCell<Lent> = StaticCell::new();
+static BUFFER_SPACE: ConstStaticCell<Lent> = ConstStaticCell::new(Lent {
+    receive: Buffers::new(),
+    transmit: Buffers::new(),
+});
 
 /// The network device.
 pub struct Net {
@@ -124,23 +137,23 @@ pub enum NetError {
     Device(virtio_drivers::Error),
 }
 
-impl Net {
+/// The right to use the network device. There is one, in [`crate::Machine`].
+pub struct Port(pub(crate) ());
+
+impl Port {
     /// The first network device on the memory-mapped transport.
     ///
     /// # Errors
     /// See [`NetError`].
-    ///
-    /// # Safety
-    /// To be called once in a boot, and nothing else may use virtio devices' registers.
-    pub(crate) unsafe fn open() -> Result<Self, NetError> {
+    pub fn open(self) -> Result<Net, NetError> {
         for place in 0..map::VIRTIO_PLACES {
             let base = map::VIRTIO + place * map::VIRTIO_STRIDE;
             let Some(header) = NonNull::new(base as *mut VirtIOHeader) else {
                 continue;
             };
             // SAFETY: virtio-drivers 0.13, `MmioTransport::new`: `virt_memmap[VIRT_VIRTIO]` of hw/riscv/virt.c has a transport,
-            // registers and configuration, in each of its 8 places, from start to power-off; the caller promises that nothing
-            // else uses them.
+            // registers and configuration, in each of its 8 places, from start to power-off; there is one `Port`, and it
+            // is gone after this.
             let transport = unsafe { MmioTransport::new(header, map::VIRTIO_STRIDE) };
             // An empty place answers with device number 0.
             let Ok(transport) = transport else { continue };
@@ -149,14 +162,11 @@ impl Net {
             }
             let device =
                 VirtIONetRaw::new(PlainQueues::new(transport)).map_err(NetError::Device)?;
-            let mut net = Self {
+            let mut net = Net {
                 mac: device.mac_address(),
                 device,
                 base,
-                lent: BUFFER_SPACE.init_with(|| Lent {
-                    receive: Buffers::new(),
-                    transmit: Buffers::new(),
-                }),
+                lent: BUFFER_SPACE.take(),
             };
             net.refill();
             plic::enable(map::VIRTIO_IRQ + place as u32);
@@ -164,7 +174,9 @@ impl Net {
         }
         Err(NetError::NoDevice)
     }
+}
 
+impl Net {
     /// The MAC address that QEMU gave the device.
     #[must_use]
     pub fn mac(&self) -> [u8; 6] {
@@ -271,7 +283,7 @@ impl Driver for Net {
 
     fn link_state(&mut self, cx: &mut Context<'_>) -> LinkState {
         WAKER.register(cx.waker());
-        if self.link_is_up() {
+        if PLUGGED.load(Ordering::Relaxed) && self.link_is_up() {
             LinkState::Up
         } else {
             LinkState::Down
@@ -315,15 +327,20 @@ impl TxToken for Send<'_> {
             transmit,
             index,
         } = self;
-        // embassy-net asks for no more than `capabilities` allows, and `index` is a free buffer.
-        let len = len.min(FRAME_LEN);
-        let whole = &mut transmit.buffers[usize::from(index)].0;
+        // embassy-net asks for no more than `capabilities` allows, and `index` is a free buffer: `None` does not happen.
+        let whole = transmit
+            .get(index)
+            .and_then(|buffer| buffer.get_mut(..HEADER_LEN + len.min(FRAME_LEN)));
+        let Some(whole) = whole else {
+            return f(&mut []);
+        };
+        let (header, frame) = whole.split_at_mut(HEADER_LEN);
         // Nothing to be offloaded: all zeros (virtio 1.2, 5.1.6.2).
-        whole[..HEADER_LEN].fill(0);
-        let result = f(&mut whole[HEADER_LEN..HEADER_LEN + len]);
+        header.fill(0);
+        let result = f(frame);
         // SAFETY: virtio-drivers 0.13, `transmit_begin`: the buffer is in a static, marked as lent below, and nobody reads or
         // writes a lent buffer until `transmit_complete` in `reclaim`.
-        let sent = unsafe { device.transmit_begin(&whole[..HEADER_LEN + len]) };
+        let sent = unsafe { device.transmit_begin(whole) };
         if let Ok(token) = sent {
             transmit.lend(index, token);
         }

@@ -62,7 +62,8 @@ pub fn handle_panic(info: &core::panic::PanicInfo<'_>) -> ! {
 #[macro_export]
 macro_rules! entry {
     ($main:path) => {
-        // `_start`: the loader jumps here with interrupts off; .bss is as RAM was. The stack is aligned to 16 (RISC-V psABI).
+        // `_start`: the loader jumps here with interrupts off; RAM is as it was, so the stack is painted (see `stack`) and .bss
+        // cleared. The stack is aligned to 16 (RISC-V psABI).
         // `_trap`: saves what a function may change (ra, t0-t6, a0-a7; psABI, "Integer Register Convention"); the handlers use no
         // others, as code for RV32IMC has no floating point. `mtvec` wants it aligned to 4 (privileged specification 20211203, 3.1.7).
         ::core::arch::global_asm!(
@@ -71,16 +72,23 @@ macro_rules! entry {
             "_start:",
             "    csrw mie, zero",
             "    la sp, _stack_top",
+            "    la t0, _stack_bottom",
+            "    li t1, {paint}",
+            "0:  bgeu t0, sp, 1f",
+            "    sw t1, 0(t0)",
+            "    addi t0, t0, 4",
+            "    j 0b",
+            "1:",
             "    la t0, _bss_start",
             "    la t1, _bss_end",
-            "1:  bgeu t0, t1, 2f",
+            "2:  bgeu t0, t1, 3f",
             "    sw zero, 0(t0)",
             "    addi t0, t0, 4",
-            "    j 1b",
-            "2:  la t0, _trap",
+            "    j 2b",
+            "3:  la t0, _trap",
             "    csrw mtvec, t0",
             "    call {main}",
-            "3:  j 3b",
+            "4:  j 4b",
             ".section .text._trap, \"ax\"",
             ".balign 4",
             "_trap:",
@@ -120,6 +128,7 @@ macro_rules! entry {
             "    lw a7, 60(sp)",
             "    addi sp, sp, 64",
             "    mret",
+            paint = const $crate::stack::PAINT,
             main = sym __otaria_virt_main,
             trap = sym $crate::trap::handle_trap,
         );

@@ -1,0 +1,130 @@
+//! The firmware on the virtual board: QEMU's riscv32 `virt` machine.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+use alloc::boxed::Box;
+use core::cell::RefCell;
+use core::fmt::Display;
+use core::future::pending;
+
+use embassy_net::Stack;
+use embassy_time::Timer;
+use log::{error, info};
+use otaria_app::{Alive, PRODUCT, Parts, Resources, SECURITY_VERSION, TIMING, VERSION};
+use otaria_device::board::Board;
+use otaria_embassy::Link;
+use otaria_embassy::clock;
+use otaria_settings::Settings;
+use otaria_virt::Machine;
+use otaria_virt::board::VirtBoard;
+use otaria_virt::executor::{Main, Urgent};
+use otaria_virt::flash::CfiFlash;
+use otaria_virt::heap::Heap;
+use otaria_virt::net::{self, Net};
+use otaria_virt::{reset, rtc, stack};
+use static_cell::StaticCell;
+
+otaria_virt::app_descriptor!(PRODUCT, VERSION, SECURITY_VERSION);
+otaria_virt::entry!(main);
+
+#[global_allocator]
+static HEAP: Heap = Heap::new();
+
+static FLASH: StaticCell<RefCell<CfiFlash>> = StaticCell::new();
+static RESOURCES: StaticCell<Resources> = StaticCell::new();
+static MAIN: StaticCell<Main> = StaticCell::new();
+static ALIVE: Alive = Alive::new();
+
+fn main(slot: u32) -> ! {
+    // SAFETY: the first and only call, at the start of `main`.
+    let machine = unsafe { Machine::take(slot, &HEAP) };
+    let mut board = machine.board;
+    board.arm_watchdog(TIMING.watchdog);
+    let flash = match machine.flash {
+        Ok(flash) => &*FLASH.init(RefCell::new(flash)),
+        Err(missing) => {
+            error!("flash: {missing}");
+            reset::power_off(1)
+        }
+    };
+    let layout = otaria_app::layout(flash);
+    let words = machine.last_words.as_ref().map(|record| record.text());
+    let started = match &words {
+        Some(words) if !words.is_empty() => {
+            otaria_app::start(&mut board, flash, layout, &[words as &dyn Display])
+        }
+        Some(_) | None => otaria_app::start(&mut board, flash, layout, &[]),
+    };
+    // From here on a crash has been counted before it happens.
+    clock::set_unix_time(rtc::unix_nanos() / 1_000_000_000);
+    let driver = match machine.port.open() {
+        Ok(net) => net,
+        Err(why) => {
+            error!("network: {why:?}; start QEMU with -device virtio-net-device");
+            reset::power_off(1)
+        }
+    };
+    let [.., a, b, c] = driver.mac();
+    let device_id = Box::leak(alloc::format!("virt-{a:02x}{b:02x}{c:02x}").into_boxed_str());
+    let parts = Parts {
+        board,
+        flash,
+        started,
+        driver,
+        link: Cable,
+        resources: RESOURCES.init_with(Resources::new),
+        alive: &ALIVE,
+        device_id,
+    };
+    // The application's own task interrupts the main executor, as on a chip.
+    if let Ok(token) = ticker() {
+        Urgent::start().spawn(token);
+    }
+    MAIN.init_with(Main::new).run(|spawner| {
+        // The pool of this task has one place, and this is the one call.
+        if let Ok(token) = otaria(parts) {
+            spawner.spawn(token);
+        }
+        if let Ok(token) = watch_stack() {
+            spawner.spawn(token);
+        }
+    })
+}
+
+/// A network that is there as soon as the cable is in.
+struct Cable;
+
+impl Link for Cable {
+    async fn run(&mut self, _: &Settings, _: Stack<'_>) -> ! {
+        net::plug_in();
+        pending().await
+    }
+}
+
+type VirtParts = Parts<'static, VirtBoard, CfiFlash, Net, Cable>;
+
+#[embassy_executor::task]
+async fn otaria(parts: VirtParts) -> ! {
+    otaria_app::run(parts).await
+}
+
+#[embassy_executor::task]
+async fn ticker() -> ! {
+    ALIVE.tick().await
+}
+
+/// Says how much stack was ever used, when that has grown.
+#[embassy_executor::task]
+async fn watch_stack() -> ! {
+    let mut worst = 0;
+    loop {
+        Timer::after_secs(1).await;
+        let now = stack::worst_used();
+        if now > worst {
+            worst = now;
+            info!("stack: {worst} bytes at worst");
+        }
+    }
+}

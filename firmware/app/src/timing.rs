@@ -1,0 +1,24 @@
+//! How patient this build is.
+
+use otaria_device::board::Duration;
+use otaria_device::settings::Timing;
+
+/// What suits a device on mains power and Wi-Fi; with the feature `test-timing` the same in seconds, so that a test sees the end
+/// of every trial.
+pub const TIMING: Timing = if cfg!(feature = "test-timing") {
+    in_seconds(Timing::DEFAULT)
+} else {
+    Timing::DEFAULT
+};
+
+const fn in_seconds(usual: Timing) -> Timing {
+    let mut timing = usual;
+    timing.watchdog = Duration::from_secs(3);
+    timing.progress_min = Duration::from_millis(100);
+    timing.policy.trial_with_network = Duration::from_secs(12);
+    timing.policy.trial = Duration::from_secs(15);
+    timing.policy.soak = Duration::from_secs(3);
+    timing.policy.probe = Duration::from_secs(2);
+    timing.policy.grace = Duration::from_millis(500);
+    timing
+}
