@@ -111,6 +111,18 @@ impl Server {
             loopback,
         ));
 
+        match shared.follow_address(crate::clock::now()).await {
+            Ok(0) => {}
+            Ok(devices) => tracing::warn!(
+                devices,
+                "devices are told that their packages are at {} now",
+                shared.public_url
+            ),
+            Err(error) => tracing::error!(
+                "devices that have yet to update look for packages at an earlier address of this server: {error}; publish again"
+            ),
+        }
+
         let (broker, broker_url) = match config.mqtt {
             Mqtt::Embedded { listen } => {
                 let mut tx = shared.store.write().await?;

@@ -254,6 +254,42 @@ impl Shared {
         Ok(())
     }
 
+    /// Puts this server's address into what is declared and not done yet, under the same job, if devices reached it elsewhere
+    /// when that was declared: they would look for the package there for ever. How many devices are told.
+    pub(crate) async fn follow_address(&self, now: i64) -> Result<usize, WishError> {
+        let mut tx = self.store.write().await?;
+        let mut moved = 0;
+        for (device, wish) in tx.own_wishes().await? {
+            let Ok(Some(mut wish)) = Desired::parse(wish.as_bytes()) else {
+                continue;
+            };
+            let Some(job) = wish.job.clone() else {
+                continue;
+            };
+            let Some(package) = tx.package_of(&job).await? else {
+                continue;
+            };
+            let url = self.package_url(&package);
+            let done = tx
+                .assignment(&job, &device)
+                .await?
+                .is_none_or(|assignment| assignment.status == Status::Succeeded);
+            if done || wish.url.as_str() == url {
+                continue;
+            }
+            wish.url = heapless::String::try_from(url.as_str())
+                .map_err(|_| WishError::Address(url.clone()))?;
+            let payload = json(&wish)?;
+            tx.set_job_url(&job, &url).await?;
+            tx.set_wish(&device, Some(&payload), now).await?;
+            let message = self.message(&device, Topic::Desired, payload.into_bytes())?;
+            tx.send(&message, now).await?;
+            moved += 1;
+        }
+        tx.commit().await?;
+        Ok(moved)
+    }
+
     /// Sends a command to a device.
     pub(crate) async fn command(
         &self,

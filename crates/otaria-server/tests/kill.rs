@@ -25,6 +25,8 @@ async fn the_server_that_is_killed() {
     };
     let mut config = Config::new(data);
     config.http = "127.0.0.1:0".parse().unwrap();
+    // Else each start has an address of its own, which devices would be told.
+    config.public_url = Some("http://ota.test".to_owned());
     config.mqtt = match broker.as_str() {
         EMBEDDED => Mqtt::Embedded {
             listen: "127.0.0.1:0".parse().unwrap(),

@@ -157,6 +157,28 @@ impl Tx {
         Ok(())
     }
 
+    /// The package of a job.
+    pub(crate) async fn package_of(
+        &mut self,
+        job: &str,
+    ) -> Result<Option<Sha256Digest>, StoreError> {
+        let row = sqlx::query("SELECT package FROM jobs WHERE id = $1")
+            .bind(job)
+            .fetch_optional(self.conn())
+            .await?;
+        row.as_ref().map(|row| digest(row, "package")).transpose()
+    }
+
+    /// Sets where devices get the package of a job.
+    pub(crate) async fn set_job_url(&mut self, job: &str, url: &str) -> Result<(), StoreError> {
+        sqlx::query("UPDATE jobs SET url = $2 WHERE id = $1")
+            .bind(job)
+            .bind(url)
+            .execute(self.conn())
+            .await?;
+        Ok(())
+    }
+
     /// The image that must run in the end.
     pub(crate) async fn expected_image(
         &mut self,

@@ -97,16 +97,19 @@ impl Bench {
     }
 
     async fn at(dir: TempDir, loopback: bool) -> Self {
+        Self::with(dir, loopback, "http://ota.test:8080").await
+    }
+
+    async fn with(dir: TempDir, loopback: bool, public_url: &str) -> Self {
         let store = Store::open(&dir.path().join("otaria.db")).await.unwrap();
         let packages = PackageFiles::open(dir.path().join("packages"), MAX_PACKAGE_LEN)
             .await
             .unwrap();
-        let public_url = "http://ota.test:8080".to_owned();
         let shared = Arc::new(Shared::new(
             store,
             packages,
             "otaria".to_owned(),
-            public_url,
+            public_url.to_owned(),
             loopback,
         ));
         let app = router(Arc::clone(&shared));
@@ -115,9 +118,14 @@ impl Bench {
 
     /// The same data after the process has gone without a word.
     async fn restarted(self) -> Self {
+        self.restarted_at("http://ota.test:8080").await
+    }
+
+    /// The same, reached elsewhere.
+    async fn restarted_at(self, public_url: &str) -> Self {
         let Self { shared, app, dir } = self;
         drop((shared, app));
-        Self::at(dir, true).await
+        Self::with(dir, true, public_url).await
     }
 
     async fn raw(&self, request: Request<Body>) -> Response<Body> {

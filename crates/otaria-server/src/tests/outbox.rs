@@ -166,6 +166,33 @@ async fn only_what_the_broker_lacks_or_has_of_an_older_job_is_declared_again() {
 }
 
 #[tokio::test]
+async fn what_is_declared_and_not_done_follows_the_server_to_another_address() {
+    let bench = Bench::new().await;
+    for id in ["done", "waits"] {
+        bench.device_runs(id, &other_image(), "1.0.0").await;
+    }
+    let package = bench.upload(package("1.1.0")).await;
+    let job = bench.publish(&package, json!("all")).await.job.id;
+    bench
+        .device_runs("done", &package.image_sha256, "1.1.0")
+        .await;
+    bench.all_sent().await;
+    assert_eq!(bench.shared.follow_address(NOW).await.unwrap(), 0);
+    assert_eq!(bench.outbox().await, [], "nothing has changed");
+
+    let bench = bench.restarted_at("https://new.test/ota").await;
+    assert_eq!(bench.shared.follow_address(NOW).await.unwrap(), 1);
+    let told = bench.outbox().await;
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].message.topic, "otaria/v1/waits/desired");
+    let wish: Value = serde_json::from_slice(&told[0].message.payload).unwrap();
+    let url = format!("https://new.test/ota/packages/{}.otaria", package.digest);
+    assert_eq!((&wish["job"], &wish["url"]), (&json!(job), &json!(url)));
+    assert_eq!(wish["image_sha256"], json!(package.image_sha256));
+    assert_eq!(bench.device("waits").await.wish.unwrap().url, url);
+}
+
+#[tokio::test]
 async fn the_instance_keeps_its_name() {
     let bench = Bench::new().await;
     let name = bench.shared.store.instance().await.unwrap();
