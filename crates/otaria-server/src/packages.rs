@@ -69,6 +69,14 @@ impl PackageFiles {
         self.dir.join(&hex[..2]).join(format!("{hex}{EXTENSION}"))
     }
 
+    /// Refuses an upload by the length that its client tells, before any of it is read.
+    pub(crate) fn admit(&self, told: Option<u64>) -> Result<(), UploadError> {
+        match told {
+            Some(len) if len > self.max_len => Err(UploadError::TooLarge { max: self.max_len }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Takes an upload: streams it to disk, hashes it on the way, verifies all of it, then gives it its name.
     pub(crate) async fn take(
         &self,

@@ -52,6 +52,17 @@ pub(crate) enum ClientError {
         "no server answers at {0}; start one with `otaria serve`, or name yours with --server or OTARIA_SERVER"
     )]
     Unreachable(String, #[source] Box<ureq::Error>),
+    /// Somebody answered, and then no more.
+    #[error(
+        "the connection to {0} broke off; is the server still there, or is something between that ends it?"
+    )]
+    BrokenOff(String, #[source] Box<ureq::Error>),
+    /// Somebody took the question and did not answer.
+    #[error("{0} did not answer in time; it may have done what was asked")]
+    Silent(String, #[source] Box<ureq::Error>),
+    /// The address itself is no good.
+    #[error("{0} cannot be asked; check --server or OTARIA_SERVER")]
+    Address(String, #[source] Box<ureq::Error>),
     /// The server said no.
     #[error("{}", .0.detail)]
     Refused(Box<Problem>),
@@ -97,6 +108,11 @@ impl Client {
         self.get(&format!("devices/{}", escape(id)))
     }
 
+    pub(crate) fn forget(&self, id: &str) -> anyhow::Result<()> {
+        let url = self.url(&format!("devices/{}", escape(id)));
+        self.answer(self.agent.delete(&url).call()).map(drop)
+    }
+
     pub(crate) fn set_groups(&self, id: &str, groups: &[String]) -> anyhow::Result<()> {
         let groups = Groups {
             groups: groups.to_vec(),
@@ -113,6 +129,8 @@ impl Client {
             .post(self.url("packages"))
             .header("Content-Type", "application/octet-stream")
             .header("Content-Length", len.to_string())
+            // A server that does not take it says so before all of it is sent.
+            .header("Expect", "100-continue")
             .config()
             .timeout_recv_response(None)
             .build();
@@ -224,12 +242,37 @@ impl Client {
         format!("{}/api/v1/{path}", self.base)
     }
 
+    fn failure(&self, error: ureq::Error) -> ClientError {
+        use std::io::ErrorKind;
+        let kind = match &error {
+            ureq::Error::HostNotFound
+            | ureq::Error::ConnectionFailed
+            | ureq::Error::Timeout(ureq::Timeout::Resolve | ureq::Timeout::Connect) => {
+                ClientError::Unreachable
+            }
+            ureq::Error::Io(cause)
+                if matches!(
+                    cause.kind(),
+                    ErrorKind::ConnectionRefused
+                        | ErrorKind::HostUnreachable
+                        | ErrorKind::NetworkUnreachable
+                        | ErrorKind::AddrNotAvailable
+                ) =>
+            {
+                ClientError::Unreachable
+            }
+            ureq::Error::Timeout(_) => ClientError::Silent,
+            ureq::Error::BadUri(_) | ureq::Error::Http(_) => ClientError::Address,
+            _ => ClientError::BrokenOff,
+        };
+        kind(self.base.clone(), Box::new(error))
+    }
+
     fn answer(
         &self,
         result: Result<Response<Body>, ureq::Error>,
     ) -> anyhow::Result<Response<Body>> {
-        let mut answer =
-            result.map_err(|error| ClientError::Unreachable(self.base.clone(), Box::new(error)))?;
+        let mut answer = result.map_err(|error| self.failure(error))?;
         if answer.status().is_success() {
             return Ok(answer);
         }

@@ -3,17 +3,21 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::http::{HeaderMap, StatusCode};
+use futures_util::StreamExt as _;
 use otaria_wire::Sha256Digest;
 
 use super::Paging;
 use crate::http::{Answer, Fault};
 use crate::model::{Package, Page};
 use crate::shared::Shared;
+
+/// Most that is read of an upload that is refused already.
+const DRAIN: usize = 64 * 1024 * 1024;
 
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
@@ -58,10 +62,28 @@ pub(super) async fn upload(
             "send the package as application/octet-stream",
         ));
     }
-    let package = shared
-        .packages
-        .take(body.into_data_stream(), crate::clock::now_ms())
-        .await?;
+    let told = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|len| len.to_str().ok()?.parse().ok());
+    // Who asks first sends nothing after a no. Everybody else reads no answer before all is sent.
+    let asks = headers
+        .get(EXPECT)
+        .is_some_and(|what| what.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let mut body = body.into_data_stream();
+    let taken = match shared.packages.admit(told) {
+        Ok(()) => {
+            shared
+                .packages
+                .take(&mut body, crate::clock::now_ms())
+                .await
+        }
+        Err(error) if asks => return Err(error.into()),
+        Err(error) => Err(error),
+    };
+    if taken.is_err() {
+        drain(body).await;
+    }
+    let package = taken?;
     let mut tx = shared.store.write().await?;
     let added = tx.add_package(&package).await?;
     tx.commit().await?;
@@ -76,6 +98,17 @@ pub(super) async fn upload(
         StatusCode::OK
     };
     Ok((status, Json(addressed(package, &shared))))
+}
+
+/// Reads on for a while, so that the client comes to read why its upload is refused.
+async fn drain(mut body: BodyDataStream) {
+    let mut rest = DRAIN;
+    while let Some(Ok(piece)) = body.next().await {
+        rest = rest.saturating_sub(piece.len());
+        if rest == 0 {
+            return;
+        }
+    }
 }
 
 fn addressed(mut package: Package, shared: &Shared) -> Package {

@@ -162,3 +162,21 @@ async fn what_earlier_uploads_left_behind_is_removed_at_start() {
     let bench = bench.restarted().await;
     assert_eq!(files(&bench), Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn an_upload_that_tells_a_length_too_large_is_refused_before_it_is_sent() {
+    let bench = Bench::new().await;
+    let never = futures_util::stream::pending::<Result<Bytes, std::io::Error>>();
+    let len = (MAX_PACKAGE_LEN + 1).to_string();
+    let headers = [
+        ("content-type", "application/octet-stream"),
+        ("content-length", len.as_str()),
+        ("expect", "100-continue"),
+    ];
+    let path = "/api/v1/packages";
+    let reply = bench.send(Method::POST, path, &headers, Body::from_stream(never));
+    let reply = tokio::time::timeout(std::time::Duration::from_secs(60), reply)
+        .await
+        .expect("an answer without the package");
+    assert_eq!(reply.status, StatusCode::PAYLOAD_TOO_LARGE, "{reply:?}");
+}

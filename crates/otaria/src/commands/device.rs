@@ -15,6 +15,7 @@ use crate::client::ServerArgs;
 Examples:
   otaria device pump-7
   otaria device pump-7 --groups kitchen,canary
+  otaria device pmup-7 --forget
   otaria device pump-7 --json")]
 pub(crate) struct Device {
     /// Its id.
@@ -24,6 +25,10 @@ pub(crate) struct Device {
     #[arg(long, value_delimiter = ',', num_args = 0..)]
     groups: Option<Vec<String>>,
 
+    /// Forget it, with its history and what is declared for it. One that still runs comes back by itself.
+    #[arg(long, conflicts_with = "groups")]
+    forget: bool,
+
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -31,10 +36,25 @@ pub(crate) struct Device {
 impl Device {
     pub(crate) fn run(self, ctx: &Context) -> anyhow::Result<()> {
         let client = self.server.client();
+        if self.forget {
+            client.forget(&self.id)?;
+            return ctx.output.result(&Forgotten { forgotten: self.id });
+        }
         if let Some(groups) = &self.groups {
             client.set_groups(&self.id, groups)?;
         }
         ctx.output.result(&Shown(client.device(&self.id)?))
+    }
+}
+
+#[derive(Serialize)]
+struct Forgotten {
+    forgotten: String,
+}
+
+impl fmt::Display for Forgotten {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: forgotten", self.forgotten)
     }
 }
 
