@@ -186,7 +186,7 @@ async fn update_with_an_interruption(broker: &servers::Server, url: &str, update
     let events = operator.until_the_end().await;
     assert!(events.contains(&EventKind::Resumed), "{events:?}");
     assert_eq!(events.last(), Some(&EventKind::Confirmed), "{events:?}");
-    let inspections = fleet.inspect().await;
+    let inspections = fleet.inspect().await.unwrap();
     let found = &inspections[0];
     assert_eq!(found.boots, Some(("1.1.0".to_owned(), update.image)));
     assert!(!found.on_trial);
@@ -262,7 +262,7 @@ async fn a_page_instead_of_a_package_is_refused_and_the_old_image_stays() {
         Some(&EventKind::Refused)
     );
     assert_eq!(
-        fleet.inspect().await[0]
+        fleet.inspect().await.unwrap()[0]
             .boots
             .as_ref()
             .map(|(version, _)| version.as_str()),

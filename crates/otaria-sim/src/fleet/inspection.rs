@@ -18,6 +18,8 @@ pub struct Inspection {
     pub boots: Option<(String, Sha256Digest)>,
     /// Whether the journal holds a trial that is not over.
     pub on_trial: bool,
+    /// How often its access point was taken away.
+    pub access_point_losses: u32,
     /// All starts since the device was built.
     pub starts: Vec<BootRecord>,
     /// All flash commands since then, if [`Blueprint::log_flash`](super::Blueprint::log_flash) asked for them.
@@ -27,7 +29,11 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    pub(super) fn of<S: Site>(device: &SimDevice<S>, layout: &Layout) -> Self {
+    pub(super) fn of<S: Site>(
+        device: &SimDevice<S>,
+        layout: &Layout,
+        access_point_losses: u32,
+    ) -> Self {
         let boots = device.verdict().ok().map(|booted| {
             let image = device
                 .flash()
@@ -41,6 +47,7 @@ impl Inspection {
         Inspection {
             boots,
             on_trial: on_trial(device, layout),
+            access_point_losses,
             starts: device.boots(),
             ops: flash.log().to_vec(),
             wear: flash.wear().to_vec(),

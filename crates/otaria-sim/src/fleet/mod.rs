@@ -84,14 +84,14 @@ impl Fleet {
         self.order(Order::HideAccessPoint(device, gone_for));
     }
 
-    /// What lies in the flash of each device, read without the device's help.
-    pub async fn inspect(&self) -> Vec<Inspection> {
+    /// What lies in the flash of each device, read without the device's help; `None` if the devices' thread has ended.
+    pub async fn inspect(&self) -> Option<Vec<Inspection>> {
         let (answer, inspections) = oneshot::channel();
         self.order(Order::Inspect(answer));
-        inspections.await.unwrap_or_default()
+        inspections.await.ok()
     }
 
-    /// The whole flash of a device; `None` if there is no such device.
+    /// The whole flash of a device; `None` if there is no such device, or if the devices' thread has ended.
     pub async fn read_flash(&self, device: usize) -> Option<Vec<u8>> {
         let (answer, flash) = oneshot::channel();
         self.order(Order::ReadFlash(device, answer));
@@ -119,10 +119,11 @@ impl Drop for Fleet {
 struct Member {
     device: SimDevice<RealSite>,
     layout: otaria_wire::partitions::Layout,
+    access_point_losses: u32,
 }
 
 async fn run(blueprints: Vec<Blueprint>, mut orders: mpsc::UnboundedReceiver<Order>) {
-    let members = build(blueprints);
+    let mut members = build(blueprints);
     while let Some(order) = orders.recv().await {
         match order {
             Order::CutPower(index, off_for) => {
@@ -136,7 +137,8 @@ async fn run(blueprints: Vec<Blueprint>, mut orders: mpsc::UnboundedReceiver<Ord
                 }
             }
             Order::HideAccessPoint(index, gone_for) => {
-                if let Some(member) = members.get(index) {
+                if let Some(member) = members.get_mut(index) {
+                    member.access_point_losses += 1;
                     let device = member.device.clone();
                     device.set_access_point(false);
                     tokio::task::spawn_local(async move {
@@ -147,9 +149,9 @@ async fn run(blueprints: Vec<Blueprint>, mut orders: mpsc::UnboundedReceiver<Ord
             }
             // An asker who has gone away needs no answer.
             Order::Inspect(answer) => {
-                let inspections = members
-                    .iter()
-                    .map(|member| Inspection::of(&member.device, &member.layout));
+                let inspections = members.iter().map(|member| {
+                    Inspection::of(&member.device, &member.layout, member.access_point_losses)
+                });
                 let _ = answer.send(inspections.collect());
             }
             Order::ReadFlash(index, answer) => {
@@ -188,7 +190,11 @@ fn build(blueprints: Vec<Blueprint>) -> Vec<Member> {
         );
         tokio::task::spawn_local(device.clone().live(OtariaApp::new(blueprint.settings)));
         device.plug_in();
-        members.push(Member { device, layout });
+        members.push(Member {
+            device,
+            layout,
+            access_point_losses: 0,
+        });
     }
     members
 }

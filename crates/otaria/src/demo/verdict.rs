@@ -3,7 +3,7 @@
 use std::fmt;
 
 use otaria_sim::fleet::Inspection;
-use otaria_wire::messages::{EventKind, FailureCode};
+use otaria_wire::messages::{EventKind, FailureCode, ResetReason};
 use serde::Serialize;
 
 use super::stage::{Fault, Release};
@@ -45,7 +45,8 @@ impl Verdict {
             "did not report that it confirmed",
         );
         if said.saw(&release.job, EventKind::Resumed) {
-            verdict.remark("resumed after an interruption");
+            let resumed = "resumed after an interruption";
+            verdict.happened.push(resumed.to_owned());
         }
         verdict.require_image(found, release);
         verdict
@@ -81,18 +82,36 @@ impl Verdict {
         verdict
     }
 
+    /// Its power was cut before its end, and came back.
+    pub(super) fn require_power_cut(&mut self, in_time: bool, found: &Inspection) {
+        let power_ons = found
+            .starts
+            .iter()
+            .filter(|start| start.reason == ResetReason::PowerOn)
+            .count();
+        self.require(
+            in_time && power_ons > 1,
+            "its power was cut on the way",
+            "its power was not cut on the way",
+        );
+    }
+
+    /// Its Wi-Fi was gone before its end.
+    pub(super) fn require_lost_wifi(&mut self, in_time: bool, found: &Inspection) {
+        self.require(
+            in_time && found.access_point_losses > 0,
+            "its Wi-Fi was gone on the way",
+            "its Wi-Fi was not gone on the way",
+        );
+    }
+
     /// Something that has to be so.
-    pub(super) fn require(&mut self, holds: bool, happened: &str, wrong: &str) {
+    fn require(&mut self, holds: bool, happened: &str, wrong: &str) {
         if holds {
             self.happened.push(happened.to_owned());
         } else {
             self.wrong.push(wrong.to_owned());
         }
-    }
-
-    /// Something worth saying.
-    pub(super) fn remark(&mut self, happened: &str) {
-        self.happened.push(happened.to_owned());
     }
 
     fn require_image(&mut self, found: &Inspection, release: &Release) {
@@ -135,19 +154,38 @@ impl fmt::Display for Verdict {
 }
 
 /// All of them.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Serialize)]
 pub(crate) struct Verdicts {
     verdicts: Vec<Verdict>,
+    #[serde(skip)]
+    expected: usize,
 }
 
 impl Verdicts {
+    /// None yet, of so many.
+    pub(super) fn expecting(expected: usize) -> Self {
+        Verdicts {
+            verdicts: Vec::new(),
+            expected,
+        }
+    }
+
     pub(super) fn push(&mut self, verdict: Verdict) {
         self.verdicts.push(verdict);
     }
 
     /// Whether everything happened that should have.
     pub(crate) fn all_good(&self) -> bool {
-        !self.verdicts.is_empty() && self.verdicts.iter().all(|verdict| verdict.wrong.is_empty())
+        self.missing() == 0 && self.none_wrong()
+    }
+
+    /// Whether nothing is known that should not have happened.
+    pub(super) fn none_wrong(&self) -> bool {
+        self.verdicts.iter().all(|verdict| verdict.wrong.is_empty())
+    }
+
+    fn missing(&self) -> usize {
+        self.expected.saturating_sub(self.verdicts.len())
     }
 }
 
@@ -165,6 +203,9 @@ impl fmt::Display for Verdicts {
             .iter()
             .filter(|verdict| !verdict.wrong.is_empty())
             .count();
+        if self.missing() > 0 {
+            writeln!(f, "\n{} verdicts are missing.", self.missing())?;
+        }
         match wrong {
             0 => write!(f, "\nAll {} as it should be.", self.verdicts.len()),
             _ => write!(
@@ -173,5 +214,62 @@ impl fmt::Display for Verdicts {
                 self.verdicts.len()
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use otaria_sim::device::{BootRecord, Outage};
+
+    use super::*;
+
+    fn verdict() -> Verdict {
+        Verdict {
+            device: "d".to_owned(),
+            version: "1.1.0",
+            happened: Vec::new(),
+            wrong: Vec::new(),
+        }
+    }
+
+    fn inspection(power_ons: usize, access_point_losses: u32) -> Inspection {
+        let start = BootRecord {
+            at: Duration::ZERO,
+            reason: ResetReason::PowerOn,
+            result: Err(Outage::NothingToBoot),
+        };
+        Inspection {
+            boots: None,
+            on_trial: false,
+            access_point_losses,
+            starts: vec![start; power_ons],
+            ops: Vec::new(),
+            wear: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_misfortune_that_did_not_happen_or_came_after_the_end_is_wrong() {
+        for (in_time, times, good) in [(true, 1, true), (true, 0, false), (false, 1, false)] {
+            let found = inspection(1 + times, u32::try_from(times).unwrap());
+            let (mut unplugged, mut unreachable) = (verdict(), verdict());
+            unplugged.require_power_cut(in_time, &found);
+            unreachable.require_lost_wifi(in_time, &found);
+            assert_eq!(unplugged.wrong.is_empty(), good, "{in_time} {times}");
+            assert_eq!(unreachable.wrong.is_empty(), good, "{in_time} {times}");
+        }
+    }
+
+    #[test]
+    fn a_device_without_a_verdict_is_no_success() {
+        let mut verdicts = Verdicts::expecting(2);
+        assert!(!verdicts.all_good());
+        verdicts.push(verdict());
+        assert!(!verdicts.all_good());
+        assert!(verdicts.to_string().contains("1 verdicts are missing"));
+        verdicts.push(verdict());
+        assert!(verdicts.all_good());
     }
 }
