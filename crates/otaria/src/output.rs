@@ -19,7 +19,8 @@ pub(crate) struct UsageError(pub(crate) String);
 #[error("the result is negative")]
 pub(crate) struct Negative;
 
-/// `otaria inspect … | head` closes our standard output: the reader has seen enough, nothing failed.
+/// `otaria logs … | head` closes our standard output: the reader has seen enough, nothing failed. Only what lists without an
+/// end of its own ends for this reason; everything else goes on, and ends with what came of it.
 #[derive(Debug, thiserror::Error)]
 #[error("standard output was closed")]
 struct ReaderGone;
@@ -41,7 +42,7 @@ impl Output {
         self.json
     }
 
-    /// Prints the result of a command: pretty JSON, or its `Display`.
+    /// Prints the result of a command: pretty JSON, or its `Display`. That nobody reads it does not change it.
     pub(crate) fn result<T: Serialize + Display>(self, value: &T) -> anyhow::Result<()> {
         let mut text = if self.json {
             serde_json::to_string_pretty(value)?
@@ -51,21 +52,27 @@ impl Output {
         if !text.ends_with('\n') {
             text.push('\n');
         }
-        print(&text)
+        whether_or_not_read(print(&text))
     }
 
-    /// Prints one JSON object on one line, for commands that report as they go. Says nothing to people.
+    /// Prints one JSON object on one line, for commands that report as they go. Says nothing to people, and goes on when
+    /// nobody reads.
     pub(crate) fn json_line<T: Serialize>(self, value: &T) -> anyhow::Result<()> {
+        whether_or_not_read(self.listed_json(value))
+    }
+
+    /// The same in a list without an end of its own: an error when nobody reads any more.
+    pub(crate) fn listed_json<T: Serialize>(self, value: &T) -> anyhow::Result<()> {
         if self.json {
             print(&(serde_json::to_string(value)? + "\n"))?;
         }
         Ok(())
     }
 
-    /// Prints one of many results: one JSON object on one line, or one line of text.
-    pub(crate) fn line<T: Serialize>(self, value: &T, text: impl Display) -> anyhow::Result<()> {
+    /// Prints one of a list: one JSON object on one line, or one line of text. An error when nobody reads any more.
+    pub(crate) fn listed<T: Serialize>(self, value: &T, text: impl Display) -> anyhow::Result<()> {
         match self.json {
-            true => self.json_line(value),
+            true => self.listed_json(value),
             false => print(&format!("{text}\n")),
         }
     }
@@ -90,7 +97,8 @@ impl Output {
                 "error": error.to_string(),
                 "causes": error.chain().skip(1).map(ToString::to_string).collect::<Vec<_>>(),
             });
-            let _ = writeln!(io::stdout().lock(), "{document:#}");
+            // One line, also after lines that a program has read already.
+            let _ = writeln!(io::stdout().lock(), "{document}");
         }
         let mut err = io::stderr().lock();
         let _ = writeln!(err, "error: {error}");
@@ -98,6 +106,13 @@ impl Output {
             let _ = writeln!(err, "  because: {cause}");
         }
         ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
+    }
+}
+
+fn whether_or_not_read(printed: anyhow::Result<()>) -> anyhow::Result<()> {
+    match printed {
+        Err(error) if error.is::<ReaderGone>() => Ok(()),
+        printed => printed,
     }
 }
 

@@ -47,16 +47,15 @@ pub(crate) fn job(
 
 /// Follows everything until the server, or the person, has enough.
 pub(crate) fn everything(ctx: &Context, client: &Client) -> anyhow::Result<()> {
+    let assignments = || -> anyhow::Result<Vec<Assignment>> {
+        let devices = client.devices(None)?.into_iter();
+        Ok(devices.filter_map(|device| device.assignment).collect())
+    };
     let stream = client.stream(None, None)?;
-    let assignments = client
-        .devices(None)?
-        .into_iter()
-        .filter_map(|device| device.assignment)
-        .collect();
-    let mut watched = Watched::new(ctx, assignments);
+    let mut watched = Watched::new(ctx, assignments()?);
     for live in stream {
         let live = live?;
-        ctx.output.json_line(&live)?;
+        ctx.output.listed_json(&live)?;
         match live {
             Live::Assignment(assignment) => watched.moved(&assignment),
             Live::Progress { device, progress } => {
@@ -68,11 +67,10 @@ pub(crate) fn everything(ctx: &Context, client: &Client) -> anyhow::Result<()> {
                 device,
                 online: false,
             } => watched.bars.note(format_args!("{device} is gone")),
-            Live::Presence { .. }
-            | Live::State { .. }
-            | Live::Event(_)
-            | Live::Log(_)
-            | Live::Resync {} => {}
+            Live::Resync {} => assignments()?
+                .iter()
+                .for_each(|assignment| watched.moved(assignment)),
+            Live::Presence { .. } | Live::State { .. } | Live::Event(_) | Live::Log(_) => {}
         }
     }
     watched.bars.finish();

@@ -1,6 +1,9 @@
 //! The commands that talk to a server, as people and scripts use them: against `otaria serve` itself, with a device that is
 //! played by an MQTT client.
 
+#[path = "../../otaria-sim/tests/servers/mod.rs"]
+mod servers;
+
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -318,6 +321,7 @@ fn wrong_usage_ends_with_2_and_refusals_with_1() {
         let json = server.run(&[arguments, &["--json"]].concat());
         assert_eq!(json.code, 1);
         assert!(json.json()["error"].is_string(), "{json:?}");
+        assert_eq!(json.out.lines().count(), 1, "one document a line: {json:?}");
     }
 }
 
@@ -525,6 +529,188 @@ fn a_wish_needs_only_a_broker() {
         ran.code == 2 && ran.err.contains("would not take"),
         "{ran:?}"
     );
+}
+
+/// A broker whose access list does not let anybody declare something for `d1`.
+#[test]
+fn a_wish_that_the_broker_refuses_is_a_failure_that_names_user_and_topic() {
+    let files = tempfile::tempdir().unwrap();
+    let rights = files.path().join("rights");
+    std::fs::write(
+        &rights,
+        "topic readwrite #\ntopic deny otaria/v1/d1/desired\n",
+    )
+    .unwrap();
+    let config = format!("allow_anonymous true\nacl_file {}", rights.display());
+    let Some(mosquitto) = servers::mosquitto(&config) else {
+        return;
+    };
+    let broker = format!("mqtt://127.0.0.1:{}", mosquitto.port);
+    let wish = |device: &str| {
+        let mut command = otaria();
+        command.args(["publish", "--mqtt", &broker]);
+        command.args(["--url", "http://files.test/a.otaria", "--device", device]);
+        Ran::of(command)
+    };
+    let refused = wish("d1");
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(
+        refused.err.contains("refuses the wish (NotAuthorized)")
+            && refused.err.contains("a client without a log-in")
+            && refused.err.contains("otaria/v1/d1/desired"),
+        "{refused:?}"
+    );
+    wish("d2").ok();
+}
+
+#[test]
+fn a_brokers_password_is_printed_neither_in_help_nor_in_errors() {
+    let login = "operator:hunter2@";
+    for arguments in [
+        &["serve", "--data", "x"][..],
+        &["simulate", "--key", "x"],
+        &["publish", "--url", "http://h/x", "--device", "d1"],
+    ] {
+        let mut command = otaria();
+        command.args(arguments);
+        let url = format!("mqtts://{login}broker");
+        let ran = Ran::of({
+            command.args(["--mqtt", &url]);
+            command
+        });
+        let said = format!("{}{}", ran.out, ran.err);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(!said.contains("hunter2"), "{said}");
+        assert!(
+            said.contains("mqtts:// (TLS to an external broker)"),
+            "{said}"
+        );
+    }
+    let mut help = otaria();
+    help.args(["serve", "--help"])
+        .env("OTARIA_MQTT", format!("mqtt://{login}broker"));
+    let help = Ran::of(help).ok();
+    assert!(
+        help.out.contains("OTARIA_MQTT") && !help.out.contains("hunter2"),
+        "{help:?}"
+    );
+}
+
+/// As after `| true`.
+fn nobody_reads(command: &mut Command) -> i32 {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    command.stdout(writer).stderr(Stdio::null());
+    command.status().unwrap().code().unwrap()
+}
+
+#[test]
+fn a_result_that_nobody_reads_is_the_same_result() {
+    let files = tempfile::tempdir().unwrap();
+    let damaged = files.path().join("damaged.otaria");
+    let mut bytes = std::fs::read(package()).unwrap();
+    bytes[1000] ^= 1;
+    std::fs::write(&damaged, bytes).unwrap();
+    let key =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../otaria-package/tests/keys/test.pub.pem");
+    let verify = |file: &Path| {
+        let mut command = otaria();
+        command.args(["verify", "--json", "--key"]).arg(&key);
+        nobody_reads(command.arg(file))
+    };
+    assert_eq!(verify(&damaged), 1);
+    assert_eq!(verify(&package()), 0);
+    assert_eq!(nobody_reads(otaria().arg("inspect").arg(&damaged)), 1);
+
+    let server = Server::start();
+    let device = known_device(&server, "d1");
+    let file = package();
+    let publish = ["publish", file.to_str().unwrap(), "--all", "--job", "bad"];
+    server.run(&publish).ok();
+    device.event(1, "bad", "accepted", None);
+    let watch = std::thread::spawn({
+        let mut command = server.command(&["watch", "--job", "bad", "--json"]);
+        move || nobody_reads(&mut command)
+    });
+    device.event(2, "bad", "rolled_back", Some(600));
+    assert_eq!(watch.join().unwrap(), 1);
+    assert_eq!(nobody_reads(&mut server.command(&["devices"])), 0);
+}
+
+#[test]
+fn a_connection_that_breaks_off_is_not_called_a_missing_server() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        // Reads the request, and hangs up.
+        while let Ok((stream, _)) = listener.accept() {
+            let _ = BufReader::new(stream).read_line(&mut String::new());
+        }
+    });
+    let mut command = otaria();
+    command.args(["devices", "--server", &url]);
+    let ran = Ran::of(command);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(
+        ran.err.contains("broke off") && !ran.err.contains("otaria serve"),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn a_package_that_is_too_large_for_the_server_is_refused_with_its_reason() {
+    let server = Server::start();
+    let file = server.data.path().join("large.otaria");
+    let large = std::fs::File::create(&file).unwrap();
+    large.set_len(40 * 1024 * 1024).unwrap();
+    let ran = server.run(&["publish", file.to_str().unwrap(), "--all"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.err.contains("--max-package"), "{ran:?}");
+}
+
+#[test]
+fn a_device_that_was_mistyped_can_be_forgotten() {
+    let server = Server::start();
+    let file = package();
+    let file = file.to_str().unwrap();
+    server
+        .run(&["publish", file, "--device", "typo", "--unseen"])
+        .ok();
+    server.run(&["device", "typo", "--forget"]).ok();
+    let listed = server.run(&["devices", "--json"]).ok();
+    assert_eq!(listed.json(), json!([]));
+    assert_eq!(server.run(&["device", "typo", "--forget"]).code, 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn simulated_flash_is_kept_when_a_service_manager_ends_the_devices() {
+    let data = tempfile::tempdir().unwrap();
+    let key =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../otaria-package/tests/keys/test.pub.pem");
+    let mut process = otaria()
+        .args([
+            "simulate",
+            "--json",
+            "--mqtt",
+            "mqtt://127.0.0.1:9",
+            "--key",
+        ])
+        .arg(key)
+        .arg("--data")
+        .arg(data.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut out = BufReader::new(process.stdout.take().unwrap());
+    out.read_line(&mut line).unwrap();
+    let pid = process.id().to_string();
+    let told = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+    assert!(told.success());
+    assert_eq!(process.wait().unwrap().code(), Some(0));
+    let flash = std::fs::metadata(data.path().join("sim-1.bin")).unwrap();
+    assert_eq!(flash.len(), 0x40_0000);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use crate::Context;
+use crate::commands::told_to_end;
 use crate::demo;
 use crate::output::Negative;
 
@@ -33,7 +34,7 @@ impl Demo {
         ctx.output.result(&verdicts)?;
         if !self.exit {
             ctx.output.note("\nThe server stays up; Ctrl-C ends it.");
-            tokio::signal::ctrl_c().await?;
+            told_to_end()?.await;
         }
         stage.close().await;
         if verdicts.all_good() {

@@ -111,7 +111,7 @@ impl Logs {
 
 fn show(ctx: &Context, received: &ReceivedLine) -> anyhow::Result<()> {
     let line = &received.line;
-    ctx.output.line(
+    ctx.output.listed(
         received,
         format_args!(
             "boot {:<4} {:>10} ms  {:<5} {}",

@@ -2,6 +2,10 @@
 //! the network is `async fn run` and is called in [`Command::run`](crate::cli::Command::run) as
 //! `runtime()?.block_on(command.run(ctx))`.
 
+use otaria_server::BrokerUrl;
+
+use crate::output::UsageError;
+
 pub(crate) mod cancel;
 pub(crate) mod demo;
 pub(crate) mod device;
@@ -16,6 +20,33 @@ pub(crate) mod serve;
 pub(crate) mod simulate;
 pub(crate) mod verify;
 pub(crate) mod watch;
+
+/// A broker's address. Not read by the parser of the command line, whose errors repeat what they were given: there may be
+/// a password in it.
+pub(crate) fn broker(at: &str) -> Result<BrokerUrl, UsageError> {
+    at.parse()
+        .map_err(|error| UsageError(format!("the address that --mqtt gives: {error}")))
+}
+
+/// Ctrl-C, or what a service manager sends: from now on it does not kill, but ends what is returned.
+pub(crate) fn told_to_end() -> std::io::Result<impl Future<Output = ()>> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        Ok(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        })
+    }
+    #[cfg(not(unix))]
+    Ok(async {
+        let _ = tokio::signal::ctrl_c().await;
+    })
+}
 
 /// The runtime of the commands that use the network.
 pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

@@ -12,13 +12,13 @@ use otaria_server::model::{NewJob, Published, Status, Target};
 use otaria_wire::messages::Desired;
 use otaria_wire::topics::{DEFAULT_ROOT, Topic, Topics};
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::Packet;
-use rumqttc::v5::{AsyncClient, MqttOptions};
+use rumqttc::v5::mqttbytes::v5::{Packet, PubAck, PubAckReason};
+use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use serde::Serialize;
 
 use crate::Context;
 use crate::client::ServerArgs;
-use crate::commands::runtime;
+use crate::commands::{broker, runtime};
 use crate::output::{Negative, UsageError};
 use crate::watch;
 
@@ -60,7 +60,7 @@ pub(crate) struct Publish {
 
     /// Without a server: the broker that the device is connected to.
     #[arg(long, value_name = "URL", requires = "url")]
-    mqtt: Option<BrokerUrl>,
+    mqtt: Option<String>,
 
     /// Without a server: where the package lies.
     #[arg(long, requires = "mqtt")]
@@ -100,8 +100,9 @@ impl TargetArgs {
 impl Publish {
     pub(crate) fn run(self, ctx: &Context) -> anyhow::Result<()> {
         match (&self.mqtt, &self.url, &self.file) {
-            (Some(broker), Some(url), _) => {
-                declare(ctx, broker, url, self.job.as_deref(), self.target)
+            (Some(at), Some(url), _) => {
+                let broker = broker(at)?;
+                declare(ctx, &broker, url, self.job.as_deref(), self.target)
             }
             (_, _, Some(_)) => self.through_server(ctx),
             (_, _, None) => {
@@ -222,19 +223,32 @@ async fn retain(broker: &BrokerUrl, topic: &str, payload: String) -> anyhow::Res
         .publish(topic, QoS::AtLeastOnce, true, payload)
         .await?;
     loop {
-        match events
-            .poll()
-            .await
-            .with_context(|| format!("cannot publish at {broker}"))?
-        {
-            rumqttc::v5::Event::Incoming(Packet::PubAck(_)) => break,
-            rumqttc::v5::Event::Incoming(Packet::Disconnect(why)) => {
-                bail!("{broker} disconnected: {:?}", why.reason_code)
+        let polled = events.poll().await;
+        // Mosquitto ends a connection on which it has refused something: its answer may lie behind the end.
+        for event in polled.iter().chain(&events.state.events) {
+            match event {
+                Event::Incoming(Packet::PubAck(answer)) => return accepted(broker, topic, answer),
+                Event::Incoming(Packet::Disconnect(why)) => {
+                    bail!("{broker} disconnected: {:?}", why.reason_code)
+                }
+                Event::Incoming(_) | Event::Outgoing(_) => {}
             }
-            _ => {}
+        }
+        polled.with_context(|| format!("cannot publish at {broker}"))?;
+    }
+}
+
+fn accepted(broker: &BrokerUrl, topic: &str, answer: &PubAck) -> anyhow::Result<()> {
+    match answer.reason {
+        PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Ok(()),
+        reason => {
+            let who = match &broker.login {
+                Some((user, _)) => format!("the user '{user}'"),
+                None => "a client without a log-in".to_owned(),
+            };
+            bail!("{broker} refuses the wish ({reason:?}): check that {who} may publish on {topic}")
         }
     }
-    Ok(())
 }
 
 #[derive(Serialize)]

@@ -4,11 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
-use otaria_server::{BrokerUrl, Config, Mqtt, Server};
+use otaria_server::{Config, Mqtt, Server};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
 use crate::Context;
+use crate::commands::{broker, told_to_end};
 
 /// Port of HTTP unless told otherwise.
 const HTTP_PORT: u16 = 8080;
@@ -43,9 +44,9 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDR", conflicts_with = "mqtt")]
     mqtt_listen: Option<SocketAddr>,
 
-    /// Use this broker instead of the embedded one.
-    #[arg(long, value_name = "URL", env = "OTARIA_MQTT")]
-    mqtt: Option<BrokerUrl>,
+    /// Use this broker instead of the embedded one: mqtt://[USER:PASSWORD@]HOST[:PORT].
+    #[arg(long, value_name = "URL", env = "OTARIA_MQTT", hide_env_values = true)]
+    mqtt: Option<String>,
 
     /// Largest package that is taken, in bytes; 32 MiB unless given.
     #[arg(long, value_name = "BYTES")]
@@ -67,8 +68,8 @@ impl Serve {
         let on = |port| SocketAddr::new(self.bind, port);
         let mut config = Config {
             http: self.http.unwrap_or(on(HTTP_PORT)),
-            mqtt: match self.mqtt {
-                Some(url) => Mqtt::External(url),
+            mqtt: match &self.mqtt {
+                Some(at) => Mqtt::External(broker(at)?),
                 None => Mqtt::Embedded {
                     listen: self.mqtt_listen.unwrap_or(on(MQTT_PORT)),
                 },
@@ -80,6 +81,7 @@ impl Serve {
             config.max_package_len = max;
         }
         let running = Server::start(config).await?;
+        let end = told_to_end()?;
         let addresses = &running.addresses;
         ctx.output.json_line(&Started {
             http: addresses.http,
@@ -105,25 +107,10 @@ impl Serve {
         } else {
             "There is no log-in yet, so only this machine can reach it; --bind 0.0.0.0 lets others in."
         });
-        wait_for_the_end().await?;
+        end.await;
         running.shutdown().await;
         Ok(())
     }
-}
-
-/// Ctrl-C, or what a service manager sends.
-async fn wait_for_the_end() -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        let mut terminate =
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => interrupted,
-            _ = terminate.recv() => Ok(()),
-        }
-    }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
 }
 
 #[derive(Serialize)]

@@ -19,6 +19,7 @@ use otaria_wire::esp_image::{self, ImageInfo};
 use serde::Serialize;
 
 use crate::Context;
+use crate::commands::{broker, told_to_end};
 use crate::output::UsageError;
 
 /// More flash than the simulated devices have: 4 MB.
@@ -27,7 +28,7 @@ const FLASH_LEN: usize = 0x40_0000;
 /// Run simulated devices against your broker and web server.
 ///
 /// Each device is a modelled ESP32-C3: 4 MB of NOR flash, the bootloader's slot selection, and Otaria's device code
-/// unchanged. They run until Ctrl-C. With --data their flash is kept, so that a later run goes on where this one ended.
+/// unchanged. They run until Ctrl-C or SIGTERM. With --data their flash is kept, so that a later run goes on where this one ended.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -43,9 +44,9 @@ pub(crate) struct Simulate {
     #[arg(long, default_value = "sim-")]
     prefix: String,
 
-    /// The broker.
+    /// The broker: mqtt://[USER:PASSWORD@]HOST[:PORT].
     #[arg(long, value_name = "URL", default_value = "mqtt://127.0.0.1:1883")]
-    mqtt: BrokerUrl,
+    mqtt: String,
 
     /// A public key (NAME.pub.pem) whose packages they take; can be given up to four times.
     #[arg(long = "key", value_name = "FILE", required = true)]
@@ -92,10 +93,12 @@ impl Simulate {
         let ids: Vec<String> = (1..=self.devices)
             .map(|n| format!("{}{n}", self.prefix))
             .collect();
-        let fleet = Fleet::start(self.blueprints(&ids, &Arc::from(image), &info)?)
+        let broker = broker(&self.mqtt)?;
+        let fleet = Fleet::start(self.blueprints(&ids, &broker, &Arc::from(image), &info)?)
             .context("cannot start the devices' thread")?;
+        let end = told_to_end().context("cannot wait for Ctrl-C")?;
         ctx.output.json_line(&Started {
-            broker: self.mqtt.to_string(),
+            broker: broker.to_string(),
             product: info.desc.project.as_str(),
             version: info.desc.version.as_str(),
             devices: &ids,
@@ -107,11 +110,9 @@ impl Simulate {
             ids.last().map_or("", String::as_str),
             info.desc.project.as_str(),
             info.desc.version.as_str(),
-            self.mqtt,
+            broker,
         ));
-        tokio::signal::ctrl_c()
-            .await
-            .context("cannot wait for Ctrl-C")?;
+        end.await;
         if let Some(data) = &self.data {
             keep(&fleet, &ids, data).await?;
         }
@@ -128,6 +129,7 @@ impl Simulate {
     fn blueprints(
         &self,
         ids: &[String],
+        broker: &BrokerUrl,
         image: &Arc<[u8]>,
         info: &ImageInfo,
     ) -> anyhow::Result<Vec<Blueprint>> {
@@ -151,12 +153,9 @@ impl Simulate {
         let mut blueprints = Vec::with_capacity(ids.len());
         for (id, seed) in ids.iter().zip(1..) {
             let product = info.desc.project.as_str();
-            let mut settings = Settings::new(id, product, &keys, &self.mqtt.host, self.mqtt.port)
-                .map_err(|error| {
-                UsageError(format!("a device '{id}' cannot be made: {error}"))
-            })?;
-            settings.login = self
-                .mqtt
+            let mut settings = Settings::new(id, product, &keys, &broker.host, broker.port)
+                .map_err(|error| UsageError(format!("a device '{id}' cannot be made: {error}")))?;
+            settings.login = broker
                 .login
                 .clone()
                 .map(|(user, password)| (user, password.into_bytes()));
