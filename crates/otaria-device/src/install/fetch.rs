@@ -213,7 +213,15 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         let Some(header) = stored.and_then(|stored| stored.header.verify(self.keys).ok()) else {
             return Ok((None, false));
         };
-        if header.identity() != download.identity {
+        // If the wish declares something else, the file may have been replaced: the server is asked for all of it.
+        let declared = wish
+            .image_sha256
+            .is_none_or(|image| image == header.image_sha256)
+            && wish
+                .version
+                .as_ref()
+                .is_none_or(|version| version.as_str() == header.version.as_str());
+        if header.identity() != download.identity || !declared {
             return Ok((None, false));
         }
         let table = match self.stores.tables.borrow_mut().check(&header) {

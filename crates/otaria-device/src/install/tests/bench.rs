@@ -257,6 +257,8 @@ pub(super) struct Bench {
     pub(super) server: Rc<RefCell<Server>>,
     pub(super) seen: Seen,
     pub(super) running_image: Option<Sha256Digest>,
+    /// The image that the wish declares.
+    pub(super) declared_image: Option<Sha256Digest>,
     pub(super) times: Times,
     /// Bytes that the last fetch's future had.
     pub(super) future_size: Cell<usize>,
@@ -274,6 +276,7 @@ impl Bench {
             })),
             seen: Seen::default(),
             running_image: None,
+            declared_image: None,
             times: Times::new(),
             future_size: Cell::new(0),
         }
@@ -342,6 +345,7 @@ impl Bench {
         };
         let wish = Desired {
             url: url.try_into().unwrap(),
+            image_sha256: self.declared_image,
             ..Desired::default()
         };
         let mut http = HttpClient::new(&net, &*clock, UrlPolicy::ANY);

@@ -1,5 +1,6 @@
 //! Cuts, and servers of all kinds afterwards: what is held is neither fetched nor written again.
 
+use otaria_wire::Sha256Digest;
 use otaria_wire::messages::FailureCode;
 
 use super::bench::{BLOCK, Bench, Damage, File, Serving, URL};
@@ -229,5 +230,24 @@ fn a_package_that_was_co_signed_once_more_is_gone_on_with() {
         bench.expect_installed(&again);
         let held = bench.seen.admitted.borrow();
         assert_eq!(held.last().unwrap().held, 3 * BLOCK);
+    }
+}
+
+#[test]
+fn a_wish_that_declares_another_image_than_the_held_one_is_not_answered_from_flash() {
+    let (file, other) = (File::new(1, 100_000), File::new(2, 90_000));
+    for complete in [false, true] {
+        let mut bench = Bench::new(&file);
+        if complete {
+            assert_eq!(bench.fetch(), Ok(()));
+        } else {
+            bench.serve().cuts.push(file.starts[3] + 1_000);
+            assert_eq!(bench.code(), FailureCode::EarlyClose);
+        }
+        bench.declared_image = Some(Sha256Digest::of(&other.image));
+        assert_eq!(bench.code(), FailureCode::DeclaredImageDiffers);
+        bench.serve().serving = Serving::new(&other);
+        assert_eq!(bench.fetch(), Ok(()));
+        bench.expect_installed(&other);
     }
 }
