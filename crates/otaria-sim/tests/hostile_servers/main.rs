@@ -18,7 +18,7 @@ use otaria_package::pack::CodecChoice;
 use otaria_sim::peers::web::File;
 use otaria_wire::messages::{EventKind, FailureCode};
 use row::*;
-use stage::bad_web::{Files, answering, greeting, present};
+use stage::bad_web::{Act, Ask, Files, answering, greeting, present};
 use stage::{MINUTE, Plan, Stage, play, release};
 
 fn act(row: &Row) -> Result<(), String> {
@@ -193,6 +193,73 @@ fn an_image_that_is_no_package_is_reported_with_what_to_do() {
     assert_eq!(end.failure(), Some(FailureCode::NotAPackage));
     let text = end.text.unwrap_or_default();
     assert!(text.contains("otaria package"), "{text}");
+}
+
+/// The files of a stage with one good package.
+fn one_package(stage: &Stage) -> Files {
+    let image = release("1.1.0", IMAGE_LEN);
+    let package = stage.package_of(&image, CodecChoice::Stored);
+    stage.put("/app.otaria", package.bytes.clone());
+    let good: std::rc::Rc<[u8]> = package.bytes.into();
+    Files {
+        other: good.clone(),
+        good,
+        image: image.into(),
+    }
+}
+
+#[test]
+fn a_trial_that_somebody_cancels_while_it_waits_is_not_brought_back_by_a_restart() {
+    let stage = Stage::new();
+    let files = one_package(&stage);
+    let (front, _) = answering(answers::good, |_| vec![Act::Hang], &files);
+    stage.web_door.put(front);
+    stage.wish("bad", "/app.otaria");
+    let waits = |stage: &Stage| {
+        stage.has(
+            "bad",
+            EventKind::Retrying,
+            Some(FailureCode::TrialNoNetwork),
+        )
+    };
+    assert!(stage.run_until(60 * MINUTE, waits), "{}", stage.story());
+    stage.publish("cmd", r#"{"id":"1","cmd":"cancel"}"#, false);
+    let cancelled = |stage: &Stage| stage.has("bad", EventKind::Cancelled, None);
+    assert!(stage.run_until(MINUTE, cancelled), "{}", stage.story());
+    stage.all_is_well();
+    stage.device.press_reset();
+    stage.world.run_for(30 * MINUTE);
+    stage
+        .check("1.0.0")
+        .unwrap_or_else(|why| panic!("{why}\n{}", stage.story()));
+    stage.later_update().unwrap();
+}
+
+#[test]
+fn a_job_that_names_what_is_being_fetched_goes_on_with_it_and_gets_the_result() {
+    let stage = Stage::new();
+    let files = one_package(&stage);
+    let answer = |ask: &Ask, files: &Files| match ask.number {
+        0 => answers::cut_with(ask, &files.good, answers::ETAG, 60_000, vec![Act::Hang]),
+        _ => answers::good(ask, files),
+    };
+    let (front, log) = answering(answer, present, &files);
+    stage.web_door.put(front);
+    let before = stage.op_count();
+    stage.publish("desired", "http://files/app.otaria", true);
+    stage.world.run_for(MINUTE / 4);
+    stage.wish("named", "/app.otaria");
+    let over = |stage: &Stage| stage.end_of("named").is_some();
+    assert!(stage.run_until(10 * MINUTE, over), "{}", stage.story());
+    let end = stage.end_of("named").map(|event| event.event);
+    assert_eq!(end, Some(EventKind::Confirmed), "{}", stage.story());
+    stage.check("1.1.0").unwrap();
+    let ranges: Vec<_> = log.asks().iter().map(|ask| ask.range_from).collect();
+    assert!(
+        matches!(ranges[..], [None, Some(from)] if from > 3 * 16_384),
+        "{ranges:?}"
+    );
+    assert_eq!(stage.slot_ops(before).written, IMAGE_LEN as u64);
 }
 
 #[test]
