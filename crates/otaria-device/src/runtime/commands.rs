@@ -88,16 +88,20 @@ impl Commands {
         let mut oldest = (0, u32::MAX);
         let mut newest = 0;
         for key in 0..COMMAND_KEYS {
-            match journal.latest::<CommandSeen>(key)? {
-                Some(seen) if seen.id_hash8 == id_hash8 => return Ok(Taken::Repeat),
-                Some(seen) => {
+            match journal.latest::<CommandSeen>(key) {
+                Ok(Some(seen)) if seen.id_hash8 == id_hash8 => return Ok(Taken::Repeat),
+                Ok(Some(seen)) => {
                     newest = newest.max(seen.order);
                     if seen.order < oldest.1 {
                         oldest = (key, seen.order);
                     }
                 }
-                None if oldest.1 > 0 => oldest = (key, 0),
-                None => {}
+                // One that flash has lost is the next to be replaced, or no command would ever be taken again.
+                Ok(None) | Err(JournalError::Undecodable { .. }) if oldest.1 > 0 => {
+                    oldest = (key, 0);
+                }
+                Ok(None) | Err(JournalError::Undecodable { .. }) => {}
+                Err(error) => return Err(error),
             }
         }
         if self.pending.is_full() {

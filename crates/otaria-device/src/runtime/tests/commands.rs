@@ -1,9 +1,14 @@
 //! Each command once, and not before the broker knows.
 
+use core::cell::RefCell;
+
+use otaria_wire::journal::{CELL_LEN, CommandSeen, Record};
 use otaria_wire::messages::{Command, CommandKind};
 
 use crate::runtime::commands::{Commands, Order, Taken};
+use crate::storage::SECTOR_LEN;
 use crate::storage::journal::Journal;
+use crate::storage::region::Region;
 use crate::storage::test_flash::TestFlash;
 
 fn command(id: &str, cmd: CommandKind) -> Command {
@@ -128,4 +133,21 @@ fn the_number_of_log_lines_has_a_default_and_a_limit() {
         commands.acknowledged();
         assert_eq!(commands.due(), Some(Order::Logs(order)));
     }
+}
+
+#[test]
+fn a_record_that_flash_has_lost_is_replaced_and_keeps_no_command_away() {
+    let flash = RefCell::new(TestFlash::new(8));
+    let region = Region::new(&flash, 0, 8 * SECTOR_LEN).unwrap();
+    let mut journal = Journal::mount(region).unwrap();
+    let mut commands = Commands::new();
+    let mut take = |id| commands.take(&mut journal, &command(id, CommandKind::Identify));
+    assert_eq!(take("1"), Ok(Taken::Fresh));
+    for cell in flash.borrow_mut().bytes_mut().chunks_mut(CELL_LEN) {
+        if cell[0] == CommandSeen::KIND {
+            cell[8..].fill(0);
+        }
+    }
+    assert_eq!(take("2"), Ok(Taken::Fresh));
+    assert_eq!(take("3"), Ok(Taken::Fresh));
 }
