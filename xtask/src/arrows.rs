@@ -25,6 +25,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("otaria-settings", &["otaria-wire", "otaria-package"]),
     ("otaria-server", &["otaria-wire", "otaria-package"]),
     (
+        "otaria-qemu",
+        &["otaria-wire", "otaria-package", "otaria-settings"],
+    ),
+    (
         "otaria",
         &[
             "otaria-wire",

@@ -9,6 +9,7 @@ mod setup;
 mod steps;
 mod sweep;
 mod test;
+mod virt;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -47,6 +48,7 @@ enum Chore {
     Docs,
     Firmware(firmware::FirmwareArgs),
     Flash(firmware::FlashArgs),
+    Virt(virt::VirtArgs),
 }
 
 fn main() -> Result<()> {
@@ -60,5 +62,6 @@ fn main() -> Result<()> {
         Chore::Docs => generated::write(),
         Chore::Firmware(args) => firmware::build(&args),
         Chore::Flash(args) => firmware::flash(&args),
+        Chore::Virt(args) => virt::start(&args),
     }
 }

@@ -16,6 +16,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("nginx", "nginx-light"),
     ("openssl", "openssl"),
     ("g++", "g++"),
+    ("qemu-system-riscv32", "qemu-system-misc"),
 ];
 
 /// Python packages that tests compare with: Espressif's image tool and NVS generator, and an independent cryptography library.

@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::process::{cargo, command, run as execute, succeeds};
 use crate::setup::{self, DEVICE_TARGET, Machine};
 use crate::steps::{Outcome, Steps};
-use crate::{arrows, firmware, fuzz, generated, sweep};
+use crate::{arrows, firmware, fuzz, generated, sweep, virt};
 
 /// Crates that run on a chip and must build there without `std`.
 const DEVICE_CRATES: &[&str] = &[
@@ -31,6 +31,7 @@ pub(crate) fn run_steps(full: bool, only: &[String]) -> Result<()> {
     steps.step("firmware", || passed(firmware::step(&machine.python, full)));
     steps.step("firmware for Xtensa chips", firmware::xtensa);
     steps.step("tests", || passed(tests(&machine)));
+    steps.step("virtual board", || passed(virt::step()));
     steps.step("docs", || passed(docs()));
     steps.step("generated docs are current", || passed(generated::check()));
     steps.step("licences, bans, sources", || {

@@ -1,0 +1,70 @@
+//! Updates that go well, and another task's pace meanwhile.
+
+use otaria_wire::messages::EventKind;
+
+use crate::lab::{Device, Lab, Web};
+
+fn update(device: &mut Device, lab: &Lab) {
+    device.power_on();
+    device.runs_confirmed(0, "1.0.0");
+    lab.publish(device, "b");
+    device.tells(EventKind::Accepted);
+    assert_eq!(device.ends(), (EventKind::Confirmed, None));
+    device.runs_confirmed(0, "1.1.0");
+}
+
+#[test]
+#[ignore = "needs firmware: cargo xtask test --only \"virtual board\""]
+fn a_url_over_mqtt_and_a_package_over_http_update_a_board_with_either_bootloader() {
+    let Some(lab) = Lab::open(Web::Nginx, &["b"]) else {
+        return;
+    };
+    for (id, rollback) in [("stock", false), ("rollback", true)] {
+        let mut device = lab.device(id, rollback);
+        update(&mut device, &lab);
+        // It stays so after a power cut.
+        device.power_off();
+        device.power_on();
+        let heard = device.ear.count();
+        device.says("1.1.0");
+        device.runs_confirmed(heard, "1.1.0");
+    }
+}
+
+#[test]
+#[ignore = "needs firmware: cargo xtask test --only \"virtual board\""]
+fn a_task_of_ten_milliseconds_keeps_its_pace_during_an_update() {
+    let Some(lab) = Lab::open(Web::Nginx, &["b"]) else {
+        return;
+    };
+    let mut device = lab.device("pace", false);
+    update(&mut device, &lab);
+    let console = device.power_off();
+    // "update: Downloading; the ticker was 6 us late at worst", for each phase of the update that ends.
+    let worst: Vec<u32> = console
+        .iter()
+        .filter_map(|line| line.split_once("the ticker was "))
+        .filter_map(|(_, rest)| rest.split(' ').next()?.parse().ok())
+        .collect();
+    println!("worst delays in us, phase by phase: {worst:?}");
+    assert!(worst.len() >= 4, "{console:#?}");
+    assert!(worst.iter().all(|delay| *delay <= 5_000), "{console:#?}");
+}
+
+#[test]
+#[ignore = "needs firmware: cargo xtask test --only \"virtual board\""]
+fn a_web_server_that_ignores_ranges_updates_a_board_through_a_power_cut() {
+    let Some(lab) = Lab::open(Web::Python, &["b"]) else {
+        return;
+    };
+    let mut device = lab.device("python", false);
+    device.power_on();
+    device.runs_confirmed(0, "1.0.0");
+    lab.publish(&device, "b");
+    device.downloads(30);
+    device.power_off();
+    device.power_on();
+    device.tells(EventKind::Resumed);
+    assert_eq!(device.ends(), (EventKind::Confirmed, None));
+    device.runs_confirmed(0, "1.1.0");
+}
