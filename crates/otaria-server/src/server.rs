@@ -111,16 +111,10 @@ impl Server {
             loopback,
         ));
 
-        match shared.follow_address(crate::clock::now()).await {
-            Ok(0) => {}
-            Ok(devices) => tracing::warn!(
-                devices,
-                "devices are told that their packages are at {} now",
-                shared.public_url
-            ),
-            Err(error) => tracing::error!(
-                "devices that have yet to update look for packages at an earlier address of this server: {error}; publish again"
-            ),
+        let moved = shared.note_address().await?;
+        if moved > 0 {
+            let address = &shared.public_url;
+            tracing::warn!("{moved} devices are told that their packages are at {address} now");
         }
 
         let (broker, broker_url) = match config.mqtt {

@@ -13,8 +13,8 @@ use crate::store::{NewMessage, Store, StoreError, Tx};
 
 /// Changes kept for a reader of the event stream that is slow.
 const LIVE_BACKLOG: usize = 4096;
-/// A note in the store: the broker may have lost what was declared.
-const REDECLARE: &str = "redeclare";
+/// A note in the store: what is declared at the broker has to be compared with what should be.
+pub(crate) const REDECLARE: &str = "redeclare";
 
 /// What the parts of the server share.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Whether declarations have to be put right since the broker lost a session of ours.
+    /// Whether declarations have to be put right: the broker lost a session of ours, or devices reach us elsewhere.
     pub(crate) async fn must_redeclare(&self) -> Result<bool, StoreError> {
         let mut tx = self.store.write().await?;
         Ok(tx.note(REDECLARE).await?.is_some())
@@ -117,6 +117,7 @@ impl Shared {
     ) -> Result<(), StoreError> {
         let now = crate::clock::now();
         let mut tx = self.store.write().await?;
+        self.follow_address(&mut tx, now).await?;
         let waiting = tx.outbox_topics().await?;
         let mut right = Vec::new();
         for (device, wish) in tx.own_wishes().await? {

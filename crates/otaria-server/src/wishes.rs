@@ -9,7 +9,7 @@ use otaria_wire::url::Url;
 use crate::model::{
     Cancelled, Live, NewCommand, NewJob, Package, Published, Sent, Skipped, Status, Target,
 };
-use crate::shared::Shared;
+use crate::shared::{REDECLARE, Shared};
 use crate::store::{Chosen, NewJobRow, StoreError, Tx};
 
 /// How long a command waits for its device at the broker, unless told otherwise: ten minutes.
@@ -254,16 +254,41 @@ impl Shared {
         Ok(())
     }
 
-    /// Puts this server's address into what is declared and not done yet, under the same job, if devices reached it elsewhere
-    /// when that was declared: they would look for the package there for ever. How many devices are told.
-    pub(crate) async fn follow_address(&self, now: i64) -> Result<usize, WishError> {
+    /// Whether devices were told of packages at another address of this server, and still look for them there: how many.
+    /// They are told anew when the broker has said what others have declared meanwhile.
+    pub(crate) async fn note_address(&self) -> Result<usize, StoreError> {
         let mut tx = self.store.write().await?;
-        let mut moved = 0;
+        let moved = self.moved(&mut tx).await?.len();
+        if moved > 0 {
+            tx.set_note(REDECLARE, Some("")).await?;
+            tx.commit().await?;
+        }
+        Ok(moved)
+    }
+
+    /// Puts this server's address into what is declared and not done yet, under the same job.
+    pub(crate) async fn follow_address(&self, tx: &mut Tx, now: i64) -> Result<(), StoreError> {
+        for (device, job, wish) in self.moved(tx).await? {
+            let Ok(payload) = json(&wish) else {
+                continue;
+            };
+            tx.set_job_url(&job, wish.url.as_str()).await?;
+            tx.set_wish(&device, Some(&payload), now).await?;
+            if let Ok(message) = self.message(&device, Topic::Desired, payload.into_bytes()) {
+                tx.send(&message, now).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Device, job, and the wish as it would be now, for each whose package was elsewhere when it was declared.
+    async fn moved(&self, tx: &mut Tx) -> Result<Vec<(String, String, Desired)>, StoreError> {
+        let mut moved = Vec::new();
         for (device, wish) in tx.own_wishes().await? {
             let Ok(Some(mut wish)) = Desired::parse(wish.as_bytes()) else {
                 continue;
             };
-            let Some(job) = wish.job.clone() else {
+            let Some(job) = wish.job.as_ref().map(|job| job.as_str().to_owned()) else {
                 continue;
             };
             let Some(package) = tx.package_of(&job).await? else {
@@ -277,16 +302,13 @@ impl Shared {
             if done || wish.url.as_str() == url {
                 continue;
             }
-            wish.url = heapless::String::try_from(url.as_str())
-                .map_err(|_| WishError::Address(url.clone()))?;
-            let payload = json(&wish)?;
-            tx.set_job_url(&job, &url).await?;
-            tx.set_wish(&device, Some(&payload), now).await?;
-            let message = self.message(&device, Topic::Desired, payload.into_bytes())?;
-            tx.send(&message, now).await?;
-            moved += 1;
+            let Ok(url) = heapless::String::try_from(url.as_str()) else {
+                tracing::error!("{url} is too long for devices; check --public-url");
+                continue;
+            };
+            wish.url = url;
+            moved.push((device, job, wish));
         }
-        tx.commit().await?;
         Ok(moved)
     }
 

@@ -20,6 +20,10 @@ impl Tx {
     /// Applies one report.
     pub(crate) async fn apply(&mut self, report: &Report, now: i64) -> Result<Applied, StoreError> {
         let device = report.device.as_str();
+        if report.what == What::Wish(None) && !self.knows(device).await? {
+            // Somebody tidies up after a device that is not known here.
+            return Ok(Vec::new());
+        }
         let by_device = !matches!(
             &report.what,
             What::Wish(_) | What::Presence(Presence { online: false })

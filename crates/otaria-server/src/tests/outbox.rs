@@ -168,7 +168,7 @@ async fn only_what_the_broker_lacks_or_has_of_an_older_job_is_declared_again() {
 #[tokio::test]
 async fn what_is_declared_and_not_done_follows_the_server_to_another_address() {
     let bench = Bench::new().await;
-    for id in ["done", "waits"] {
+    for id in ["done", "replaced", "waits"] {
         bench.device_runs(id, &other_image(), "1.0.0").await;
     }
     let package = bench.upload(package("1.1.0")).await;
@@ -177,11 +177,25 @@ async fn what_is_declared_and_not_done_follows_the_server_to_another_address() {
         .device_runs("done", &package.image_sha256, "1.1.0")
         .await;
     bench.all_sent().await;
-    assert_eq!(bench.shared.follow_address(NOW).await.unwrap(), 0);
-    assert_eq!(bench.outbox().await, [], "nothing has changed");
+    assert_eq!(bench.shared.note_address().await.unwrap(), 0);
+    assert!(!bench.shared.must_redeclare().await.unwrap());
 
     let bench = bench.restarted_at("https://new.test/ota").await;
-    assert_eq!(bench.shared.follow_address(NOW).await.unwrap(), 1);
+    assert_eq!(bench.shared.note_address().await.unwrap(), 2);
+    assert!(bench.shared.must_redeclare().await.unwrap());
+    let theirs = b"http://elsewhere/app.otaria";
+    bench
+        .message("otaria/v1/replaced/desired", theirs, true)
+        .await;
+    let mut found = HashMap::new();
+    for (device, wish) in bench.shared.store.wishes().await.unwrap() {
+        found.insert(DeviceId::new(&device).unwrap(), wish.into_bytes());
+    }
+    bench
+        .shared
+        .redeclare(&found, &HashSet::new())
+        .await
+        .unwrap();
     let told = bench.outbox().await;
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].message.topic, "otaria/v1/waits/desired");
@@ -190,6 +204,7 @@ async fn what_is_declared_and_not_done_follows_the_server_to_another_address() {
     assert_eq!((&wish["job"], &wish["url"]), (&json!(job), &json!(url)));
     assert_eq!(wish["image_sha256"], json!(package.image_sha256));
     assert_eq!(bench.device("waits").await.wish.unwrap().url, url);
+    assert_eq!(bench.shared.note_address().await.unwrap(), 0);
 }
 
 #[tokio::test]

@@ -312,6 +312,11 @@ async fn a_device_that_others_only_name_is_no_member_of_the_fleet() {
         .message("otaria/v1/typo/desired", b"http://h/app2.otaria", false)
         .await;
     assert_eq!(bench.device("typo").await.last_seen, None);
+    bench.message("otaria/v1/nobody/desired", b"", false).await;
+    assert_eq!(
+        bench.get("/api/v1/devices/nobody").await.problem(),
+        "no_device"
+    );
     let package = bench.upload(package("1.1.0")).await;
     let job = bench.publish(&package, json!("all")).await.job;
     let devices: u64 = job.counts.iter().map(|count| count.devices).sum();
