@@ -5,6 +5,7 @@
 mod common;
 
 use std::fs;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -30,14 +31,22 @@ fn rustc(args: &[&str]) -> Option<String> {
         .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Builds the ELF, or says why it cannot be built here.
-fn build_elf(target_dir: &Path, strip: &str) -> Result<Vec<u8>, String> {
-    let libdir =
-        rustc(&["--print", "target-libdir", "--target", TARGET]).ok_or("rustc does not run")?;
+/// Says it past the capture of the test's output, which nobody sees of a test that passes.
+fn say(what: &str) {
+    let _ = writeln!(io::stderr(), "warning: {what}");
+}
+
+/// Builds the ELF. If it cannot be built here, this says why, unless that is forbidden, as in CI.
+fn build_elf(target_dir: &Path, strip: &str) -> Option<Vec<u8>> {
+    let libdir = rustc(&["--print", "target-libdir", "--target", TARGET]).expect("rustc runs");
     if !Path::new(&libdir).is_dir() {
-        return Err(format!(
-            "the target is not installed (rustup target add {TARGET})"
-        ));
+        let missing = format!("the target is not installed (rustup target add {TARGET})");
+        assert!(
+            std::env::var_os("OTARIA_REQUIRE_PEERS").is_none(),
+            "{missing}"
+        );
+        say(&format!("the demo image is not checked: {missing}"));
+        return None;
     }
     // The build of this test must not leak into that of the firmware, least of all its flags.
     let status = Command::new("cargo")
@@ -51,7 +60,7 @@ fn build_elf(target_dir: &Path, strip: &str) -> Result<Vec<u8>, String> {
         .status()
         .expect("cargo runs");
     assert!(status.success(), "the demo firmware does not build");
-    Ok(
+    Some(
         fs::read(target_dir.join(TARGET).join("release/otaria-demo-image"))
             .expect("the ELF was built"),
     )
@@ -60,13 +69,10 @@ fn build_elf(target_dir: &Path, strip: &str) -> Result<Vec<u8>, String> {
 #[test]
 fn the_checked_in_demo_image_is_what_its_source_builds_to() {
     let target_dir = tempfile::tempdir().unwrap();
-    let built = match build_elf(target_dir.path(), "symbols") {
-        Ok(elf) => elf::to_image(&elf, Some("esp32c3"), DEFAULT_SLOT).expect("an image"),
-        Err(reason) => {
-            println!("skipped: {reason}");
-            return;
-        }
+    let Some(elf) = build_elf(target_dir.path(), "symbols") else {
+        return;
     };
+    let built = elf::to_image(&elf, Some("esp32c3"), DEFAULT_SLOT).expect("an image");
     let package =
         pack(&built, &common::key(), &common::options()).expect("an image from an ELF is packaged");
     assert_eq!(package.header.product, "otaria-demo");
@@ -80,10 +86,12 @@ fn the_checked_in_demo_image_is_what_its_source_builds_to() {
     }
     let built_with = fs::read_to_string(&compiler_file).unwrap();
     if built_with.trim() != compiler {
-        println!(
-            "skipped: the checked-in image was built with {}, here is {compiler}",
+        // No failure: whoever has a newer compiler than we had did nothing wrong. But not in silence.
+        say(&format!(
+            "the checked-in demo image is not compared: it was built with {}, here is {compiler}; \
+             OTARIA_BLESS=1 writes it again",
             built_with.trim()
-        );
+        ));
         return;
     }
     let checked_in = fs::read(&image_file).unwrap();
@@ -96,12 +104,8 @@ fn the_checked_in_demo_image_is_what_its_source_builds_to() {
 #[test]
 fn an_elf_with_symbols_says_which_chip_it_is_for() {
     let target_dir = tempfile::tempdir().unwrap();
-    let elf = match build_elf(target_dir.path(), "none") {
-        Ok(elf) => elf,
-        Err(reason) => {
-            println!("skipped: {reason}");
-            return;
-        }
+    let Some(elf) = build_elf(target_dir.path(), "none") else {
+        return;
     };
     let image = elf::to_image(&elf, None, DEFAULT_SLOT).expect("an image without --chip");
     assert!(image == elf::to_image(&elf, Some("ESP32-C3"), DEFAULT_SLOT).expect("the same image"));
