@@ -57,20 +57,9 @@ impl PrivateKeyFile {
     /// Reads a private key file. On Unix a file with any permission for group or others is refused, encrypted or
     /// not, as `ssh` does.
     pub fn read(path: &Path) -> Result<Self, KeyFileError> {
-        let io_error = |source| KeyFileError::Io {
-            doing: "read",
-            path: path.to_owned(),
-            source,
-        };
-        let key_error = |source| KeyFileError::Key {
-            path: path.to_owned(),
-            source,
-        };
-        let metadata = fs::metadata(path).map_err(io_error)?;
-        let text = read_small(path, &metadata)
-            .map_err(io_error)?
-            .ok_or_else(|| key_error(KeyError::NotPem))?;
-        let needs_passphrase = SigningKey::needs_passphrase(&text).map_err(key_error)?;
+        let (metadata, text) = read_text(path)?;
+        let needs_passphrase =
+            SigningKey::needs_passphrase(&text).map_err(|source| unusable(path, source))?;
         // After the look inside: for a public key or a stray file, permissions are not the news.
         #[cfg(unix)]
         {
@@ -106,20 +95,28 @@ impl PrivateKeyFile {
 
 /// Reads a public key file.
 pub fn read_public(path: &Path) -> Result<PublicKey, KeyFileError> {
-    let io_error = |source| KeyFileError::Io {
-        doing: "read",
+    let (_, text) = read_text(path)?;
+    PublicKey::from_pem(&text).map_err(|source| unusable(path, source))
+}
+
+fn unusable(path: &Path, source: KeyError) -> KeyFileError {
+    KeyFileError::Key {
         path: path.to_owned(),
         source,
-    };
-    let key_error = |source| KeyFileError::Key {
+    }
+}
+
+fn read_text(path: &Path) -> Result<(fs::Metadata, Zeroizing<String>), KeyFileError> {
+    let io_error = |source| KeyFileError::Io {
+        doing: "read",
         path: path.to_owned(),
         source,
     };
     let metadata = fs::metadata(path).map_err(io_error)?;
     let text = read_small(path, &metadata)
         .map_err(io_error)?
-        .ok_or_else(|| key_error(KeyError::NotPem))?;
-    PublicKey::from_pem(&text).map_err(key_error)
+        .ok_or_else(|| unusable(path, KeyError::NotPem))?;
+    Ok((metadata, text))
 }
 
 /// The two files of a key pair, made from one base name.
