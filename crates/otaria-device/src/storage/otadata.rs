@@ -38,9 +38,9 @@
 //! A torn or odd entry is a fact that [`Entries`] reports, never an error. Which image *runs* is not known from here: the
 //! bootloader boots the other slot, without a word to otadata, if the selected image is bad.
 //!
-//! A sector whose erase was cut may read otherwise to the bootloader than to us. So it is read as a whole, eight times, and
-//! counts as torn unless it reads the same each time: nothing is ever concluded from it, and whatever is to be done about it
-//! begins with an erase.
+//! A sector whose erase was cut may read otherwise to the bootloader than to us. So the entry is read eight times and all
+//! of the sector twice, and it counts as torn unless it reads the same each time: nothing is ever concluded from it, and whatever
+//! is to be done about it begins with an erase.
 
 #[cfg(test)]
 mod tests;
@@ -58,7 +58,7 @@ use super::{
 };
 
 const SLOTS: u32 = Slot::BOTH.len() as u32;
-/// How often a sector has to read the same to be taken for steady.
+/// How often an entry has to read the same to be taken for steady.
 const STEADY_READS: u32 = 8;
 
 /// Why otadata could not be changed.
@@ -241,14 +241,16 @@ impl<R: NorFlash> OtaData<R> {
         })
     }
 
-    /// Reads the whole sector several times. One whose erase was cut has thousands of bits that may read differently each time,
-    /// so that it gives itself away even if those of the entry happen to agree.
+    /// Reads the sector twice and its entry several times. A sector whose erase was cut has thousands of bits that may read
+    /// differently each time, so that it gives itself away even if those of the entry happen to agree.
     fn read_sector(&mut self, sector: usize) -> Result<SectorState, OtaDataError> {
-        let (entry, sum) = self.read_once(sector)?;
+        let entry = self.read_entry(sector)?;
+        let mut steady = self.sum(sector)? == self.sum(sector)?;
         for _ in 1..STEADY_READS {
-            if self.read_once(sector)? != (entry, sum) {
-                return Ok(SectorState::Torn);
-            }
+            steady &= self.read_entry(sector)? == entry;
+        }
+        if !steady {
+            return Ok(SectorState::Torn);
         }
         if entry == [0xFF; ENTRY_LEN] {
             return Ok(SectorState::Blank);
@@ -256,23 +258,23 @@ impl<R: NorFlash> OtaData<R> {
         Ok(Entry::parse(&entry).map_or(SectorState::Torn, SectorState::Entry))
     }
 
-    /// What stands at the start of the sector, and a sum over the whole of it that a flipped bit changes.
-    fn read_once(&mut self, sector: usize) -> Result<([u8; ENTRY_LEN], u32), OtaDataError> {
+    fn read_entry(&mut self, sector: usize) -> Result<[u8; ENTRY_LEN], OtaDataError> {
+        let mut bytes = Aligned::<ENTRY_LEN>::new();
+        read(&mut self.region, address(sector), &mut bytes.0)?;
+        Ok(bytes.0)
+    }
+
+    /// A sum over the whole sector that a flipped bit changes.
+    fn sum(&mut self, sector: usize) -> Result<u32, OtaDataError> {
         let mut chunk = Aligned::<CHUNK_LEN>::new();
         let mut sum = 0u32;
-        let mut entry = [0; ENTRY_LEN];
         for at in (0..SECTOR_LEN).step_by(CHUNK_LEN) {
             read(&mut self.region, address(sector) + at, &mut chunk.0)?;
             for word in chunk.0.as_chunks().0 {
                 sum = sum.rotate_left(5) ^ u32::from_le_bytes(*word);
             }
-            if at == 0
-                && let Some(first) = chunk.0.first_chunk()
-            {
-                entry = *first;
-            }
         }
-        Ok((entry, sum))
+        Ok(sum)
     }
 
     /// Makes the bootloader take `slot`: one erase and one write in the sector that is not in force.
