@@ -71,7 +71,7 @@ impl Broker {
 
 /// A Mosquitto with its own directory, on a port of its own.
 pub(crate) struct Mosquitto {
-    server: servers::Server,
+    server: Box<servers::Server>,
     pub(crate) address: SocketAddr,
 }
 
@@ -82,7 +82,10 @@ impl Mosquitto {
             "allow_anonymous true\nmax_queued_messages 0\n{config}"
         ))?;
         let address = SocketAddr::from(([127, 0, 0, 1], server.port));
-        Some(Self { server, address })
+        Some(Self {
+            server: Box::new(server),
+            address,
+        })
     }
 
     /// Reads its configuration again.
