@@ -190,6 +190,8 @@ fn rustflags() -> Result<Vec<String>> {
 
 /// What every build of the firmware has; the same as in `firmware/.cargo/config.toml`.
 const FLAGS: &[&str] = &[
+    // The linker makes near calls of far ones: a tenth of the image. rustc warns that the feature is not stable.
+    "-Ctarget-feature=+relax",
     "-Cforce-frame-pointers",
     "--cfg=sha2_backend_soft=\"compact\"",
 ];
