@@ -40,15 +40,24 @@ fn a_task_of_ten_milliseconds_keeps_its_pace_during_an_update() {
     let mut device = lab.device("pace", false);
     update(&mut device, &lab);
     let console = device.power_off();
-    // "update: Downloading; the ticker was 6 us late at worst", for each phase of the update that ends.
-    let worst: Vec<u32> = console
+    // "update: Verifying; the ticker was 6 us late at worst", at the start of a phase: of the time since the one before. It is
+    // looked at four times a second, so a short phase may be passed over.
+    let worst: Vec<(&str, u32)> = console
         .iter()
-        .filter_map(|line| line.split_once("the ticker was "))
-        .filter_map(|(_, rest)| rest.split(' ').next()?.parse().ok())
+        .filter_map(|line| {
+            line.split_once("update: ")?
+                .1
+                .split_once("; the ticker was ")
+        })
+        .filter_map(|(phase, rest)| Some((phase, rest.split(' ').next()?.parse().ok()?)))
         .collect();
-    println!("worst delays in us, phase by phase: {worst:?}");
-    assert!(worst.len() >= 4, "{console:#?}");
-    assert!(worst.iter().all(|delay| *delay <= 5_000), "{console:#?}");
+    println!("worst delays in us before each phase: {worst:?}");
+    for needed in ["Downloading", "Trial"] {
+        let seen = worst.iter().any(|(phase, _)| *phase == needed);
+        assert!(seen, "{needed}: {console:#?}");
+    }
+    let late = worst.iter().find(|(_, delay)| *delay > 5_000);
+    assert_eq!(late, None, "{console:#?}");
 }
 
 #[test]
