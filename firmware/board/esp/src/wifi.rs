@@ -54,7 +54,7 @@ pub struct WifiLink {
 }
 
 enum Radio {
-    Off(Option<WIFI<'static>>),
+    Off(WIFI<'static>),
     On(WifiController<'static>),
 }
 
@@ -69,7 +69,7 @@ impl WifiLink {
     #[must_use]
     pub fn new(wifi: WIFI<'static>) -> Self {
         Self {
-            radio: Radio::Off(Some(wifi)),
+            radio: Radio::Off(wifi),
             rng: Rng::new(),
         }
     }
@@ -89,12 +89,9 @@ impl Link for WifiLink {
         }
         let mut backoff = BACKOFF_MIN;
         loop {
-            if let Radio::Off(wifi) = &mut self.radio
-                && let Some(wifi) = wifi.take()
-            {
+            if let Radio::Off(wifi) = &self.radio {
                 match start(wifi) {
                     Ok(controller) => self.radio = Radio::On(controller),
-                    // It has taken the radio with it. A restart is what helps, and without a network a trial rolls back.
                     Err(error) => warn!("wifi: the radio does not start: {error:?}"),
                 }
             }
@@ -119,7 +116,15 @@ impl Link for WifiLink {
     }
 }
 
-fn start(wifi: WIFI<'static>) -> Result<WifiController<'static>, WifiError> {
+/// Starts the radio. Whoever calls this holds the peripheral, and lets it go when there is a controller.
+#[allow(
+    unsafe_code,
+    reason = "the driver keeps what it is given when it does not start"
+)]
+fn start(_held: &WIFI<'static>) -> Result<WifiController<'static>, WifiError> {
+    // SAFETY: `WIFI::steal` (esp-hal 1.2): no other driver may use the radio. The caller holds the only other handle, and a
+    // controller that did not come about does not use it.
+    let wifi = unsafe { WIFI::steal() };
     let config = ControllerConfig::default()
         .with_rx_queue_size(QUEUE)
         .with_tx_queue_size(QUEUE)
