@@ -68,6 +68,8 @@ fn main() -> ! {
     };
     // From here on a crash has been counted before it happens.
     heap::init();
+    // Made on the stack, most of which that takes: so while nothing else needs any, not even an interrupt.
+    let resources = RESOURCES.init_with(Resources::new);
     let timer = cfg_select! {
         feature = "esp32" => { esp_hal::timer::timg::TimerGroup::new(peripherals.TIMG0).timer0 }
         _ => { esp_hal::timer::systimer::SystemTimer::new(peripherals.SYSTIMER).alarm0 }
@@ -82,7 +84,7 @@ fn main() -> ! {
         started,
         driver: wifi::interface(),
         link: WifiLink::new(peripherals.WIFI),
-        resources: RESOURCES.init_with(Resources::new),
+        resources,
         alive: &ALIVE,
         device_id,
     };
