@@ -129,6 +129,9 @@ pub(crate) struct Life {
     /// A confirmed image that did not run any more, and since which boot.
     pub(crate) lost: Option<(Release, u32)>,
     pub(crate) verdict: Verdict,
+    /// For each start of the device: at which moment, and which images had been confirmed by then. The journal itself names only
+    /// the latest.
+    pub(crate) proven_at: Vec<(usize, Vec<Release>)>,
     /// For people: the starts, with what ran.
     pub(crate) starts: Vec<String>,
 }
@@ -156,6 +159,7 @@ struct Watch {
     running: Cell<Option<Release>>,
     lost: Cell<Option<(Release, u32)>>,
     verdict: RefCell<Verdict>,
+    proven_at: RefCell<Vec<(usize, Vec<Release>)>>,
     starts: RefCell<Vec<String>>,
 }
 
@@ -205,6 +209,8 @@ impl Watch {
             return;
         };
         note_proven(&mut self.proven.borrow_mut(), &notes);
+        let by_now = self.proven.borrow().clone();
+        self.proven_at.borrow_mut().push((flash.moments(), by_now));
         self.look_for_loss(running, &notes);
         judge::held_blocks(&flash, &self.layout, &notes, &mut self.verdict.borrow_mut());
         let on_record = notes.open_trial().is_some_and(|trial| {
@@ -332,6 +338,7 @@ impl Lab {
             running: Cell::new(None),
             lost: Cell::new(None),
             verdict: RefCell::default(),
+            proven_at: RefCell::default(),
             starts: RefCell::default(),
         });
         let hardware = Hardware {
@@ -469,6 +476,7 @@ impl Lab {
             proven,
             running,
             verdict,
+            proven_at: self.watch.proven_at.take(),
             starts: self.watch.starts.take(),
             flash,
         }

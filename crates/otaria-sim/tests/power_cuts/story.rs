@@ -93,7 +93,9 @@ impl Told {
             .filter(|(number, _)| *number < mark.messages);
         events.extend(known.map(|(_, event)| event.clone()));
         let layout = factory().layout();
-        let mut proven = start.proven.clone();
+        let mut starts = life.proven_at.iter().rev();
+        let latest = starts.find(|(moment, _)| *moment <= at.moment);
+        let mut proven = latest.map_or(&start.proven, |(_, proven)| proven).clone();
         let before = life.flash.cut_at(at.moment, Cut::Before, 0);
         note_proven(&mut proven, &Notes::read(&before, &layout));
         let news = match setup.scenario.world {
