@@ -3,7 +3,7 @@
 //! | region | bytes on ESP32-C3 | where |
 //! |---|---|---|
 //! | reclaimed | 64 KiB | what the second-stage bootloader ran in |
-//! | own | 96 KiB | `.bss` |
+//! | own | 90 KiB | `.bss` |
 //!
 //! Who takes from it: the radio (buffers, the stacks of its tasks, keys), the settings (under 4 KiB, once), and the application.
 //! Otaria itself allocates nothing while it runs.
@@ -17,7 +17,7 @@
 use esp_hal::ram;
 
 /// Bytes of the region in `.bss`.
-const OWN: usize = 96 * 1024;
+const OWN: usize = 90 * 1024;
 
 /// Bytes of the reclaimed region: as much as every chip's bootloader leaves, in whole KiB.
 const RECLAIMED: usize = cfg_select! {
