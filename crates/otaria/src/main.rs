@@ -2,6 +2,10 @@
 //!
 //! Exit codes: 0 done; 1 refused or failed, the reason is on standard error (and, with `--json`, in the document on
 //! standard output); 2 wrong usage.
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "clap prints these comments: their brackets say what may be left out"
+)]
 #![forbid(unsafe_code)]
 
 mod bars;
