@@ -201,24 +201,16 @@ fn select<O: NorFlash>(
     input: &GuardInput,
     step: OtadataStep,
 ) -> Result<(), GuardError> {
-    match step {
-        OtadataStep::Keep => {}
-        OtadataStep::Activate { slot, state } => {
-            otadata.activate(slot, state)?;
-            // The old image has given itself an entry, to get away from a trial's. That one goes in the same boot: it might
-            // lie in the other sector, and the trial's record is closed soon.
-            let left = input.trial.filter(|trial| {
-                trial.stage != TrialStage::Closed
-                    && trial.slot != slot
-                    && input.running == Some(slot)
-            });
-            if let Some(trial) = left {
-                otadata.deselect(trial.slot)?;
-            }
+    otadata.apply(step)?;
+    if let OtadataStep::Activate { slot, .. } = step {
+        // The old image has given itself an entry, to get away from a trial's. That one goes in the same boot: it might lie in
+        // the other sector, and the trial's record is closed soon.
+        let left = input.trial.filter(|trial| {
+            trial.stage != TrialStage::Closed && trial.slot != slot && input.running == Some(slot)
+        });
+        if let Some(trial) = left {
+            otadata.deselect(trial.slot)?;
         }
-        OtadataStep::MarkValid { slot } => otadata.mark_valid(slot)?,
-        OtadataStep::Erase { slot } => otadata.deselect(slot)?,
-        OtadataStep::EraseTorn => otadata.erase_torn()?,
     }
     Ok(())
 }

@@ -47,7 +47,7 @@ mod model_tests;
 #[cfg(test)]
 mod table_tests;
 
-pub use decide::decide;
+pub use decide::{decide, finish_confirm};
 
 pub use otaria_wire::journal::TrialStage;
 

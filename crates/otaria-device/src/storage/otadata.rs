@@ -49,7 +49,7 @@ use core::fmt;
 
 use embedded_storage::nor_flash::NorFlash;
 pub use otaria_engine::guard::ActivateAs;
-use otaria_engine::guard::{EntryState, OtadataView};
+use otaria_engine::guard::{EntryState, OtadataStep, OtadataView, finish_confirm};
 use otaria_engine::slot::Slot;
 use otaria_wire::otadata::{ENTRY_LEN, Entry, OtaState, Selected, next_seq, select};
 
@@ -291,27 +291,27 @@ impl<R: NorFlash> OtaData<R> {
         self.replace(entries.spare_sector(), &Entry::new(seq, state_of(state)))
     }
 
-    /// Makes the entry of `slot` one that stays in force, after its confirmed record has been written: activates it if it is not
-    /// selected, and rewrites its entry as VALID unless it reads NEW or VALID.
+    /// Carries out what the boot guard has decided.
     ///
-    /// NEW stands only where the bootloader does no rollback; one with rollback has made it PENDING_VERIFY. Anything else is what
-    /// a cut leaves in the erase before a rewrite, be it ours or the bootloader's.
+    /// # Errors
+    /// Those of the function for that step.
+    pub fn apply(&mut self, step: OtadataStep) -> Result<(), OtaDataError> {
+        match step {
+            OtadataStep::Keep => Ok(()),
+            OtadataStep::Activate { slot, state } => self.activate(slot, state),
+            OtadataStep::MarkValid { slot } => self.mark_valid(slot),
+            OtadataStep::Erase { slot } => self.deselect(slot),
+            OtadataStep::EraseTorn => self.erase_torn(),
+        }
+    }
+
+    /// Makes the entry of `slot` one that stays in force, after its confirmed record has been written.
     ///
     /// # Errors
     /// As [`OtaData::activate`] and [`OtaData::mark_valid`].
     pub fn confirm(&mut self, slot: Slot) -> Result<(), OtaDataError> {
-        let view = self.read()?.view();
-        if view.selected != Some(slot) {
-            return self.activate(slot, ActivateAs::Confirmed);
-        }
-        match view.entry(slot) {
-            EntryState::New | EntryState::Valid => Ok(()),
-            EntryState::Absent
-            | EntryState::PendingVerify
-            | EntryState::Invalid
-            | EntryState::Aborted
-            | EntryState::Undefined => self.mark_valid(slot),
-        }
+        let step = finish_confirm(&self.read()?.view(), slot);
+        self.apply(step)
     }
 
     /// Rewrites the entry in force, which must select `slot`, with state VALID.

@@ -2,7 +2,7 @@
 
 use super::{
     ActivateAs, BOOT_LIMIT, EntryState, GuardDecision, GuardInput, GuardPlan, OtadataStep,
-    RecordStep, RollBackReason, Then, TrialCounts, TrialStage, TrialView,
+    OtadataView, RecordStep, RollBackReason, Then, TrialCounts, TrialStage, TrialView,
 };
 use crate::reset::{BootClass, ResetReason};
 use crate::slot::Slot;
@@ -193,7 +193,7 @@ impl GuardDecision {
                 },
                 then: Then::Reset,
             },
-            Self::FinishConfirm => run(RecordStep::Keep, finish_confirm(input, running)),
+            Self::FinishConfirm => run(RecordStep::Keep, finish_confirm(&input.otadata, running)),
         }
     }
 }
@@ -254,8 +254,10 @@ fn retreat(input: &GuardInput, running: Slot, record: RecordStep) -> GuardPlan {
 }
 
 /// The confirmed image's entry is to be whole, and to read VALID where a bootloader with rollback would take it away.
-fn finish_confirm(input: &GuardInput, running: Slot) -> OtadataStep {
-    let otadata = &input.otadata;
+///
+/// NEW stands only where the bootloader does no rollback; one with rollback has made it PENDING_VERIFY.
+#[must_use]
+pub fn finish_confirm(otadata: &OtadataView, running: Slot) -> OtadataStep {
     if otadata.selected != Some(running) {
         OtadataStep::Activate {
             slot: running,
