@@ -72,6 +72,27 @@ pub fn job_hash8(job: &str) -> [u8; 8] {
     Sha256Digest::of(job.as_bytes()).first8()
 }
 
+/// Whether the package is the one that the wish declares, as far as it declares anything.
+///
+/// # Errors
+/// [`FailureCode::DeclaredVersionDiffers`], then [`FailureCode::DeclaredImageDiffers`].
+pub fn fits_declaration(header: &VerifiedHeader, wish: &Desired) -> Result<(), FailureCode> {
+    if wish
+        .version
+        .as_ref()
+        .is_some_and(|version| version.as_str() != header.version.as_str())
+    {
+        return Err(FailureCode::DeclaredVersionDiffers);
+    }
+    if wish
+        .image_sha256
+        .is_some_and(|image| image != header.image_sha256)
+    {
+        return Err(FailureCode::DeclaredImageDiffers);
+    }
+    Ok(())
+}
+
 /// Whether the package is taken.
 ///
 /// # Errors
@@ -121,19 +142,7 @@ pub fn admit(
     if header.codec == Codec::Delta && facts.running_image != Some(header.base_sha256) {
         return no(FailureCode::BaseMismatch);
     }
-    if wish
-        .version
-        .as_ref()
-        .is_some_and(|version| version.as_str() != header.version.as_str())
-    {
-        return no(FailureCode::DeclaredVersionDiffers);
-    }
-    if wish
-        .image_sha256
-        .is_some_and(|image| image != header.image_sha256)
-    {
-        return no(FailureCode::DeclaredImageDiffers);
-    }
+    fits_declaration(header, wish).map_err(Refusal::Code)?;
     let identity = header.identity();
     let job_hash8 = job_hash8(&job_name(wish, &identity));
     if quarantine.contains(&Quarantined {

@@ -214,13 +214,7 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
             return Ok((None, false));
         };
         // If the wish declares something else, the file may have been replaced: the server is asked for all of it.
-        let declared = wish
-            .image_sha256
-            .is_none_or(|image| image == header.image_sha256)
-            && wish
-                .version
-                .as_ref()
-                .is_none_or(|version| version.as_str() == header.version.as_str());
+        let declared = admission::fits_declaration(&header, wish).is_ok();
         if header.identity() != download.identity || !declared {
             return Ok((None, false));
         }
