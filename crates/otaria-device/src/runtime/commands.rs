@@ -15,6 +15,7 @@ use otaria_wire::Sha256Digest;
 use otaria_wire::journal::{COMMAND_KEYS, CommandSeen};
 use otaria_wire::messages::{Command, CommandKind};
 
+use super::recent;
 use crate::storage::journal::{Journal, JournalError};
 
 /// Commands that wait for their acknowledgement or for being carried out.
@@ -85,33 +86,18 @@ impl Commands {
             CommandKind::Identify => Order::Identify,
             CommandKind::Unknown => return Ok(Taken::Repeat),
         };
-        let mut oldest = (0, u32::MAX);
-        let mut newest = 0;
-        for key in 0..COMMAND_KEYS {
-            match journal.latest::<CommandSeen>(key) {
-                Ok(Some(seen)) if seen.id_hash8 == id_hash8 => return Ok(Taken::Repeat),
-                Ok(Some(seen)) => {
-                    newest = newest.max(seen.order);
-                    if seen.order < oldest.1 {
-                        oldest = (key, seen.order);
-                    }
-                }
-                // One that flash has lost is the next to be replaced, or no command would ever be taken again.
-                Ok(None) | Err(JournalError::Undecodable { .. }) if oldest.1 > 0 => {
-                    oldest = (key, 0);
-                }
-                Ok(None) | Err(JournalError::Undecodable { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let is_it = |seen: &CommandSeen| seen.id_hash8 == id_hash8;
+        let Some(place) = recent::place(journal, COMMAND_KEYS, is_it)? else {
+            return Ok(Taken::Repeat);
+        };
         if self.pending.is_full() {
             return Ok(Taken::Full);
         }
         journal.append(
-            oldest.0,
+            place.key,
             &CommandSeen {
                 id_hash8,
-                order: newest.saturating_add(1),
+                order: place.order,
             },
         )?;
         let _ = self.pending.push_back(Pending {

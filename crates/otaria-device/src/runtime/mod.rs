@@ -26,6 +26,7 @@ mod mailbox;
 mod monitor;
 mod operator;
 mod outbox;
+mod recent;
 mod running;
 mod shared;
 mod startup;

@@ -17,6 +17,7 @@ use super::budget::Budget;
 use super::commands::Commands;
 use super::monitor::Monitor;
 use super::outbox::Outbox;
+use super::recent;
 use super::running::RunningImage;
 use crate::board::{Board, Clock, Instant, Slot};
 use crate::install::{Observer, Stores, Times};
@@ -423,32 +424,17 @@ pub(super) fn quarantine<R: NorFlash>(
     code: FailureCode,
 ) -> Result<(), JournalError> {
     let job_hash8 = otaria_engine::admission::job_hash8(job);
-    let mut place = (0, u32::MAX);
-    let mut newest = 0;
-    for key in 0..QUARANTINE_KEYS {
-        match journal.latest::<Quarantine>(key) {
-            Ok(Some(known)) if known.identity == identity && known.job_hash8 == job_hash8 => {
-                return Ok(());
-            }
-            Ok(Some(known)) => {
-                newest = newest.max(known.order);
-                if known.order < place.1 {
-                    place = (key, known.order);
-                }
-            }
-            Ok(None) | Err(JournalError::Undecodable { .. }) if place.1 > 0 => place = (key, 0),
-            Ok(None) | Err(JournalError::Undecodable { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    let order = newest.saturating_add(1);
+    let is_it = |known: &Quarantine| known.identity == identity && known.job_hash8 == job_hash8;
+    let Some(place) = recent::place(journal, QUARANTINE_KEYS, is_it)? else {
+        return Ok(());
+    };
     journal.append(
-        place.0,
+        place.key,
         &Quarantine {
             identity,
             job_hash8,
             code: code.number(),
-            order,
+            order: place.order,
         },
     )
 }
