@@ -2,9 +2,12 @@
 //!
 //! `SNAPSHOTS=overwrite cargo test -p otaria --test offline` writes `tests/snapshots/` again.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use common::assert_snapshot;
 use snapbox::cmd::{Command, OutputAssert};
 use tempfile::TempDir;
 
@@ -76,65 +79,38 @@ impl Desk {
     }
 }
 
-/// Compares standard output, standard error and exit code with a file.
-macro_rules! assert_snapshot {
-    ($assert:expr, $name:literal) => {{
-        let output = $assert.get_output().clone();
-        let shown = format!(
-            "{}---- standard error\n{}---- exit code {}\n",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr),
-            output.status.code().unwrap_or(-1),
-        );
-        snapbox::Assert::new()
-            .action_env(snapbox::assert::DEFAULT_ACTION_ENV)
-            .eq(
-                shown,
-                snapbox::Data::read_from(
-                    &Path::new(env!("CARGO_MANIFEST_DIR")).join(concat!(
-                        "tests/snapshots/",
-                        $name,
-                        ".txt"
-                    )),
-                    None,
-                )
-                .raw(),
-            );
-    }};
-}
-
 #[test]
 fn help_texts() {
     let desk = Desk::new();
-    assert_snapshot!(desk.otaria("keygen --help"), "keygen-help");
-    assert_snapshot!(desk.otaria("package --help"), "package-help");
-    assert_snapshot!(desk.otaria("inspect --help"), "inspect-help");
-    assert_snapshot!(desk.otaria("verify --help"), "verify-help");
+    assert_snapshot(&desk.otaria("keygen --help"), "keygen-help");
+    assert_snapshot(&desk.otaria("package --help"), "package-help");
+    assert_snapshot(&desk.otaria("inspect --help"), "inspect-help");
+    assert_snapshot(&desk.otaria("verify --help"), "verify-help");
 }
 
 #[test]
 fn a_package_is_made_and_shown() {
     let desk = Desk::new();
-    assert_snapshot!(desk.otaria("package app.bin --key release.pem"), "package");
-    assert_snapshot!(
-        desk.otaria("package app.bin --key release.pem --codec stored --json"),
-        "package-json"
+    assert_snapshot(&desk.otaria("package app.bin --key release.pem"), "package");
+    assert_snapshot(
+        &desk.otaria("package app.bin --key release.pem --codec stored --json"),
+        "package-json",
     );
     assert!(desk.path("otaria-demo-1.1.0.otaria").exists());
-    assert_snapshot!(desk.otaria("inspect app.otaria"), "inspect-package");
-    assert_snapshot!(
-        desk.otaria("inspect app.otaria --json"),
-        "inspect-package-json"
+    assert_snapshot(&desk.otaria("inspect app.otaria"), "inspect-package");
+    assert_snapshot(
+        &desk.otaria("inspect app.otaria --json"),
+        "inspect-package-json",
     );
-    assert_snapshot!(desk.otaria("inspect app.bin"), "inspect-image");
-    assert_snapshot!(desk.otaria("inspect app.bin --json"), "inspect-image-json");
-    assert_snapshot!(
-        desk.otaria("verify app.otaria --key release.pub.pem"),
-        "verify"
+    assert_snapshot(&desk.otaria("inspect app.bin"), "inspect-image");
+    assert_snapshot(&desk.otaria("inspect app.bin --json"), "inspect-image-json");
+    assert_snapshot(
+        &desk.otaria("verify app.otaria --key release.pub.pem"),
+        "verify",
     );
-    assert_snapshot!(
-        desk.otaria("verify app.otaria --key release.pub.pem --json"),
-        "verify-json"
+    assert_snapshot(
+        &desk.otaria("verify app.otaria --key release.pub.pem --json"),
+        "verify-json",
     );
 }
 
@@ -157,7 +133,7 @@ fn packaging_is_reproducible_and_the_sequence_can_be_chosen() {
         .command("package app.bin --key release.pem")
         .env("SOURCE_DATE_EPOCH", "today")
         .assert();
-    assert_snapshot!(refused, "package-bad-epoch");
+    assert_snapshot(&refused, "package-bad-epoch");
 }
 
 #[test]
@@ -166,59 +142,59 @@ fn partition_tables_are_shown() {
     let table = otaria_wire::partitions::encode(&otaria_wire::partitions::default_4mb_partitions())
         .unwrap();
     fs::write(desk.path("partition-table.bin"), table).unwrap();
-    assert_snapshot!(
-        desk.otaria("inspect partition-table.bin"),
-        "inspect-partitions"
+    assert_snapshot(
+        &desk.otaria("inspect partition-table.bin"),
+        "inspect-partitions",
     );
     // Without the entry of otalog, its MD5 and all: ESP-IDF's tool would say the same.
     let all = otaria_wire::partitions::default_4mb_partitions();
     let table = otaria_wire::partitions::encode(&all[..6]).unwrap();
     fs::write(desk.path("partition-table.bin"), table).unwrap();
-    assert_snapshot!(
-        desk.otaria("inspect partition-table.bin --json"),
-        "inspect-partitions-json"
+    assert_snapshot(
+        &desk.otaria("inspect partition-table.bin --json"),
+        "inspect-partitions-json",
     );
     desk.change("partition-table.bin", |bytes| bytes[5] ^= 0x10);
-    assert_snapshot!(
-        desk.otaria("inspect partition-table.bin"),
-        "inspect-partitions-damaged"
+    assert_snapshot(
+        &desk.otaria("inspect partition-table.bin"),
+        "inspect-partitions-damaged",
     );
 }
 
 #[test]
 fn bad_packages_are_refused_with_the_reason() {
     let desk = Desk::new();
-    assert_snapshot!(
-        desk.otaria("verify app.otaria --key stranger.pub.pem"),
-        "verify-wrong-key"
+    assert_snapshot(
+        &desk.otaria("verify app.otaria --key stranger.pub.pem"),
+        "verify-wrong-key",
     );
-    assert_snapshot!(
-        desk.otaria("verify app.otaria --key release.pem"),
-        "verify-private-key"
+    assert_snapshot(
+        &desk.otaria("verify app.otaria --key release.pem"),
+        "verify-private-key",
     );
-    assert_snapshot!(
-        desk.otaria("verify app.bin --key release.pub.pem"),
-        "verify-image"
+    assert_snapshot(
+        &desk.otaria("verify app.bin --key release.pub.pem"),
+        "verify-image",
     );
-    assert_snapshot!(
-        desk.otaria("verify missing.otaria --key release.pub.pem"),
-        "verify-missing"
+    assert_snapshot(
+        &desk.otaria("verify missing.otaria --key release.pub.pem"),
+        "verify-missing",
     );
     desk.change("app.otaria", |bytes| bytes.push(0));
-    assert_snapshot!(
-        desk.otaria("verify app.otaria --key release.pub.pem"),
-        "verify-trailing"
+    assert_snapshot(
+        &desk.otaria("verify app.otaria --key release.pub.pem"),
+        "verify-trailing",
     );
     desk.change("app.otaria", |bytes| bytes.truncate(5000));
-    assert_snapshot!(
-        desk.otaria("verify app.otaria --key release.pub.pem"),
-        "verify-truncated"
+    assert_snapshot(
+        &desk.otaria("verify app.otaria --key release.pub.pem"),
+        "verify-truncated",
     );
-    assert_snapshot!(desk.otaria("inspect app.otaria"), "inspect-truncated");
+    assert_snapshot(&desk.otaria("inspect app.otaria"), "inspect-truncated");
     desk.change("app.otaria", |bytes| bytes[1000] ^= 1);
-    assert_snapshot!(
-        desk.otaria("verify app.otaria --key release.pub.pem --json"),
-        "verify-damaged-json"
+    assert_snapshot(
+        &desk.otaria("verify app.otaria --key release.pub.pem --json"),
+        "verify-damaged-json",
     );
 }
 
@@ -226,43 +202,43 @@ fn bad_packages_are_refused_with_the_reason() {
 fn bad_images_are_refused_and_leave_no_file() {
     let desk = Desk::new();
     let before = desk.files();
-    assert_snapshot!(
-        desk.otaria("package app.otaria --key release.pem"),
-        "package-package"
+    assert_snapshot(
+        &desk.otaria("package app.otaria --key release.pem"),
+        "package-package",
     );
-    assert_snapshot!(
-        desk.otaria("package release.pub.pem --key release.pem"),
-        "package-no-image"
+    assert_snapshot(
+        &desk.otaria("package release.pub.pem --key release.pem"),
+        "package-no-image",
     );
-    assert_snapshot!(
-        desk.otaria("package app.bin --key release.pem --slot-size 8K"),
-        "package-too-big"
+    assert_snapshot(
+        &desk.otaria("package app.bin --key release.pem --slot-size 8K"),
+        "package-too-big",
     );
-    assert_snapshot!(
-        desk.otaria("package app.bin --key release.pem --product other"),
-        "package-other-product"
+    assert_snapshot(
+        &desk.otaria("package app.bin --key release.pem --product other"),
+        "package-other-product",
     );
-    assert_snapshot!(
-        desk.otaria("package app.bin --key release.pem --block-len 5000"),
-        "package-block-len"
+    assert_snapshot(
+        &desk.otaria("package app.bin --key release.pem --block-len 5000"),
+        "package-block-len",
     );
-    assert_snapshot!(
-        desk.otaria("package app.bin --key release.pub.pem"),
-        "package-public-key"
+    assert_snapshot(
+        &desk.otaria("package app.bin --key release.pub.pem"),
+        "package-public-key",
     );
-    assert_snapshot!(
-        desk.otaria("package app.bin --key release.pem --out missing/app.otaria"),
-        "package-no-directory"
+    assert_snapshot(
+        &desk.otaria("package app.bin --key release.pem --out missing/app.otaria"),
+        "package-no-directory",
     );
     desk.change("app.bin", |bytes| bytes[5000] ^= 1);
-    assert_snapshot!(
-        desk.otaria("package app.bin --key release.pem --json"),
-        "package-damaged-json"
+    assert_snapshot(
+        &desk.otaria("package app.bin --key release.pem --json"),
+        "package-damaged-json",
     );
     desk.change("app.bin", |bytes| bytes.truncate(5000));
-    assert_snapshot!(
-        desk.otaria("package app.bin --key release.pem"),
-        "package-truncated"
+    assert_snapshot(
+        &desk.otaria("package app.bin --key release.pem"),
+        "package-truncated",
     );
     assert_eq!(desk.files(), before);
 }
@@ -281,9 +257,9 @@ fn only_a_package_is_replaced_by_a_package() {
             .code(1);
         assert_eq!(fs::read(desk.path(other)).ok(), before, "{other}");
     }
-    assert_snapshot!(
-        desk.otaria("package app.bin --key release.pem --out app.bin"),
-        "package-over-image"
+    assert_snapshot(
+        &desk.otaria("package app.bin --key release.pem --out app.bin"),
+        "package-over-image",
     );
 }
 
@@ -335,11 +311,12 @@ fn keys_are_made_with_a_passphrase_or_expressly_without() {
     desk.otaria("package app.bin --key b.pem --passphrase-file passphrase")
         .success();
     desk.otaria("package app.bin --key c.pem").success();
-    assert_snapshot!(
-        desk.command("package app.bin --key a.pem")
+    assert_snapshot(
+        &desk
+            .command("package app.bin --key a.pem")
             .env("OTARIA_PASSPHRASE", "wrong")
             .assert(),
-        "package-wrong-passphrase"
+        "package-wrong-passphrase",
     );
 }
 
@@ -351,23 +328,26 @@ fn without_a_terminal_nobody_is_asked() {
         .assert()
         .success();
     let before = desk.files();
-    assert_snapshot!(
-        desk.command("keygen --out b")
+    assert_snapshot(
+        &desk
+            .command("keygen --out b")
             .stdin("typed\ntyped\n")
             .assert(),
-        "keygen-no-terminal"
+        "keygen-no-terminal",
     );
-    assert_snapshot!(
-        desk.command("package app.bin --key a.pem")
+    assert_snapshot(
+        &desk
+            .command("package app.bin --key a.pem")
             .stdin("x\n")
             .assert(),
-        "package-no-terminal"
+        "package-no-terminal",
     );
-    assert_snapshot!(
-        desk.command("keygen --out b")
+    assert_snapshot(
+        &desk
+            .command("keygen --out b")
             .env("OTARIA_PASSPHRASE", "")
             .assert(),
-        "keygen-empty-passphrase"
+        "keygen-empty-passphrase",
     );
     assert_eq!(desk.files(), before);
 }
@@ -376,9 +356,9 @@ fn without_a_terminal_nobody_is_asked() {
 fn keys_that_exist_are_kept_and_keys_that_others_read_are_refused() {
     let desk = Desk::new();
     let key = fs::read(desk.path("release.pem")).unwrap();
-    assert_snapshot!(
-        desk.otaria("keygen --out release --no-passphrase"),
-        "keygen-exists"
+    assert_snapshot(
+        &desk.otaria("keygen --out release --no-passphrase"),
+        "keygen-exists",
     );
     assert_eq!(fs::read(desk.path("release.pem")).unwrap(), key);
     desk.otaria("keygen --out release --no-passphrase --force")
@@ -387,9 +367,9 @@ fn keys_that_exist_are_kept_and_keys_that_others_read_are_refused() {
     #[cfg(unix)]
     {
         desk.protect("release.pem", 0o644);
-        assert_snapshot!(
-            desk.otaria("package app.bin --key release.pem"),
-            "package-key-readable"
+        assert_snapshot(
+            &desk.otaria("package app.bin --key release.pem"),
+            "package-key-readable",
         );
     }
 }

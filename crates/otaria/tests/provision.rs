@@ -2,6 +2,8 @@
 //!
 //! `SNAPSHOTS=overwrite cargo test -p otaria --test provision` writes `tests/snapshots/` again.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -93,31 +95,11 @@ const ALONE: Region = Region {
     len: 0x4000,
 };
 
-macro_rules! assert_snapshot {
-    ($assert:expr, $name:literal) => {{
-        let output = $assert.get_output().clone();
-        let shown = format!(
-            "{}---- standard error\n{}---- exit code {}\n",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr),
-            output.status.code().unwrap_or(-1),
-        );
-        assert!(!shown.contains("horse"), "a password is shown: {shown}");
-        snapbox::Assert::new()
-            .action_env(snapbox::assert::DEFAULT_ACTION_ENV)
-            .eq(
-                shown,
-                snapbox::Data::read_from(
-                    &Path::new(env!("CARGO_MANIFEST_DIR")).join(concat!(
-                        "tests/snapshots/",
-                        $name,
-                        ".txt"
-                    )),
-                    None,
-                )
-                .raw(),
-            );
-    }};
+/// Compares it with a file; a password is never in it.
+fn assert_snapshot(assert: &OutputAssert, name: &str) {
+    let shown = common::shown(assert);
+    assert!(!shown.contains("horse"), "a password is shown: {shown}");
+    common::assert_snapshot(assert, name);
 }
 
 fn network(ssid: &str, password: &str) -> WifiNetwork {
@@ -132,18 +114,18 @@ fn mode(path: &Path) -> u32 {
 
 #[test]
 fn help_text() {
-    assert_snapshot!(Desk::new().provision("--help"), "provision-help");
+    assert_snapshot(&Desk::new().provision("--help"), "provision-help");
 }
 
 #[test]
 fn arguments_become_a_partition_that_only_its_owner_reads() {
     let desk = Desk::new();
-    assert_snapshot!(
-        desk.provision(
+    assert_snapshot(
+        &desk.provision(
             "--ssid workshop --password-file wifi.txt --broker mqtts://me@broker.example \
-             --id desk-1 --public-key release.pub.pem"
+             --id desk-1 --public-key release.pub.pem",
         ),
-        "provision"
+        "provision",
     );
     let settings = desk.settings("nvs.bin", ALONE);
     assert_eq!(settings.wifi, [network("workshop", PASSWORD)]);
@@ -158,9 +140,9 @@ fn arguments_become_a_partition_that_only_its_owner_reads() {
 #[test]
 fn a_device_file_and_arguments_go_together() {
     let desk = Desk::new();
-    assert_snapshot!(
-        desk.provision("--from device.toml --json"),
-        "provision-json"
+    assert_snapshot(
+        &desk.provision("--from device.toml --json"),
+        "provision-json",
     );
     let from_file = desk.settings("nvs.bin", ALONE);
     desk.command("--from device.toml --ssid attic --id desk-2 --allowed-host updates.example --out other.bin")
@@ -185,9 +167,9 @@ fn a_device_file_and_arguments_go_together() {
 fn a_flash_image_gets_its_nvs_partition_and_keeps_the_rest() {
     let desk = Desk::new();
     let before = fs::read(desk.path("flash.bin")).unwrap();
-    assert_snapshot!(
-        desk.provision("--from device.toml --into flash.bin"),
-        "provision-into"
+    assert_snapshot(
+        &desk.provision("--from device.toml --into flash.bin"),
+        "provision-into",
     );
     let after = fs::read(desk.path("flash.bin")).unwrap();
     assert!(before[..0x9000] == after[..0x9000] && before[0xD000..] == after[0xD000..]);
@@ -246,33 +228,33 @@ fn what_a_flash_image_lacks_is_named_and_nothing_is_changed() {
 #[test]
 fn what_cannot_be_is_refused_with_a_reason() {
     let desk = Desk::new();
-    assert_snapshot!(desk.provision(""), "provision-nothing");
-    assert_snapshot!(desk.provision("--ssid workshop"), "provision-no-terminal");
-    assert_snapshot!(
-        desk.provision("--ssid workshop --password horse"),
-        "provision-short-password"
+    assert_snapshot(&desk.provision(""), "provision-nothing");
+    assert_snapshot(&desk.provision("--ssid workshop"), "provision-no-terminal");
+    assert_snapshot(
+        &desk.provision("--ssid workshop --password horse"),
+        "provision-short-password",
     );
-    assert_snapshot!(desk.provision("--broker http://b"), "provision-broker");
-    assert_snapshot!(desk.provision("--id a/b"), "provision-id");
-    assert_snapshot!(
-        desk.provision("--public-key release.pem"),
-        "provision-private-key"
+    assert_snapshot(&desk.provision("--broker http://b"), "provision-broker");
+    assert_snapshot(&desk.provision("--id a/b"), "provision-id");
+    assert_snapshot(
+        &desk.provision("--public-key release.pem"),
+        "provision-private-key",
     );
-    assert_snapshot!(
-        desk.provision("--public-key release.pub.pem --public-key release.pub.pem"),
-        "provision-same-key"
+    assert_snapshot(
+        &desk.provision("--public-key release.pub.pem --public-key release.pub.pem"),
+        "provision-same-key",
     );
-    assert_snapshot!(
-        desk.provision("--broker mqtt://b --out release.pub.pem"),
-        "provision-over-key"
+    assert_snapshot(
+        &desk.provision("--broker mqtt://b --out release.pub.pem"),
+        "provision-over-key",
     );
-    assert_snapshot!(
-        desk.provision("--broker mqtt://b --allowed-host http://a/"),
-        "provision-host"
+    assert_snapshot(
+        &desk.provision("--broker mqtt://b --allowed-host http://a/"),
+        "provision-host",
     );
-    assert_snapshot!(
-        desk.provision("--broker mqtt://b --product 0123456789012345678901234567890123"),
-        "provision-product"
+    assert_snapshot(
+        &desk.provision("--broker mqtt://b --product 0123456789012345678901234567890123"),
+        "provision-product",
     );
     assert!(!desk.path("nvs.bin").exists());
 }
@@ -285,24 +267,24 @@ fn a_wrong_device_file_is_named_by_its_line_and_not_repeated() {
         "id = \"a\"\n[[wifi]]\nssid = \"b\"\npassword = \"correct horse\" oops\n",
     )
     .unwrap();
-    assert_snapshot!(desk.provision("--from device.toml"), "provision-toml");
+    assert_snapshot(&desk.provision("--from device.toml"), "provision-toml");
     fs::write(
         desk.path("device.toml"),
         "id = \"a\"\nbrocker = \"mqtt://b\"\n",
     )
     .unwrap();
-    assert_snapshot!(desk.provision("--from device.toml"), "provision-toml-key");
+    assert_snapshot(&desk.provision("--from device.toml"), "provision-toml-key");
     fs::write(
         desk.path("device.toml"),
         "[[wifi]]\nssid = \"b\"\npassword = { env = \"OTARIA_NO_SUCH_VARIABLE\" }\n",
     )
     .unwrap();
-    assert_snapshot!(
-        desk.provision("--from device.toml"),
-        "provision-toml-variable"
+    assert_snapshot(
+        &desk.provision("--from device.toml"),
+        "provision-toml-variable",
     );
-    assert_snapshot!(
-        desk.provision("--from missing.toml"),
-        "provision-toml-missing"
+    assert_snapshot(
+        &desk.provision("--from missing.toml"),
+        "provision-toml-missing",
     );
 }
