@@ -3,23 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 
+use crate::firmware::Variant;
 use crate::process::{cargo, run};
 use crate::setup::DEVICE_TARGET;
 
 /// Cargo profile of the virtual board's firmware, see `firmware/Cargo.toml`.
 const PROFILE: &str = "virt";
-
-/// Features of the app that make it fail, without their prefix; the tests know their images by these names.
-const FAULTS: [&str; 6] = [
-    "crash-at-start",
-    "crash-after-a-minute",
-    "hang",
-    "never-healthy",
-    "never-joins",
-    "heap-exhaustion",
-];
 
 /// Boards that run at the same time in a test.
 const THREADS: &str = "2";
@@ -36,7 +27,11 @@ pub(crate) fn step() -> Result<()> {
     for (name, version) in [("a", "1.0.0"), ("b", "1.1.0")] {
         app(timing, version, &built.join(format!("{name}.elf")))?;
     }
-    for fault in FAULTS {
+    // The tests know their images by these names.
+    for fault in Variant::value_variants()
+        .iter()
+        .map(|variant| variant.name())
+    {
         let features = format!("{timing},fault-{fault}");
         app(&features, "1.0.9", &built.join(format!("{fault}.elf")))?;
     }
@@ -60,9 +55,9 @@ pub(crate) struct VirtArgs {
     /// What the app says its version is.
     #[arg(long, default_value = "1.0.0", value_name = "V")]
     version: String,
-    /// Build an app that fails: crash-at-start, hang, ...
-    #[arg(long, value_name = "FAULT", value_parser = FAULTS)]
-    variant: Option<String>,
+    /// Build an app that fails.
+    #[arg(long, value_enum)]
+    variant: Option<Variant>,
     /// The device's settings, as for `otaria provision`; QEMU's guest finds this computer at 10.0.2.2.
     #[arg(long, value_name = "TOML")]
     settings: Option<PathBuf>,
@@ -90,8 +85,8 @@ pub(crate) fn start(args: &VirtArgs) -> Result<()> {
     if args.test_timing {
         features.push_str(",test-timing");
     }
-    if let Some(variant) = &args.variant {
-        features = format!("{features},fault-{variant}");
+    if let Some(variant) = args.variant {
+        features = format!("{features},fault-{}", variant.name());
     }
     app(&features, &args.version, &program)?;
     let mut qemu = cargo(&["run", "--quiet", "--locked", "-p", "otaria-qemu", "--"]);

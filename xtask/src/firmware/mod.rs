@@ -82,7 +82,7 @@ enum Console {
 
 /// An image that fails, for tests of what an update does then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Variant {
+pub(crate) enum Variant {
     /// Panics right behind the boot guard.
     CrashAtStart,
     /// Panics after a minute, before it was confirmed.
@@ -98,7 +98,8 @@ enum Variant {
 }
 
 impl Variant {
-    fn name(self) -> &'static str {
+    /// As in the app's feature `fault-NAME`.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::CrashAtStart => "crash-at-start",
             Self::CrashAfterAMinute => "crash-after-a-minute",
