@@ -192,7 +192,6 @@ fn rustflags() -> Result<Vec<String>> {
 const FLAGS: &[&str] = &[
     // The linker makes near calls of far ones: a tenth of the image. rustc warns that the feature is not stable.
     "-Ctarget-feature=+relax",
-    "-Cforce-frame-pointers",
     "--cfg=sha2_backend_soft=\"compact\"",
 ];
 

@@ -13,6 +13,13 @@ pub const CHIP: ChipId = cfg_select! {
     _ => { compile_error!("choose a chip: one of the features esp32, esp32c2, esp32c3, esp32c6, esp32s2, esp32s3") }
 };
 
+/// Where the RAM for data ends (ESP-IDF 5.5, `SOC_DRAM_HIGH` in `soc/<chip>/include/soc/soc.h`).
+#[cfg(all(target_arch = "riscv32", feature = "panic-handler"))]
+pub(crate) const RAM_END: usize = cfg_select! {
+    feature = "esp32c6" => { 0x4088_0000 }
+    _ => { 0x3FCE_0000 }
+};
+
 /// Bytes that one entry of the flash MMU maps, as the second-stage bootloader sets it up. (An image that is linked for smaller
 /// pages says so in its app descriptor; esp-hal's are not.)
 const MMU_PAGE_LEN: u32 = 0x1_0000;

@@ -17,6 +17,8 @@
 #![no_std]
 #![deny(unsafe_code)]
 
+#[cfg(feature = "panic-handler")]
+mod backtrace;
 pub mod board;
 pub mod chip;
 pub mod console;

@@ -3,8 +3,7 @@
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use esp_backtrace::Backtrace;
-
+use crate::backtrace;
 use crate::reset::PanicRecord;
 
 static PANICKING: AtomicBool = AtomicBool::new(false);
@@ -16,9 +15,8 @@ fn panic(info: &PanicInfo<'_>) -> ! {
         esp_hal::system::software_reset();
     }
     PANICKING.store(true, Ordering::Relaxed);
-    let backtrace = Backtrace::capture();
-    let frames = backtrace.frames();
-    let addresses = || frames.iter().map(|frame| frame.program_counter() as u32);
+    let backtrace = backtrace::capture();
+    let addresses = || backtrace.iter().copied();
     // Kept first: the console may take its time, or be what is broken.
     match info.location() {
         Some(at) => PanicRecord::keep(

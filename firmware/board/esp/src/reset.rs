@@ -8,8 +8,8 @@
 //!  4   CRC-32       4   over all that follows
 //!  8   text length  4   bytes
 //! 12   addresses    4   how many
-//! 16   backtrace   40   return addresses, innermost first
-//! 56   text       200   message and place, UTF-8, cut where it does not fit
+//! 16   backtrace   64   return addresses, innermost first
+//! 80   text       200   message and place, UTF-8, cut where it does not fit
 //! ```
 //!
 //! The record is in RTC fast memory; on ESP32-C2, which has none, in RAM that neither ROM nor bootloader writes to. Whatever lies
@@ -25,7 +25,7 @@ use esp_hal::system::Cpu;
 use otaria_device::board::ResetReason;
 
 /// Most return addresses that are kept.
-pub const MAX_BACKTRACE: usize = 10;
+pub const MAX_BACKTRACE: usize = 16;
 /// Most bytes of text that are kept: what fits a line of the log.
 pub const MAX_TEXT: usize = 200;
 
