@@ -9,6 +9,7 @@ mod build;
 mod check;
 mod flash;
 mod image;
+mod owners;
 mod report;
 
 use std::fs;

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use object::{Object, ObjectSection, ObjectSymbol, SectionFlags, SymbolKind};
 
 use super::Chip;
+use super::owners::{Lines, owner};
 
 /// What a size is meant to be, and what it must not get worse than. Where the two differ the goal is not reached yet: the report
 /// says so, and the limit keeps it from getting farther away. Lower a limit when a change allows it.
@@ -47,8 +48,7 @@ const MAIN_STACK: Budget = Budget {
 /// The radio's share, see `otaria_esp::heap`.
 const RADIO_RESERVE: u64 = 64 * 1024;
 
-/// Crates that are Otaria's own part. What embassy joins or keeps as a task is the code inside it, which is Otaria's too: the
-/// compiler puts a future's code into whoever polls it.
+/// Crates that are Otaria's own part.
 const OWN: &[&str] = &[
     "base16ct",
     "cmov",
@@ -60,7 +60,7 @@ const OWN: &[&str] = &[
     "ecdsa",
     "elliptic_curve",
     "embassy_futures",
-    "embassy_executor::raw::TaskStorage",
+    "embassy_executor",
     "esp_nvs",
     "heapless",
     "hybrid_array",
@@ -82,9 +82,6 @@ const OWN: &[&str] = &[
     "wnaf",
 ];
 
-/// Code and constants that the radio's libraries bring: everything that is not Rust.
-const RADIO: &str = "(radio libraries, C)";
-
 #[derive(Default)]
 struct Bytes {
     flash: u64,
@@ -104,6 +101,7 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn of(elf: &[u8], app: &[u8], chip: Chip) -> Result<Self> {
         let file = object::File::parse(elf).context("the ELF cannot be read")?;
+        let lines = Lines::of(&file)?;
         let mut sections = Vec::new();
         for section in file.sections() {
             let name = section.name().unwrap_or_default();
@@ -145,16 +143,23 @@ impl Report {
                 network.ram += CONNECTION_BUFFERS;
                 size = size.saturating_sub(CONNECTION_BUFFERS);
             }
-            let bytes = report.crates.entry(owner(&name)).or_default();
             let in_ram = zeroed
                 || section
                     .name()
                     .is_ok_and(|name| name.starts_with(".data") || name.starts_with(".rwtext"));
-            if in_ram {
-                bytes.ram += size;
-            }
-            if !zeroed {
-                bytes.flash += size;
+            let shares = if is_data {
+                BTreeMap::from([(owner(&name), size)])
+            } else {
+                lines.split(&name, symbol.address(), size)?
+            };
+            for (owner, size) in shares {
+                let bytes = report.crates.entry(owner).or_default();
+                if in_ram {
+                    bytes.ram += size;
+                }
+                if !zeroed {
+                    bytes.flash += size;
+                }
             }
         }
         report.stack = report.section(".stack");
@@ -225,53 +230,6 @@ fn is_allocated<'d>(section: &impl ObjectSection<'d>) -> bool {
     match section.flags() {
         SectionFlags::Elf { sh_flags, .. } => (sh_flags & object::elf::SHF_ALLOC).0 != 0,
         _ => false,
-    }
-}
-
-/// The crate that a symbol belongs to.
-fn owner(name: &str) -> String {
-    if name.contains("embassy_executor::raw::TaskStorage") {
-        return "embassy_executor::raw::TaskStorage".to_owned();
-    }
-    if !name.contains("::") {
-        // `main` is the firmware's, what is generated has no crate, and the rest is C.
-        return match name {
-            "main" => "otaria_app".to_owned(),
-            _ if name.starts_with("anon.") || name.starts_with(".L") => "(constants)".to_owned(),
-            _ => RADIO.to_owned(),
-        };
-    }
-    // `<&mut a::B as c::D>::e` is a's, unless a is the language itself.
-    let (outer, trait_name) = match name.strip_prefix('<') {
-        Some(inner) => match inner.split_once(" as ") {
-            Some((outer, rest)) => (outer, Some(rest)),
-            None => (inner, None),
-        },
-        None => (name, None),
-    };
-    let of_language = |name: &str| matches!(name, "core" | "alloc" | "");
-    let first = krate(outer);
-    match trait_name.map(krate) {
-        Some(of_trait) if of_language(first) && !of_language(of_trait) => of_trait,
-        _ if first.is_empty() => "core",
-        _ => first,
-    }
-    .to_owned()
-    .replace("esp::", "otaria_app::")
-}
-
-/// First part of a path, without what may stand before it.
-fn krate(path: &str) -> &str {
-    let path = path.trim_start_matches(['<', '&', '*', '[', '(']);
-    let path = ["mut ", "const ", "dyn "]
-        .iter()
-        .fold(path, |path, word| path.strip_prefix(word).unwrap_or(path));
-    let end = path.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-    let (name, rest) = path.split_at(end.unwrap_or(path.len()));
-    match (name, rest.starts_with("::")) {
-        ("esp", true) => "otaria_app",
-        (name, true) => name,
-        (_, false) => "",
     }
 }
 
