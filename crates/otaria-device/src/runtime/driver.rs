@@ -129,7 +129,7 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
             Action::Stop => self.stop.signal(self.operations.get()),
             Action::Activate => {
                 let result = self.activate();
-                self.tell(EngineEvent::Activated(result));
+                self.tell_end(result, |result| EngineEvent::Activated(result));
             }
             Action::CheckHealth => {
                 let health = health.health();
@@ -139,11 +139,8 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
             }
             Action::Confirm(report) => {
                 let result = self.confirm(&report);
-                if let Err(failure) = &result {
-                    self.note(
-                        Level::Error,
-                        format_args!("confirm: {} {}", failure.code.name(), failure.text),
-                    );
+                if let Err(code) = result {
+                    self.note_failure("confirm", code);
                 }
                 self.tell(EngineEvent::Confirmed(result));
             }
@@ -152,11 +149,8 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
                 self.tell(EngineEvent::RolledBack);
             }
             Action::Close(quarantine) => {
-                if let Err(failure) = self.drop_trial(quarantine) {
-                    self.note(
-                        Level::Error,
-                        format_args!("close: {} {}", failure.code.name(), failure.text),
-                    );
+                if let Err(code) = self.drop_trial(quarantine) {
+                    self.note_failure("close", code);
                 }
                 self.tell(EngineEvent::Closed);
             }

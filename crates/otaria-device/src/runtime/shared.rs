@@ -6,7 +6,9 @@ use core::fmt;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::signal::Signal;
 use embedded_storage::nor_flash::NorFlash;
-use otaria_engine::machine::{Action, Admitted, Engine, Event as EngineEvent, Report, Status};
+use otaria_engine::machine::{
+    Action, Admitted, Engine, Event as EngineEvent, Failure, Report, Status,
+};
 use otaria_wire::journal::{Download, PendingReport, QUARANTINE_KEYS, Quarantine, TrialCounters};
 use otaria_wire::messages::{
     Event, EventKind, FailureCode, InstallId, Level, LogLine, Progress, State, Trial,
@@ -20,7 +22,7 @@ use super::outbox::Outbox;
 use super::recent;
 use super::running::RunningImage;
 use crate::board::{Board, Clock, Instant, Slot};
-use crate::install::{Observer, Stores, Times};
+use crate::install::{Observer, Reason, Stores, Times, Words};
 use crate::settings::Config;
 use crate::storage::journal::{Journal, JournalError};
 use crate::storage::log::{FlashLog, LogError};
@@ -61,6 +63,8 @@ pub(super) struct Shared<'a, B, K, F> {
     /// For lines of the log that messages bring about.
     pub(super) chatter: Budget,
     pub(super) times: Times,
+    /// Why the act at hand failed, until that is told.
+    pub(super) words: Words,
     pub(super) facts: BootRecord,
     /// The trial's counters as they are shown; `None` if the running image is not on trial.
     pub(super) trial: Cell<Option<Trial>>,
@@ -191,6 +195,29 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
     pub(super) fn tell(&self, event: EngineEvent<'_>) {
         self.engine.borrow_mut().handle(self.clock.now(), event);
         self.wake.signal(());
+    }
+
+    /// Tells the engine how an act ended, with what is to be said of a failure.
+    pub(super) fn tell_end(
+        &self,
+        result: Result<(), FailureCode>,
+        event: fn(Result<(), Failure<'_>>) -> EngineEvent<'_>,
+    ) {
+        let words = self.words.take();
+        self.tell(event(result.map_err(|code| Failure { code, text: &words })));
+    }
+
+    pub(super) fn failed(&self, error: &dyn Reason) -> FailureCode {
+        self.words.failed(error)
+    }
+
+    /// Writes a failure into the log that goes no further.
+    pub(super) fn note_failure(&self, what: &str, code: FailureCode) {
+        let words = self.words.take();
+        self.note(
+            Level::Error,
+            format_args!("{what}: {} {words}", code.name()),
+        );
     }
 
     pub(super) fn next_action(&self) -> Option<Action> {

@@ -23,8 +23,8 @@ mod update;
 use otaria_wire::messages::{Desired, EventKind, FailureCode};
 
 pub use interface::{
-    Action, Admitted, BootFacts, BootRole, Event, FAILURE_TEXT_LEN, Failure, FetchError, Health,
-    JobRef, Policy, Report, Status, Text,
+    Action, Admitted, BootFacts, BootRole, Event, FAILURE_TEXT_LEN, Failure, Health, JobRef,
+    Policy, Report, Status, Text,
 };
 
 use crate::time::Instant;
@@ -80,6 +80,7 @@ impl Engine {
             Event::Admitted(_)
             | Event::Progress(_)
             | Event::Fetched(_)
+            | Event::AlreadyRunning
             | Event::Verified(_)
             | Event::Stopped
             | Event::Activated(_)

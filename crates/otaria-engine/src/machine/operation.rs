@@ -136,8 +136,15 @@ pub(super) fn ended(run: &Run, cx: &mut Context, code: FailureCode, text: Text) 
 }
 
 /// A try failed: wait for the next one, or give up.
-pub(super) fn failed(mut run: Run, failure: Failure, cx: &mut Context, now: Instant) -> Step {
-    let Failure { code, text } = failure;
+pub(super) fn failed(mut run: Run, failure: Failure<'_>, cx: &mut Context, now: Instant) -> Step {
+    let Failure { code, text: words } = failure;
+    let mut text = Text::new();
+    for character in words.chars() {
+        // What does not fit is left out.
+        if text.push(character).is_err() {
+            break;
+        }
+    }
     if run.failed(code) {
         return ended(&run, cx, code, text);
     }

@@ -408,10 +408,10 @@ impl Reactivating {
                 let rebooting = Rebooting::new(Some(self.job.job), true, cx, now);
                 Step::Go(Trigger::Activated, State::Rebooting(rebooting))
             }
-            Event::Reactivated(Err(failure)) if self.asked => {
+            Event::Reactivated(Err(code)) if self.asked => {
                 let closing = Closing {
                     job: self.job,
-                    code: failure.code,
+                    code,
                     quarantine: None,
                     asked: false,
                 };

@@ -3,7 +3,7 @@
 use otaria_wire::messages::{EventKind, FailureCode, Job};
 
 use super::context::{Change, Context};
-use super::interface::{Action, Event, FetchError, Text};
+use super::interface::{Action, Event, Text};
 use super::operation::{Operation, Stop, ended, failed, stopped};
 use super::run::Run;
 use super::state::{State, Step};
@@ -266,7 +266,7 @@ fn fetch_complete(
 ) -> Step {
     match (event, operation.stop) {
         // It came to its end before the stop did. Only a stop for slowness has thereby lost its reason.
-        (Event::Fetched(_), Some(why)) if why != Stop::TooSlow => {
+        (Event::Fetched(_) | Event::AlreadyRunning, Some(why)) if why != Stop::TooSlow => {
             stopped(why, run, cx, now, FailureCode::Stalled)
         }
         (Event::Stopped, Some(why)) => stopped(why, run, cx, now, FailureCode::Stalled),
@@ -280,11 +280,11 @@ fn fetch_complete(
         }
         // The body ended before there was a header.
         (Event::Fetched(Ok(())), _) => failed(run, FailureCode::EarlyClose.into(), cx, now),
-        (Event::Fetched(Err(FetchError::AlreadyRunning)), _) => {
+        (Event::AlreadyRunning, _) => {
             cx.end(&run, EventKind::AlreadyRunning, None, Text::new());
             Step::Go(Trigger::Ended, State::Idle(Idle))
         }
-        (Event::Fetched(Err(FetchError::Failed(failure))), _) => failed(run, failure, cx, now),
+        (Event::Fetched(Err(failure)), _) => failed(run, failure, cx, now),
         _ => Step::Stay(stay(run, operation)),
     }
 }

@@ -8,8 +8,7 @@ use otaria_wire::Sha256Digest;
 use otaria_wire::messages::{Desired, EventKind, FailureCode};
 
 use super::super::{
-    Action, Admitted, BootFacts, BootRole, Engine, Event, Failure, FetchError, Health, JobRef,
-    Policy, Report,
+    Action, Admitted, BootFacts, BootRole, Engine, Event, Health, JobRef, Policy, Report,
 };
 use crate::time::Instant;
 
@@ -41,11 +40,7 @@ pub(super) fn job(name: &str) -> JobRef {
 }
 
 pub(super) fn fails(code: FailureCode) -> Event<'static> {
-    Event::Fetched(Err(FetchError::Failed(code.into())))
-}
-
-pub(super) fn failure(code: FailureCode) -> Failure {
-    code.into()
+    Event::Fetched(Err(code.into()))
 }
 
 impl Bench {
