@@ -95,10 +95,10 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
 
     /// Shows phase changes in `state`, on the monitor, and in the pace of `progress`.
     fn show_phase(&self, seen: &mut Seen) {
-        let status = self.status();
-        if seen.phase != Some(status.phase) {
-            seen.phase = Some(status.phase);
-            self.monitor.set_phase(status.phase);
+        let phase = self.engine.borrow().status().phase;
+        if seen.phase != Some(phase) {
+            seen.phase = Some(phase);
+            self.monitor.set_phase(phase);
             self.restart_progress();
             self.outbox.borrow_mut().state();
             self.publish();

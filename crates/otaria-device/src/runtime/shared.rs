@@ -6,9 +6,7 @@ use core::fmt;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::signal::Signal;
 use embedded_storage::nor_flash::NorFlash;
-use otaria_engine::machine::{
-    Action, Admitted, Engine, Event as EngineEvent, Failure, Report, Status,
-};
+use otaria_engine::machine::{Action, Admitted, Engine, Event as EngineEvent, Failure, Report};
 use otaria_wire::journal::{Download, PendingReport, QUARANTINE_KEYS, Quarantine, TrialCounters};
 use otaria_wire::messages::{
     Event, EventKind, FailureCode, InstallId, Level, LogLine, Progress, State, Trial,
@@ -224,10 +222,6 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
         self.engine.borrow_mut().next_action(self.clock.now())
     }
 
-    pub(super) fn status(&self) -> Status {
-        self.engine.borrow().status()
-    }
-
     /// Something was put into the outbox.
     pub(super) fn publish(&self) {
         self.outgoing.signal(());
@@ -356,7 +350,8 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
 
     /// What `state` says now.
     pub(super) fn state(&self) -> State {
-        let status = self.status();
+        let engine = self.engine.borrow();
+        let status = engine.status();
         let board = self.board.borrow();
         let running = &self.facts.running;
         let chip = otaria_wire::esp_image::ChipId(board.chip_id());
@@ -385,7 +380,7 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
             rssi: board.rssi(),
             ip,
             bootloader_rollback: self.facts.bootloader_rollback,
-            job: status.job,
+            job: status.job.cloned(),
             phase: status.phase,
         }
     }
@@ -393,11 +388,12 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
     /// Publishes how far the phase is, if that is due.
     pub(super) fn show_progress(&self, done: u32, total: u32) {
         let now = self.clock.now();
-        let status = self.status();
+        let engine = self.engine.borrow();
+        let status = engine.status();
         let rate = self.rate.borrow_mut().update(now, done);
         let timing = &self.config.timing;
         let progress = Progress {
-            job: status.job,
+            job: status.job.cloned(),
             phase: status.phase,
             done,
             total,
@@ -476,7 +472,7 @@ impl<B: Board, K: Clock, F: NorFlash> Observer for Shared<'_, B, K, F> {
     }
 
     fn progress(&self, done: u32) {
-        let total = self.status().total;
+        let total = self.engine.borrow().status().total;
         let done = done.min(total);
         self.tell(EngineEvent::Progress(done));
         self.show_progress(done, total);

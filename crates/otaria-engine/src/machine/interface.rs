@@ -266,6 +266,20 @@ pub struct Report {
 }
 
 impl Report {
+    /// A report that says nothing but this.
+    pub(super) fn new(n: u32, kind: EventKind) -> Self {
+        Self {
+            n,
+            kind,
+            job: None,
+            code: None,
+            text: Text::new(),
+            retry_in: None,
+            quarantine: None,
+            of_message: false,
+        }
+    }
+
     /// Whether it has to survive a power cut until the broker has it. `already_running` is final too, but is simply said again;
     /// and what was refused without even becoming a job must not wear the flash, as often as somebody sends it.
     #[must_use]
@@ -281,14 +295,14 @@ impl Report {
 }
 
 /// What the engine is doing, for state and progress messages.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status<'e> {
     /// The state.
     pub state: StateName,
     /// The phase, as reported.
     pub phase: Phase,
     /// The job, once it has a name.
-    pub job: Option<Job>,
+    pub job: Option<&'e Job>,
     /// Plain bytes in flash.
     pub done: u32,
     /// Plain bytes in all; 0 while they are not known.
