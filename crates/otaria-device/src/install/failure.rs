@@ -57,6 +57,8 @@ impl Words {
     }
 
     /// The same, of an error that has both.
+    // One copy of it: it is called wherever something can fail.
+    #[inline(never)]
     pub(crate) fn failed(&self, error: &dyn Reason) -> FailureCode {
         self.failure(error.code(), format_args!("{error}"))
     }

@@ -69,8 +69,10 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
         http: &mut HttpClient<'_, C, K>,
         workspace: &mut Workspace,
     ) -> Result<(), FetchError> {
-        let wish = self.engine.borrow().job().cloned();
-        let wish = wish.ok_or(FailureCode::LogicBug)?;
+        let wish = {
+            let engine = self.engine.borrow();
+            engine.job().ok_or(FailureCode::LogicBug)?.clone()
+        };
         self.identity.set(None);
         let (chip_id, chip_revision) = {
             let board = self.board.borrow();

@@ -160,8 +160,7 @@ impl Rate {
                 let millis = (now - since).as_millis();
                 if millis >= 1_000 {
                     let moved = u64::from(done.saturating_sub(before));
-                    let value =
-                        moved.saturating_mul(1_000) / u64::try_from(millis).unwrap_or(u64::MAX);
+                    let value = moved.saturating_mul(1_000) / millis;
                     self.value = u32::try_from(value).unwrap_or(u32::MAX);
                     if millis >= 3_000 {
                         self.since = Some((now, done));

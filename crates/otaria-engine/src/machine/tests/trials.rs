@@ -1,11 +1,10 @@
 //! The trial, its end, and what follows from an inconclusive one.
 
-use core::time::Duration;
-
 use otaria_wire::messages::{Desired, FailureCode, Phase};
 
 use super::bench::{Bench, job, wish};
 use crate::machine::{Action, BootFacts, BootRole, Event, Health};
+use crate::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);

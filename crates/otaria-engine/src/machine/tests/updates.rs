@@ -1,12 +1,11 @@
 //! From a wish to the restart.
 
-use core::time::Duration;
-
 use otaria_wire::Sha256Digest;
 use otaria_wire::messages::{Desired, FailureCode, Phase};
 
 use super::bench::{Bench, IDENTITY, TOTAL, fails, wish};
 use crate::machine::{Action, BootFacts, Event, FAILURE_TEXT_LEN, Failure};
+use crate::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 

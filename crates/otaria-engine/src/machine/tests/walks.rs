@@ -1,6 +1,5 @@
 //! Random walks: whatever happens in whatever order, the engine keeps its promises.
 
-use core::time::Duration;
 use std::vec::Vec;
 
 use otaria_wire::Sha256Digest;
@@ -11,7 +10,7 @@ use super::super::{Action, Admitted, BootFacts, BootRole, Engine, Event, Failure
 use super::bench::{IDENTITY, TOTAL, job, wish};
 use crate::machine::transitions::StateName;
 use crate::rng::Rng;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// An engine, and a world around it that answers by chance.
 struct World {
