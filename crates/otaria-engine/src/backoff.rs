@@ -48,28 +48,21 @@ pub struct Wait {
 pub(crate) fn wait(policy: &BackoffPolicy, failures: u8, rng: &mut Rng) -> Wait {
     if failures > policy.budget {
         let tenth = policy.slow / 10;
-        let delay = policy
-            .slow
-            .saturating_sub(tenth)
-            .saturating_add(fraction(tenth.saturating_mul(2), rng));
+        let delay = policy.slow - tenth + fraction(tenth * 2, rng);
         return Wait { delay, slow: true };
     }
-    let doublings = u32::from(failures.saturating_sub(1)).min(31);
-    let full = policy
-        .first
-        .saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX))
-        .min(policy.longest);
+    let doublings = failures.saturating_sub(1).min(31);
+    let full = (policy.first * (1 << doublings)).min(policy.longest);
     let half = full / 2;
     Wait {
-        delay: half.saturating_add(fraction(full.saturating_sub(half), rng)),
+        delay: half + fraction(full - half, rng),
         slow: false,
     }
 }
 
 /// A random part of a duration.
 fn fraction(of: Duration, rng: &mut Rng) -> Duration {
-    let micros = u64::try_from(of.as_micros()).unwrap_or(u64::MAX);
-    Duration::from_micros(((u128::from(micros) * u128::from(rng.next())) >> 64) as u64)
+    Duration::from_micros(((u128::from(of.as_micros()) * u128::from(rng.next())) >> 64) as u64)
 }
 
 #[cfg(test)]

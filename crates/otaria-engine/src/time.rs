@@ -3,10 +3,12 @@
 //! Nothing here reads a clock. Whoever needs the time is given `now`, so that every decision can be replayed, and so that
 //! simulated devices run in virtual time. All arithmetic saturates: a deadline that does not fit is "never", not "long ago".
 
+mod duration;
+
 use core::fmt;
 use core::ops::{Add, AddAssign, Sub};
 
-pub use core::time::Duration;
+pub use duration::Duration;
 
 /// A moment, in microseconds since this boot. It starts at zero with every boot and says nothing about the wall clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,13 +65,13 @@ impl Instant {
     /// `self + duration`, at most [`Instant::MAX`].
     #[must_use]
     pub const fn saturating_add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(saturating_micros(duration)))
+        Self(self.0.saturating_add(duration.as_micros()))
     }
 
     /// `self - duration`, at least [`Instant::ZERO`].
     #[must_use]
     pub const fn saturating_sub(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(saturating_micros(duration)))
+        Self(self.0.saturating_sub(duration.as_micros()))
     }
 
     /// The earlier of two moments, where `None` never comes.
@@ -80,16 +82,6 @@ impl Instant {
             (Some(at), None) | (None, Some(at)) => Some(at),
             (None, None) => None,
         }
-    }
-}
-
-/// The duration in microseconds, `u64::MAX` if it does not fit.
-const fn saturating_micros(duration: Duration) -> u64 {
-    let micros = duration.as_micros();
-    if micros > u64::MAX as u128 {
-        u64::MAX
-    } else {
-        micros as u64
     }
 }
 

@@ -56,8 +56,8 @@ fn update() -> Update {
 fn device(key: &SigningKey, broker_port: u16) -> Fleet {
     let keys = [key.public_key().to_sec1()];
     let mut settings = Settings::new("d1", PRODUCT, &keys, "127.0.0.1", broker_port).unwrap();
-    settings.timing.progress = Duration::from_secs(1);
-    settings.timing.policy.grace = Duration::from_millis(300);
+    settings.timing.progress = Duration::from_secs(1).into();
+    settings.timing.policy.grace = Duration::from_millis(300).into();
     let image: Arc<[u8]> = Stamp::new("1.0.0")
         .project(PRODUCT)
         .size(SIZE)

@@ -22,13 +22,14 @@
 //! A block with the wrong digest is asked for once more by itself. If it is wrong again and nothing vouches that the file is
 //! still the same one (no ETag), the file may have changed: the whole is asked for, once.
 
+use core::fmt;
 use core::pin::pin;
 
 use embassy_futures::select::{Either, select};
 use embedded_io_async::{Read, Write};
 use embedded_storage::nor_flash::NorFlash;
 use otaria_engine::admission::{self, DeviceFacts, Refusal};
-use otaria_engine::machine::{Admitted, Failure, FetchError};
+use otaria_engine::machine::Admitted;
 use otaria_wire::journal::Download;
 use otaria_wire::messages::{Desired, FailureCode, Level};
 use otaria_wire::package::{
@@ -37,11 +38,12 @@ use otaria_wire::package::{
 };
 
 use super::pipe::Pipe;
-use super::receive::{Body, http_failure};
-use super::{Observer, StoreFailure, Stores, Times, Workspace, failure, let_others_run};
+use super::receive::Body;
+use super::{FetchError, Observer, Reason, Stores, Times, Words, Workspace, let_others_run};
 use crate::board::Clock;
 use crate::http::{GetRequest, HttpClient, HttpError, Response};
 use crate::net::Connect;
+use crate::storage::region::Region;
 use crate::storage::slot::{self, SlotWriter};
 use crate::storage::table_store::{CheckedTable, TableStoreError};
 use crate::trust::KeyRing;
@@ -63,6 +65,8 @@ pub struct Fetch<'f, 'a, F, K, O> {
     pub observer: &'f O,
     /// Where the time goes.
     pub times: &'f Times,
+    /// Why it fails.
+    pub words: &'f Words,
 }
 
 /// A package whose header and table are checked and lie in the table store.
@@ -78,17 +82,13 @@ enum Broken {
     /// The digest of this block is wrong.
     Block(u32),
     /// Anything else.
-    Failed(Failure),
+    Failed(FailureCode),
 }
 
-impl From<Failure> for Broken {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
+impl From<FailureCode> for Broken {
+    fn from(code: FailureCode) -> Self {
+        Self::Failed(code)
     }
-}
-
-fn failed(error: impl StoreFailure) -> Failure {
-    error.failure()
 }
 
 impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
@@ -105,28 +105,25 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         wish: &Desired,
     ) -> Result<(), FetchError> {
         self.times.begin(self.clock.now());
-        let (mut known, same_url) = self.held(wish).map_err(FetchError::Failed)?;
-        let mut by_range = known.is_some() && same_url;
+        let (mut package, same_url) = self.held(wish)?;
+        let mut by_range = package.is_some() && same_url;
         let mut again = None;
         let mut restarts = 0;
         loop {
             let mut from = None;
-            if let Some(package) = known.as_ref().filter(|_| by_range) {
+            if let Some(package) = package.as_ref().filter(|_| by_range) {
                 self.admit(&package.header, wish)?;
-                let held = self.blocks_held(package).map_err(FetchError::Failed)?;
+                let held = self.writer(package)?.blocks_held();
                 if held >= package.table.blocks() {
                     self.tell_admitted(package, held);
                     return Ok(());
                 }
-                from = Some((
-                    self.offset_of(package, held).map_err(FetchError::Failed)?,
-                    held,
-                ));
+                from = Some((self.offset_of(package, held)?, held));
             }
             let request = GetRequest {
                 url: &wish.url,
                 range_from: from.map(|(offset, _)| offset),
-                if_range: known
+                if_range: package
                     .as_ref()
                     .map(|package| package.etag.as_str())
                     .filter(|etag| !etag.is_empty()),
@@ -146,37 +143,29 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
                     by_range = false;
                     continue;
                 }
-                Err(error) => return Err(FetchError::Failed(http_failure(error))),
+                Err(error) => return Err(self.failed(&error).into()),
             };
             self.times.add_connect(response.timing().connect);
-            let (package, first, resumed) = match (from, known.take()) {
-                (Some((offset, held)), Some(package))
-                    if response.start() == offset && offset > 0 =>
-                {
-                    (package, held, true)
-                }
-                (_, known) => {
-                    let package = self.begin(&mut response, workspace, wish, known).await?;
-                    (package, 0, false)
-                }
-            };
-            let whole = self
-                .offset_of(&package, package.table.blocks())
-                .map_err(FetchError::Failed)?;
+            let resumed = from.filter(|(offset, _)| *offset > 0 && response.start() == *offset);
+            if resumed.is_none() {
+                self.begin(&mut response, workspace, wish, &mut package)
+                    .await?;
+            }
+            let package = package.as_ref().ok_or(FailureCode::LogicBug)?;
+            let whole = self.offset_of(package, package.table.blocks())?;
             if response.total_len().is_some_and(|total| total != whole) {
                 // Another file lies there now, and no entity tag has said so.
-                if resumed && restarts < RESTARTS {
+                if resumed.is_some() && restarts < RESTARTS {
                     restarts += 1;
                     by_range = false;
-                    known = Some(package);
                     continue;
                 }
-                let failure = failure(FailureCode::LengthMismatch, HttpError::LengthMismatch);
-                return Err(FetchError::Failed(failure));
+                return Err(self.failed(&HttpError::LengthMismatch).into());
             }
-            match self.blocks(&mut response, workspace, &package, first).await {
+            let first = resumed.map_or(0, |(_, held)| held);
+            match self.blocks(&mut response, workspace, package, first).await {
                 Ok(()) => return Ok(()),
-                Err(Broken::Failed(failure)) => return Err(FetchError::Failed(failure)),
+                Err(Broken::Failed(code)) => return Err(code.into()),
                 Err(Broken::Block(block)) if again != Some(block) => {
                     self.observer.note(
                         Level::Warn,
@@ -184,32 +173,32 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
                     );
                     again = Some(block);
                     by_range = true;
-                    known = Some(package);
+                }
+                Err(Broken::Block(_)) if package.etag.is_empty() && restarts == 0 => {
+                    restarts = RESTARTS;
+                    by_range = false;
                 }
                 Err(Broken::Block(block)) => {
-                    if package.etag.is_empty() && restarts == 0 {
-                        restarts = RESTARTS;
-                        by_range = false;
-                        known = Some(package);
-                        continue;
-                    }
-                    return Err(FetchError::Failed(failure(
-                        FailureCode::BlockHash,
-                        format_args!("block {block} has the wrong digest"),
-                    )));
+                    let words = format_args!("block {block} has the wrong digest");
+                    return Err(self.words.failure(FailureCode::BlockHash, words).into());
                 }
             }
         }
     }
 
+    fn failed(&self, error: &dyn Reason) -> FailureCode {
+        self.words.failed(error)
+    }
+
     /// The package that flash holds a part of, and whether it came from the wish's URL.
-    fn held(&self, wish: &Desired) -> Result<(Option<Package>, bool), Failure> {
+    fn held(&self, wish: &Desired) -> Result<(Option<Package>, bool), FailureCode> {
         let download = self.stores.journal.borrow_mut().latest::<Download>(0);
         // A record that does not decode is as good as none: the download begins anew.
         let Ok(Some(download)) = download else {
             return Ok((None, false));
         };
-        let stored = self.stores.tables.borrow_mut().load().map_err(failed)?;
+        let stored = self.stores.tables.borrow_mut().load();
+        let stored = stored.map_err(|error| self.failed(&error))?;
         let Some(header) = stored.and_then(|stored| stored.header.verify(self.keys).ok()) else {
             return Ok((None, false));
         };
@@ -220,9 +209,7 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         }
         let table = match self.stores.tables.borrow_mut().check(&header) {
             Ok(table) => table,
-            Err(TableStoreError::Flash(fault)) => {
-                return Err(failed(TableStoreError::Flash(fault)));
-            }
+            Err(error @ TableStoreError::Flash(_)) => return Err(self.failed(&error)),
             Err(
                 TableStoreError::NotStored
                 | TableStoreError::NoSuchBlock
@@ -243,44 +230,37 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
     }
 
     fn admit(&self, header: &VerifiedHeader, wish: &Desired) -> Result<(), FetchError> {
-        let floors = self
-            .stores
-            .floors()
-            .map_err(|error| FetchError::Failed(failed(error)))?;
-        let quarantine = self
-            .stores
-            .quarantine()
-            .map_err(|error| FetchError::Failed(failed(error)))?;
+        let floors = self.stores.floors().map_err(|error| self.failed(&error))?;
+        let quarantine = self.stores.quarantine();
+        let quarantine = quarantine.map_err(|error| self.failed(&error))?;
         match admission::admit(header, &self.facts, floors.as_ref(), &quarantine, wish) {
             Ok(()) => Ok(()),
             Err(Refusal::AlreadyRunning) => Err(FetchError::AlreadyRunning),
-            Err(Refusal::Code(code)) => {
-                Err(FetchError::Failed(explain(code, header, &self.facts, wish)))
-            }
+            Err(Refusal::Code(code)) => Err(self.explain(code, header, wish).into()),
         }
     }
 
-    fn blocks_held(&self, package: &Package) -> Result<u32, Failure> {
-        self.writer(package).map(|writer| writer.blocks_held())
+    fn writer<'s>(&'s self, package: &Package) -> Result<SlotWriter<Region<'s, F>>, FailureCode> {
+        let open = || {
+            let journal = &mut self.stores.journal.borrow_mut();
+            // Its table is kept already, but an image that did not verify has forgotten its progress.
+            let _kept = slot::start_download(journal, &package.header, 0)?;
+            SlotWriter::open(
+                self.stores.target()?,
+                &package.header,
+                &package.table,
+                journal,
+            )
+        };
+        open().map_err(|error| self.failed(&error))
     }
 
-    fn writer<'s>(
-        &'s self,
-        package: &Package,
-    ) -> Result<SlotWriter<crate::storage::region::Region<'s, F>>, Failure> {
-        let journal = &mut self.stores.journal.borrow_mut();
-        // Its table is kept already, but an image that did not verify has forgotten its progress.
-        let _kept = slot::start_download(journal, &package.header, 0).map_err(failed)?;
-        let target = self.stores.target().map_err(failed)?;
-        SlotWriter::open(target, &package.header, &package.table, journal).map_err(failed)
-    }
-
-    fn offset_of(&self, package: &Package, block: u32) -> Result<u64, Failure> {
+    fn offset_of(&self, package: &Package, block: u32) -> Result<u64, FailureCode> {
         self.stores
             .tables
             .borrow_mut()
             .offset_of(&package.table, block)
-            .map_err(failed)
+            .map_err(|error| self.failed(&error))
     }
 
     fn tell_admitted(&self, package: &Package, held: u32) {
@@ -292,70 +272,63 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         });
     }
 
-    /// Reads everything before the blocks. `known` is what flash holds; if it is this very package, it is gone on with.
+    /// Reads everything before the blocks. `package` is what flash holds; if it is this very package, it is gone on with, and
+    /// else it gives way to this one.
     async fn begin<S: Read + Write>(
         &self,
         response: &mut Response<'_, S, K>,
         workspace: &mut Workspace,
         wish: &Desired,
-        known: Option<Package>,
-    ) -> Result<Package, FetchError> {
+        package: &mut Option<Package>,
+    ) -> Result<(), FetchError> {
         let etag = response
             .etag()
             .and_then(|etag| heapless::String::try_from(etag).ok())
             .unwrap_or_default();
         let total_len = response.total_len();
-        let mut body = Body::new(response, self.clock, self.times);
+        let mut body = Body::new(response, self.clock, self.times, self.words);
         let mut bytes = [0; HEADER_LEN];
-        let have = body.up_to(&mut bytes).await.map_err(FetchError::Failed)?;
+        let have = body.up_to(&mut bytes).await?;
         let header = SignedHeader::parse(bytes.get(..have).unwrap_or_default())
-            .map_err(|error| FetchError::Failed(failure(error.into(), error)))?
+            .map_err(|error| self.failed(&error))?
             .verify(self.keys)
-            .map_err(|error| FetchError::Failed(failure(error.into(), error)))?;
+            .map_err(|error| self.failed(&error))?;
         self.admit(&header, wish)?;
 
         let table_len = usize::try_from(header.table_len).unwrap_or(usize::MAX);
-        let same = known.filter(|known| known.header == header);
-        let room = workspace.plain.get_mut(..table_len).ok_or_else(logic_bug)?;
-        body.exact(room).await.map_err(FetchError::Failed)?;
+        let room = workspace.plain.get_mut(..table_len);
+        body.exact(room.ok_or(FailureCode::LogicBug)?).await?;
         let cosigners = if header.flags.cosigned {
-            read_cosigners(&mut body, &mut workspace.stored, &header.key_id)
-                .await
-                .map_err(FetchError::Failed)?
+            self.read_cosigners(&mut body, &mut workspace.stored, &header.key_id)
+                .await?
         } else {
             0
         };
         let offset = blocks_offset(&header, cosigners);
         // Somebody may have co-signed it since: the blocks are the same, and lie further behind.
-        if let Some(mut package) = same
-            && self.offset_of(&package, 0).map_err(FetchError::Failed)? == offset
+        if let Some(same) = package.as_mut().filter(|known| known.header == header)
+            && self.offset_of(same, 0)? == offset
         {
-            package.etag = etag;
-            self.remember(&package, wish).map_err(FetchError::Failed)?;
-            return Ok(package);
+            same.etag = etag;
+            return Ok(self.remember(same, wish)?);
         }
 
-        let room = workspace.plain.get(..table_len).ok_or_else(logic_bug)?;
-        let table = BlockTable::check(&header, room)
-            .map_err(|error| FetchError::Failed(failure(error.into(), error)))?;
+        let room = workspace.plain.get(..table_len);
+        let table = BlockTable::check(&header, room.ok_or(FailureCode::LogicBug)?)
+            .map_err(|error| self.failed(&error))?;
         let whole = table.iter().fold(offset, |sum, entry| {
             sum.saturating_add(u64::from(entry.stored_len))
         });
         if total_len.is_some_and(|total| total != whole) {
-            let failure = failure(FailureCode::LengthMismatch, HttpError::LengthMismatch);
-            return Err(FetchError::Failed(failure));
+            return Err(self.failed(&HttpError::LengthMismatch).into());
         }
-        let table = self
-            .keep(&header, &table, offset)
-            .await
-            .map_err(FetchError::Failed)?;
-        let package = Package {
+        let table = self.keep(&header, &table, offset).await?;
+        let begun = package.insert(Package {
             header,
             table,
             etag,
-        };
-        self.remember(&package, wish).map_err(FetchError::Failed)?;
-        Ok(package)
+        });
+        Ok(self.remember(begun, wish)?)
     }
 
     /// Keeps header and table in flash. The first time that flash is changed.
@@ -364,30 +337,28 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         header: &VerifiedHeader,
         table: &BlockTable<'_>,
         offset: u64,
-    ) -> Result<CheckedTable, Failure> {
-        let offset = u32::try_from(offset)
-            .map_err(|_| failure(FailureCode::TableMalformed, "the package is too large"))?;
+    ) -> Result<CheckedTable, FailureCode> {
+        let Ok(offset) = u32::try_from(offset) else {
+            let words = format_args!("the package is too large");
+            return Err(self.words.failure(FailureCode::TableMalformed, words));
+        };
         let mut writer =
             slot::start_download(&mut self.stores.journal.borrow_mut(), header, offset)
-                .map_err(failed)?;
+                .map_err(|error| self.failed(&error))?;
         loop {
-            let done = writer
-                .step(&mut self.stores.tables.borrow_mut(), header, table)
-                .map_err(failed)?;
+            let done = writer.step(&mut self.stores.tables.borrow_mut(), header, table);
+            let done = done.map_err(|error| self.failed(&error))?;
             let_others_run().await;
             if done {
                 break;
             }
         }
-        self.stores
-            .tables
-            .borrow_mut()
-            .check(header)
-            .map_err(failed)
+        let table = self.stores.tables.borrow_mut().check(header);
+        table.map_err(|error| self.failed(&error))
     }
 
     /// Tells the journal what is being downloaded, for after a power cut.
-    fn remember(&self, package: &Package, wish: &Desired) -> Result<(), Failure> {
+    fn remember(&self, package: &Package, wish: &Desired) -> Result<(), FailureCode> {
         let identity = package.header.identity();
         let record = Download {
             identity,
@@ -403,7 +374,7 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
             .journal
             .borrow_mut()
             .append(0, &record)
-            .map_err(failed)
+            .map_err(|error| self.failed(&error))
     }
 
     /// Receives and writes the blocks from `first` on; those that are held are only read.
@@ -425,14 +396,14 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         let header = &package.header;
         let pipe = Pipe::new(plain);
         let receive = async {
-            let mut body = Body::new(response, self.clock, self.times);
+            let mut body = Body::new(response, self.clock, self.times, self.words);
             for index in first..package.table.blocks() {
                 let entry = self
                     .stores
                     .tables
                     .borrow_mut()
                     .entry(&package.table, index)
-                    .map_err(failed)?;
+                    .map_err(|error| self.failed(&error))?;
                 if index < held {
                     body.skip(u64::from(entry.stored_len)).await?;
                     // On a slow link that takes its time, and whoever waits for a sign of life has to see one.
@@ -440,9 +411,7 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
                     continue;
                 }
                 let len = usize::try_from(entry.stored_len).unwrap_or(usize::MAX);
-                let stored = stored
-                    .get_mut(..len)
-                    .ok_or_else(|| failure(FailureCode::LogicBug, ""))?;
+                let stored = stored.get_mut(..len).ok_or(FailureCode::LogicBug)?;
                 if body.hashed(stored).await? != entry.sha256 {
                     return Err(Broken::Block(index));
                 }
@@ -450,20 +419,13 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
                 pipe.put(index, plain_len, |plain| {
                     decoder
                         .decode(header.codec, stored, plain)
-                        .map_err(|error| failure(error.code(), error))
+                        .map_err(|error| self.failed(&error))
                 })
                 .await?;
             }
             Ok(())
         };
-        let mut write = pin!(pipe.write(
-            &mut writer,
-            self.stores,
-            self.clock,
-            self.times,
-            self.observer,
-            header.block_len
-        ));
+        let mut write = pin!(pipe.write(self, &mut writer, header.block_len));
         match select(receive, &mut write).await {
             Either::First(received) => {
                 // What is received and verified is written, whatever ended the receiving.
@@ -475,94 +437,70 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
             Either::Second(written) => Ok(written?),
         }
     }
-}
-
-/// Reads the co-signatures and says how many there are.
-///
-/// To demand more than one signature is a matter of a later version, so none of them is verified. But whoever signs must not
-/// count twice, so what is there has to be as the format says.
-async fn read_cosigners<S: Read + Write, K: Clock>(
-    body: &mut Body<'_, '_, S, K>,
-    room: &mut [u8],
-    signer: &KeyId,
-) -> Result<u8, Failure> {
-    let mut count = [0];
-    body.exact(&mut count).await?;
-    let [count] = count;
-    let len = 1 + usize::from(count) * COSIGNATURE_LEN;
-    let all = room.get_mut(..len).ok_or_else(|| {
-        failure(
-            FailureCode::BadSignature,
-            format_args!("{count} co-signatures are more than this device reads"),
-        )
-    })?;
-    if let Some((first, rest)) = all.split_first_mut() {
-        *first = count;
-        body.exact(rest).await?;
+    /// Reads the co-signatures and says how many there are.
+    ///
+    /// To demand more than one signature is a matter of a later version, so none of them is verified. But whoever signs must
+    /// not count twice, so what is there has to be as the format says.
+    async fn read_cosigners<S: Read + Write>(
+        &self,
+        body: &mut Body<'_, '_, S, K>,
+        room: &mut [u8],
+        signer: &KeyId,
+    ) -> Result<u8, FailureCode> {
+        let mut count = [0];
+        body.exact(&mut count).await?;
+        let [count] = count;
+        let len = 1 + usize::from(count) * COSIGNATURE_LEN;
+        let Some(all) = room.get_mut(..len) else {
+            let words = format_args!("{count} co-signatures are more than this device reads");
+            return Err(self.words.failure(FailureCode::BadSignature, words));
+        };
+        if let Some((first, rest)) = all.split_first_mut() {
+            *first = count;
+            body.exact(rest).await?;
+        }
+        CoSignatures::parse(signer, all)
+            .map(|cosigners| cosigners.count())
+            .map_err(|error| self.failed(&error))
     }
-    CoSignatures::parse(signer, all)
-        .map(|cosigners| cosigners.count())
-        .map_err(|error| failure(error.into(), error))
+
+    /// Why a header is not admitted: what was found, and what was expected.
+    fn explain(&self, code: FailureCode, header: &VerifiedHeader, wish: &Desired) -> FailureCode {
+        let facts = &self.facts;
+        let failure = |words: fmt::Arguments<'_>| self.words.failure(code, words);
+        match code {
+            FailureCode::WrongProduct => failure(format_args!(
+                "the package is for {:?}, this is {:?}",
+                header.product.as_str(),
+                facts.product
+            )),
+            FailureCode::WrongChip => failure(format_args!(
+                "the package is for chip {}, this is {}",
+                header.chip_id, facts.chip_id
+            )),
+            FailureCode::WrongChipRevision => failure(format_args!(
+                "the package is for revisions {} to {}, this is {}",
+                header.min_chip_rev, header.max_chip_rev, facts.chip_revision
+            )),
+            FailureCode::ImageTooLarge => failure(format_args!(
+                "the image has {} bytes, the slot {}",
+                header.image_len, facts.slot_len
+            )),
+            FailureCode::SequenceNotHigher => failure(format_args!(
+                "the package's sequence is {}",
+                header.sequence
+            )),
+            FailureCode::DeclaredVersionDiffers => failure(format_args!(
+                "declared {:?}, the package has {:?}",
+                wish.version.as_deref().unwrap_or_default(),
+                header.version.as_str()
+            )),
+            code => code,
+        }
+    }
 }
 
 /// Plain bytes in so many blocks.
 fn held_bytes(header: &VerifiedHeader, held: u32) -> u32 {
     held.saturating_mul(header.block_len).min(header.image_len)
-}
-
-fn logic_bug() -> FetchError {
-    FetchError::Failed(failure(FailureCode::LogicBug, ""))
-}
-
-/// What was found, and what was expected.
-fn explain(
-    code: FailureCode,
-    header: &VerifiedHeader,
-    facts: &DeviceFacts<'_>,
-    wish: &Desired,
-) -> Failure {
-    match code {
-        FailureCode::WrongProduct => failure(
-            code,
-            format_args!(
-                "the package is for {:?}, this is {:?}",
-                header.product.as_str(),
-                facts.product
-            ),
-        ),
-        FailureCode::WrongChip => failure(
-            code,
-            format_args!(
-                "the package is for chip {}, this is {}",
-                header.chip_id, facts.chip_id
-            ),
-        ),
-        FailureCode::WrongChipRevision => failure(
-            code,
-            format_args!(
-                "the package is for revisions {} to {}, this is {}",
-                header.min_chip_rev, header.max_chip_rev, facts.chip_revision
-            ),
-        ),
-        FailureCode::ImageTooLarge => failure(
-            code,
-            format_args!(
-                "the image has {} bytes, the slot {}",
-                header.image_len, facts.slot_len
-            ),
-        ),
-        FailureCode::SequenceNotHigher => failure(
-            code,
-            format_args!("the package's sequence is {}", header.sequence),
-        ),
-        FailureCode::DeclaredVersionDiffers => failure(
-            code,
-            format_args!(
-                "declared {:?}, the package has {:?}",
-                wish.version.as_deref().unwrap_or_default(),
-                header.version.as_str()
-            ),
-        ),
-        code => code.into(),
-    }
 }

@@ -19,6 +19,7 @@
 //! What is in flash already is neither fetched nor written again: the journal says how many blocks are whole, the table store
 //! keeps header and table.
 
+mod failure;
 mod fetch;
 mod pipe;
 mod receive;
@@ -30,17 +31,14 @@ mod verify;
 
 use core::fmt;
 
-use otaria_engine::machine::{Admitted, Failure, Text};
-use otaria_wire::messages::{FailureCode, Level};
+use otaria_engine::machine::Admitted;
+use otaria_wire::messages::Level;
 use otaria_wire::package::{MAX_BLOCK_LEN, MAX_STORED_LEN};
 
 use crate::codec::Decoder;
-use crate::storage::journal::JournalError;
-use crate::storage::otadata::OtaDataError;
-use crate::storage::slot::SlotError;
-use crate::storage::table_store::TableStoreError;
-use crate::storage::verify::VerifyError;
 
+pub(crate) use failure::Reason;
+pub use failure::{FetchError, Words};
 pub use fetch::Fetch;
 pub use stores::{Stores, StoresError};
 pub use times::Times;
@@ -89,101 +87,6 @@ pub trait Observer {
 
     /// Something for the log.
     fn note(&self, level: Level, text: fmt::Arguments<'_>);
-}
-
-/// A failure with more to say than its code.
-fn failure(code: FailureCode, text: impl fmt::Display) -> Failure {
-    use fmt::Write;
-    struct Clipped<'a>(&'a mut Text);
-    impl Write for Clipped<'_> {
-        fn write_str(&mut self, s: &str) -> fmt::Result {
-            for character in s.chars() {
-                let shown = if character.is_control() {
-                    ' '
-                } else {
-                    character
-                };
-                // What does not fit is left out.
-                if self.0.push(shown).is_err() {
-                    break;
-                }
-            }
-            Ok(())
-        }
-    }
-    let mut clipped = Text::new();
-    let _ = write!(Clipped(&mut clipped), "{text}");
-    Failure {
-        code,
-        text: clipped,
-    }
-}
-
-/// What a store's error is reported as.
-pub(crate) trait StoreFailure: fmt::Display {
-    /// The number.
-    fn code(&self) -> FailureCode;
-
-    /// The whole report.
-    fn failure(&self) -> Failure
-    where
-        Self: Sized,
-    {
-        failure(self.code(), self)
-    }
-}
-
-impl StoreFailure for JournalError {
-    fn code(&self) -> FailureCode {
-        match self {
-            Self::Full | Self::TooLong | Self::Exhausted => FailureCode::JournalFull,
-            Self::WrongSize | Self::Flash(_) | Self::NotWritten => FailureCode::FlashWrite,
-            Self::Undecodable { .. } | Self::Stale => FailureCode::FlashRead,
-        }
-    }
-}
-
-impl StoreFailure for TableStoreError {
-    fn code(&self) -> FailureCode {
-        match self {
-            Self::WrongSize | Self::Flash(_) => FailureCode::FlashWrite,
-            Self::NotStored | Self::NoSuchBlock => FailureCode::FlashRead,
-        }
-    }
-}
-
-impl StoreFailure for OtaDataError {
-    fn code(&self) -> FailureCode {
-        FailureCode::OtadataWrite
-    }
-}
-
-impl StoreFailure for SlotError {
-    fn code(&self) -> FailureCode {
-        match self {
-            Self::TrialOpen => FailureCode::TrialOpen,
-            Self::TooLarge => FailureCode::ImageTooLarge,
-            Self::Flash(_) => FailureCode::FlashWrite,
-            Self::Journal(error) => error.code(),
-            Self::Running
-            | Self::OtherTable
-            | Self::NotStarted
-            | Self::NotErased
-            | Self::OutOfOrder => FailureCode::LogicBug,
-        }
-    }
-}
-
-impl StoreFailure for VerifyError {
-    fn code(&self) -> FailureCode {
-        match self {
-            Self::Flash(_) => FailureCode::FlashRead,
-            Self::Hash => FailureCode::ImageHash,
-            Self::Image(_) => FailureCode::ImageMalformed,
-            Self::Description => FailureCode::DescriptorMismatch,
-            Self::NoGuard => FailureCode::GuardMissing,
-        }
-    }
 }
 
 /// Lets everybody else run between two flash commands.

@@ -5,10 +5,10 @@ use core::cell::{Cell, RefCell};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::signal::Signal;
 use embedded_storage::nor_flash::NorFlash;
-use otaria_engine::machine::Failure;
+use otaria_wire::messages::FailureCode;
 use otaria_wire::package::MAX_BLOCK_LEN;
 
-use super::{Observer, StoreFailure, Stores, Times, let_others_run};
+use super::{Fetch, Observer, let_others_run};
 use crate::board::Clock;
 use crate::storage::region::Region;
 use crate::storage::slot::{EraseState, SlotError, SlotWriter};
@@ -71,14 +71,18 @@ impl<'w> Pipe<'w> {
     /// failure.
     pub(super) async fn write<F: NorFlash, K: Clock, O: Observer>(
         &self,
+        fetch: &Fetch<'_, '_, F, K, O>,
         writer: &mut SlotWriter<Region<'_, F>>,
-        stores: &Stores<'_, F>,
-        clock: &K,
-        times: &Times,
-        observer: &O,
         block_len: u32,
-    ) -> Result<(), Failure> {
-        let failed = |error: SlotError| error.failure();
+    ) -> Result<(), FailureCode> {
+        let Fetch {
+            stores,
+            clock,
+            observer,
+            times,
+            ..
+        } = fetch;
+        let failed = |error: SlotError| fetch.words.failed(&error);
         loop {
             match self.full.get() {
                 Some(block) if writer.can_begin_block() => {

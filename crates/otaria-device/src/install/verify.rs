@@ -1,12 +1,11 @@
 //! The whole image, read back from flash, before it may be selected.
 
 use embedded_storage::nor_flash::NorFlash;
-use otaria_engine::machine::Failure;
 use otaria_wire::Sha256Digest;
 use otaria_wire::messages::FailureCode;
 use otaria_wire::package::VerifiedHeader;
 
-use super::{StoreFailure, Stores, Times, failure, let_others_run};
+use super::{Stores, Times, Words, let_others_run};
 use crate::board::Clock;
 use crate::storage::slot;
 use crate::storage::verify::{ImageVerifier, VerifiedImage, VerifyError};
@@ -25,10 +24,11 @@ pub async fn verify<F: NorFlash, K: Clock>(
     keys: &KeyRing,
     clock: &K,
     times: &Times,
+    words: &Words,
     identity: &Sha256Digest,
-) -> Result<VerifiedImage, Failure> {
-    let header = stored_header(stores, keys, identity)?;
-    let mut target = stores.target().map_err(|error| error.failure())?;
+) -> Result<VerifiedImage, FailureCode> {
+    let header = stored_header(stores, keys, words, identity)?;
+    let mut target = stores.target().map_err(|error| words.failed(&error))?;
     let mut verifier = ImageVerifier::new(&header);
     loop {
         let began = clock.now();
@@ -41,9 +41,9 @@ pub async fn verify<F: NorFlash, K: Clock>(
             Err(error) => {
                 if error == VerifyError::Hash {
                     slot::discard(&mut stores.journal.borrow_mut())
-                        .map_err(|error| error.failure())?;
+                        .map_err(|error| words.failed(&error))?;
                 }
-                return Err(error.failure());
+                return Err(words.failed(&error));
             }
         }
     }
@@ -53,20 +53,21 @@ pub async fn verify<F: NorFlash, K: Clock>(
 fn stored_header<F: NorFlash>(
     stores: &Stores<'_, F>,
     keys: &KeyRing,
+    words: &Words,
     identity: &Sha256Digest,
-) -> Result<VerifiedHeader, Failure> {
+) -> Result<VerifiedHeader, FailureCode> {
     let stored = stores
         .tables
         .borrow_mut()
         .load()
-        .map_err(|error| error.failure())?;
+        .map_err(|error| words.failed(&error))?;
     let header = stored.and_then(|stored| stored.header.verify(keys).ok());
     header
         .filter(|header| header.identity() == *identity)
         .ok_or_else(|| {
-            failure(
+            words.failure(
                 FailureCode::FlashRead,
-                "the package's header is not in flash any more",
+                format_args!("the package's header is not in flash any more"),
             )
         })
 }

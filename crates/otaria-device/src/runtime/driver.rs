@@ -95,10 +95,10 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
 
     /// Shows phase changes in `state`, on the monitor, and in the pace of `progress`.
     fn show_phase(&self, seen: &mut Seen) {
-        let status = self.status();
-        if seen.phase != Some(status.phase) {
-            seen.phase = Some(status.phase);
-            self.monitor.set_phase(status.phase);
+        let phase = self.engine.borrow().status().phase;
+        if seen.phase != Some(phase) {
+            seen.phase = Some(phase);
+            self.monitor.set_phase(phase);
             self.restart_progress();
             self.outbox.borrow_mut().state();
             self.publish();
@@ -129,7 +129,7 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
             Action::Stop => self.stop.signal(self.operations.get()),
             Action::Activate => {
                 let result = self.activate();
-                self.tell(EngineEvent::Activated(result));
+                self.tell_end(result, |result| EngineEvent::Activated(result));
             }
             Action::CheckHealth => {
                 let health = health.health();
@@ -139,11 +139,8 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
             }
             Action::Confirm(report) => {
                 let result = self.confirm(&report);
-                if let Err(failure) = &result {
-                    self.note(
-                        Level::Error,
-                        format_args!("confirm: {} {}", failure.code.name(), failure.text),
-                    );
+                if let Err(code) = result {
+                    self.note_failure("confirm", code);
                 }
                 self.tell(EngineEvent::Confirmed(result));
             }
@@ -152,11 +149,8 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
                 self.tell(EngineEvent::RolledBack);
             }
             Action::Close(quarantine) => {
-                if let Err(failure) = self.drop_trial(quarantine) {
-                    self.note(
-                        Level::Error,
-                        format_args!("close: {} {}", failure.code.name(), failure.text),
-                    );
+                if let Err(code) = self.drop_trial(quarantine) {
+                    self.note_failure("close", code);
                 }
                 self.tell(EngineEvent::Closed);
             }

@@ -46,7 +46,7 @@ pub use monitor::{AlwaysHealthy, Health, HealthCheck, Monitor};
 use crate::board::{Board, Clock};
 use crate::guard::BootReport;
 use crate::http::{HttpClient, UrlPolicy};
-use crate::install::{Stores, Times, Workspace};
+use crate::install::{Stores, Times, Words, Workspace};
 use crate::mqtt::{MqttConfig, MqttSession};
 use crate::net::Connect;
 use crate::settings::Config;
@@ -151,6 +151,7 @@ where
             budget: Budget::new(),
             chatter: Budget::new(),
             times: Times::new(),
+            words: Words::new(),
             facts: start.record,
             trial: Cell::new(start.trial),
             verified: RefCell::new(None),

@@ -3,14 +3,15 @@
 use embassy_futures::select::{Either, select};
 use embedded_storage::nor_flash::NorFlash;
 use otaria_engine::admission::DeviceFacts;
-use otaria_engine::machine::{Event as EngineEvent, Failure, FetchError};
+use otaria_engine::machine::Event as EngineEvent;
+use otaria_wire::Sha256Digest;
 use otaria_wire::messages::{FailureCode, FailureGroup, Level};
 use otaria_wire::package::{Cipher, Codec};
 
 use super::shared::{Operation, Shared};
 use crate::board::{Board, Clock};
 use crate::http::HttpClient;
-use crate::install::{Fetch, StoreFailure, Workspace, verify};
+use crate::install::{Fetch, FetchError, Workspace, verify};
 use crate::net::Connect;
 use crate::storage::trial;
 
@@ -29,19 +30,20 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
             let request = self.request.wait().await;
             match request.operation {
                 Operation::Fetch => {
-                    let result =
+                    let fetched =
                         select(self.fetch(http, workspace), self.stopped(request.number)).await;
-                    self.tell(match result {
-                        Either::First(result) => EngineEvent::Fetched(result),
-                        Either::Second(()) => EngineEvent::Stopped,
-                    });
+                    match fetched {
+                        Either::First(result) => self.tell_fetched(result),
+                        Either::Second(()) => self.tell_stopped(),
+                    }
                 }
                 Operation::Verify => {
-                    let result = select(self.verify_image(), self.stopped(request.number)).await;
-                    self.tell(match result {
-                        Either::First(result) => EngineEvent::Verified(result),
-                        Either::Second(()) => EngineEvent::Stopped,
-                    });
+                    match select(self.verify_image(), self.stopped(request.number)).await {
+                        Either::First(result) => {
+                            self.tell_end(result, |result| EngineEvent::Verified(result));
+                        }
+                        Either::Second(()) => self.tell_stopped(),
+                    }
                 }
                 Operation::Probe => {
                     let answered = self.probe(http).await;
@@ -49,7 +51,9 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
                 }
                 Operation::Reactivate => {
                     let result = self.verify_and_reactivate().await;
-                    self.tell(EngineEvent::Reactivated(result));
+                    self.tell_end(result, |result| {
+                        EngineEvent::Reactivated(result.map_err(|failure| failure.code))
+                    });
                 }
             }
         }
@@ -65,8 +69,10 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
         http: &mut HttpClient<'_, C, K>,
         workspace: &mut Workspace,
     ) -> Result<(), FetchError> {
-        let wish = self.engine.borrow().job().cloned();
-        let wish = wish.ok_or(FetchError::Failed(FailureCode::LogicBug.into()))?;
+        let wish = {
+            let engine = self.engine.borrow();
+            engine.job().ok_or(FailureCode::LogicBug)?.clone()
+        };
         self.identity.set(None);
         let (chip_id, chip_revision) = {
             let board = self.board.borrow();
@@ -88,37 +94,47 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
             clock: self.clock,
             observer: self,
             times: &self.times,
+            words: &self.words,
         };
-        fetch
-            .run(http, workspace, &wish)
-            .await
-            .map_err(|error| self.without_link(error))
+        fetch.run(http, workspace, &wish).await
     }
 
     /// What failed because the link is gone is told as that: its return is reason enough to try again. So the engine has to know
     /// first that it is gone.
-    fn without_link(&self, error: FetchError) -> FetchError {
-        match error {
-            FetchError::Failed(failure)
-                if failure.code.group() == FailureGroup::Transport && !self.look_at_link() =>
+    fn tell_fetched(&self, result: Result<(), FetchError>) {
+        let result = match result {
+            Ok(()) => Ok(()),
+            Err(FetchError::AlreadyRunning) => return self.tell(EngineEvent::AlreadyRunning),
+            Err(FetchError::Failed(code))
+                if code.group() == FailureGroup::Transport && !self.look_at_link() =>
             {
-                FetchError::Failed(Failure {
-                    code: FailureCode::NoNetwork,
-                    ..failure
-                })
+                Err(FailureCode::NoNetwork)
             }
-            other => other,
-        }
+            Err(FetchError::Failed(code)) => Err(code),
+        };
+        self.tell_end(result, |result| EngineEvent::Fetched(result));
     }
 
-    async fn verify_image(&self) -> Result<(), Failure> {
+    /// Whatever had failed by then, nobody wants to hear of it.
+    fn tell_stopped(&self) {
+        let _ = self.words.take();
+        self.tell(EngineEvent::Stopped);
+    }
+
+    async fn verify_image(&self) -> Result<(), FailureCode> {
         let identity = self.identity.get().ok_or(FailureCode::LogicBug)?;
+        self.verify(&identity).await
+    }
+
+    /// Reads the image of package `identity` back, and keeps the proof for its activation.
+    async fn verify(&self, identity: &Sha256Digest) -> Result<(), FailureCode> {
         let image = verify(
             &self.stores,
             &self.config.keys,
             self.clock,
             &self.times,
-            &identity,
+            &self.words,
+            identity,
         )
         .await?;
         *self.verified.borrow_mut() = Some(image);
@@ -147,23 +163,10 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
         }
     }
 
-    async fn verify_and_reactivate(&self) -> Result<(), Failure> {
-        let record =
-            trial::load(&mut self.stores.journal.borrow_mut()).map_err(|error| error.failure())?;
-        let identity = record.ok_or(FailureCode::LogicBug)?.target.identity;
-        let image = verify(
-            &self.stores,
-            &self.config.keys,
-            self.clock,
-            &self.times,
-            &identity,
-        )
-        .await;
-        let image = image.map_err(|failure| Failure {
-            code: FailureCode::TrialImageLost,
-            ..failure
-        })?;
-        *self.verified.borrow_mut() = Some(image);
+    async fn verify_and_reactivate(&self) -> Result<(), FailureCode> {
+        let identity = self.trial_record()?.target.identity;
+        let verified = self.verify(&identity).await;
+        verified.map_err(|_| FailureCode::TrialImageLost)?;
         self.reactivate()
     }
 }

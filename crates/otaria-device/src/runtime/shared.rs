@@ -6,7 +6,7 @@ use core::fmt;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::signal::Signal;
 use embedded_storage::nor_flash::NorFlash;
-use otaria_engine::machine::{Action, Admitted, Engine, Event as EngineEvent, Report, Status};
+use otaria_engine::machine::{Action, Admitted, Engine, Event as EngineEvent, Failure, Report};
 use otaria_wire::journal::{Download, PendingReport, QUARANTINE_KEYS, Quarantine, TrialCounters};
 use otaria_wire::messages::{
     Event, EventKind, FailureCode, InstallId, Level, LogLine, Progress, State, Trial,
@@ -20,7 +20,7 @@ use super::outbox::Outbox;
 use super::recent;
 use super::running::RunningImage;
 use crate::board::{Board, Clock, Instant, Slot};
-use crate::install::{Observer, Stores, Times};
+use crate::install::{Observer, Reason, Stores, Times, Words};
 use crate::settings::Config;
 use crate::storage::journal::{Journal, JournalError};
 use crate::storage::log::{FlashLog, LogError};
@@ -61,6 +61,8 @@ pub(super) struct Shared<'a, B, K, F> {
     /// For lines of the log that messages bring about.
     pub(super) chatter: Budget,
     pub(super) times: Times,
+    /// Why the act at hand failed, until that is told.
+    pub(super) words: Words,
     pub(super) facts: BootRecord,
     /// The trial's counters as they are shown; `None` if the running image is not on trial.
     pub(super) trial: Cell<Option<Trial>>,
@@ -158,8 +160,7 @@ impl Rate {
                 let millis = (now - since).as_millis();
                 if millis >= 1_000 {
                     let moved = u64::from(done.saturating_sub(before));
-                    let value =
-                        moved.saturating_mul(1_000) / u64::try_from(millis).unwrap_or(u64::MAX);
+                    let value = moved.saturating_mul(1_000) / millis;
                     self.value = u32::try_from(value).unwrap_or(u32::MAX);
                     if millis >= 3_000 {
                         self.since = Some((now, done));
@@ -193,12 +194,31 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
         self.wake.signal(());
     }
 
-    pub(super) fn next_action(&self) -> Option<Action> {
-        self.engine.borrow_mut().next_action(self.clock.now())
+    /// Tells the engine how an act ended, with what is to be said of a failure.
+    pub(super) fn tell_end(
+        &self,
+        result: Result<(), FailureCode>,
+        event: fn(Result<(), Failure<'_>>) -> EngineEvent<'_>,
+    ) {
+        let words = self.words.take();
+        self.tell(event(result.map_err(|code| Failure { code, text: &words })));
     }
 
-    pub(super) fn status(&self) -> Status {
-        self.engine.borrow().status()
+    pub(super) fn failed(&self, error: &dyn Reason) -> FailureCode {
+        self.words.failed(error)
+    }
+
+    /// Writes a failure into the log that goes no further.
+    pub(super) fn note_failure(&self, what: &str, code: FailureCode) {
+        let words = self.words.take();
+        self.note(
+            Level::Error,
+            format_args!("{what}: {} {words}", code.name()),
+        );
+    }
+
+    pub(super) fn next_action(&self) -> Option<Action> {
+        self.engine.borrow_mut().next_action(self.clock.now())
     }
 
     /// Something was put into the outbox.
@@ -329,7 +349,8 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
 
     /// What `state` says now.
     pub(super) fn state(&self) -> State {
-        let status = self.status();
+        let engine = self.engine.borrow();
+        let status = engine.status();
         let board = self.board.borrow();
         let running = &self.facts.running;
         let chip = otaria_wire::esp_image::ChipId(board.chip_id());
@@ -358,7 +379,7 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
             rssi: board.rssi(),
             ip,
             bootloader_rollback: self.facts.bootloader_rollback,
-            job: status.job,
+            job: status.job.cloned(),
             phase: status.phase,
         }
     }
@@ -366,11 +387,12 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
     /// Publishes how far the phase is, if that is due.
     pub(super) fn show_progress(&self, done: u32, total: u32) {
         let now = self.clock.now();
-        let status = self.status();
+        let engine = self.engine.borrow();
+        let status = engine.status();
         let rate = self.rate.borrow_mut().update(now, done);
         let timing = &self.config.timing;
         let progress = Progress {
-            job: status.job,
+            job: status.job.cloned(),
             phase: status.phase,
             done,
             total,
@@ -449,7 +471,7 @@ impl<B: Board, K: Clock, F: NorFlash> Observer for Shared<'_, B, K, F> {
     }
 
     fn progress(&self, done: u32) {
-        let total = self.status().total;
+        let total = self.engine.borrow().status().total;
         let done = done.min(total);
         self.tell(EngineEvent::Progress(done));
         self.show_progress(done, total);

@@ -27,20 +27,20 @@
 
 use embedded_storage::nor_flash::NorFlash;
 use otaria_engine::guard::ActivateAs;
-use otaria_engine::machine::{Failure, Report};
+use otaria_engine::machine::Report;
 use otaria_engine::slot::Slot;
 use otaria_wire::journal::{Confirmed, PendingReport, TrialCounters, TrialStage};
-use otaria_wire::messages::{FailureCode, Level};
+use otaria_wire::messages::FailureCode;
 
 use super::shared::{Shared, quarantine};
 use crate::board::{Board, Clock};
-use crate::install::StoreFailure;
+use crate::storage::journal::JournalError;
 use crate::storage::otadata::OtaDataError;
-use crate::storage::trial;
+use crate::storage::trial::{self, TrialRecord};
 
 impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
     /// Opens the trial of the verified image and selects its slot. After an error no trial is open.
-    pub(super) fn activate(&self) -> Result<(), Failure> {
+    pub(super) fn activate(&self) -> Result<(), FailureCode> {
         let image = self
             .verified
             .borrow_mut()
@@ -56,28 +56,23 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
         };
         let opened = trial::open(&mut self.stores.journal.borrow_mut(), &image, &job, &url);
         let done = opened
-            .map_err(|error| error.failure())
+            .map_err(|error| self.failed(&error))
             .and_then(|()| self.select_trial(image.slot()));
-        match done {
-            Ok(()) => {
-                let _ = self.forget_download_of(Some(&job));
-                Ok(())
-            }
-            Err(failure) => {
-                let _ = self.close_trial();
-                Err(failure)
-            }
-        }
+        let _ = match done {
+            Ok(()) => self.forget_download_of(Some(&job)),
+            Err(_) => self.close_trial(),
+        };
+        done
     }
 
     /// Opens the trial of an image anew that had failed only for want of network. After an error the record is as it was.
-    pub(super) fn reactivate(&self) -> Result<(), Failure> {
+    pub(super) fn reactivate(&self) -> Result<(), FailureCode> {
         let image = self
             .verified
             .borrow_mut()
             .take()
             .ok_or(FailureCode::LogicBug)?;
-        let before = self.trial_counters()?;
+        let before = self.trial_record()?.counters;
         let again = TrialCounters {
             stage: TrialStage::Open,
             boots: 0,
@@ -90,33 +85,25 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
             .journal
             .borrow_mut()
             .append(0, &again)
-            .map_err(|error| error.failure())?;
+            .map_err(|error| self.failed(&error))?;
         self.select_trial(image.slot()).inspect_err(|_| {
             let _ = self.stores.journal.borrow_mut().append(0, &before);
         })
     }
 
-    fn trial_counters(&self) -> Result<TrialCounters, Failure> {
-        let record =
-            trial::load(&mut self.stores.journal.borrow_mut()).map_err(|error| error.failure())?;
-        Ok(record.ok_or(FailureCode::LogicBug)?.counters)
-    }
-
-    fn select_trial(&self, slot: Slot) -> Result<(), Failure> {
+    fn select_trial(&self, slot: Slot) -> Result<(), FailureCode> {
         self.stores
             .otadata
             .borrow_mut()
             .activate(slot, ActivateAs::Trial)
-            .map_err(|error| error.failure())
+            .map_err(|error| self.failed(&error))
     }
 
     /// Confirms the running image.
-    pub(super) fn confirm(&self, report: &Report) -> Result<(), Failure> {
-        let record =
-            trial::load(&mut self.stores.journal.borrow_mut()).map_err(|error| error.failure())?;
-        let target = record.ok_or(FailureCode::LogicBug)?.target;
+    pub(super) fn confirm(&self, report: &Report) -> Result<(), FailureCode> {
+        let target = self.trial_record()?.target;
         let slot = Slot::from_index(target.slot).ok_or(FailureCode::LogicBug)?;
-        let floors = self.stores.floors().map_err(|error| error.failure())?;
+        let floors = self.stores.floors().map_err(|error| self.failed(&error))?;
         let confirmed = Confirmed {
             slot: target.slot,
             image_sha256: target.image_sha256,
@@ -132,22 +119,22 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
             .journal
             .borrow_mut()
             .append(0, &confirmed)
-            .map_err(|error| error.failure())?;
+            .map_err(|error| self.failed(&error))?;
         self.stores
             .otadata
             .borrow_mut()
             .confirm(slot)
-            .map_err(|error| error.failure())?;
+            .map_err(|error| self.failed(&error))?;
         let event = Some(self.event(report));
         self.stores
             .journal
             .borrow_mut()
             .append(0, &PendingReport { event })
-            .map_err(|error| error.failure())?;
+            .map_err(|error| self.failed(&error))?;
         // It is there still if a cut had fallen between trial record and activation.
         self.forget_download_of(Some(&target.job))
-            .map_err(|error| error.failure())?;
-        self.close_trial()?;
+            .map_err(|error| self.failed(&error))?;
+        self.close_trial().map_err(|error| self.failed(&error))?;
         self.trial.set(None);
         self.monitor.set_trial(false);
         Ok(())
@@ -155,18 +142,13 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
 
     /// Ends the trial. Whatever fails here, the guard goes on after the restart.
     pub(super) fn roll_back(&self, code: FailureCode) {
-        if let Err(failure) = self.try_roll_back(code) {
-            self.note(
-                Level::Error,
-                format_args!("roll back: {} {}", failure.code.name(), failure.text),
-            );
+        if let Err(code) = self.try_roll_back(code) {
+            self.note_failure("roll back", code);
         }
     }
 
-    fn try_roll_back(&self, code: FailureCode) -> Result<(), Failure> {
-        let record =
-            trial::load(&mut self.stores.journal.borrow_mut()).map_err(|error| error.failure())?;
-        let record = record.ok_or(FailureCode::LogicBug)?;
+    fn try_roll_back(&self, code: FailureCode) -> Result<(), FailureCode> {
+        let record = self.trial_record()?;
         let counters = TrialCounters {
             stage: TrialStage::RollingBack,
             code: code.number(),
@@ -176,7 +158,7 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
             .journal
             .borrow_mut()
             .append(0, &counters)
-            .map_err(|error| error.failure())?;
+            .map_err(|error| self.failed(&error))?;
         let slot = Slot::from_index(record.target.slot).ok_or(FailureCode::LogicBug)?;
         let mut otadata = self.stores.otadata.borrow_mut();
         match otadata.deselect(slot) {
@@ -186,28 +168,33 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
             }
             other => other,
         }
-        .map_err(|error| error.failure())
+        .map_err(|error| self.failed(&error))
     }
 
     /// Closes the record of an inconclusive trial. If its package is kept away from its job, then first, for a closed record names
     /// no package any more.
-    pub(super) fn drop_trial(&self, code: Option<FailureCode>) -> Result<(), Failure> {
+    pub(super) fn drop_trial(&self, code: Option<FailureCode>) -> Result<(), FailureCode> {
         if let Some(code) = code {
+            let target = self.trial_record()?.target;
             let mut journal = self.stores.journal.borrow_mut();
-            let record = trial::load(&mut journal).map_err(|error| error.failure())?;
-            let target = record.ok_or(FailureCode::LogicBug)?.target;
             quarantine(&mut journal, target.identity, &target.job, code)
-                .map_err(|error| error.failure())?;
+                .map_err(|error| self.failed(&error))?;
         }
-        self.close_trial()
+        self.close_trial().map_err(|error| self.failed(&error))
     }
 
     /// Closes the trial's record.
-    pub(super) fn close_trial(&self) -> Result<(), Failure> {
+    fn close_trial(&self) -> Result<(), JournalError> {
         self.change_trial(|counters| TrialCounters {
             stage: TrialStage::Closed,
             ..counters
         })
-        .map_err(|error| error.failure())
+    }
+
+    /// The trial's record, which is there.
+    pub(super) fn trial_record(&self) -> Result<TrialRecord, FailureCode> {
+        let record = trial::load(&mut self.stores.journal.borrow_mut());
+        let record = record.map_err(|error| self.failed(&error))?;
+        record.ok_or(FailureCode::LogicBug)
     }
 }

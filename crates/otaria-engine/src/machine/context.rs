@@ -1,10 +1,10 @@
 //! What all states share: the world as the engine knows it, and the reports on their way out.
 
 use heapless::Deque;
-use otaria_wire::Sha256Digest;
-use otaria_wire::messages::{Desired, EventKind, FailureCode, Job};
+use otaria_wire::messages::{Desired, EventKind, FailureCode};
+use otaria_wire::{Sha256Digest, clip};
 
-use super::interface::{BootFacts, JobRef, Policy, Report, Text};
+use super::interface::{BootFacts, JobRef, Policy, Report};
 use super::run::Run;
 use crate::retry;
 use crate::rng::Rng;
@@ -13,23 +13,25 @@ use crate::time::{Duration, Instant};
 /// Reports that wait to be taken. The runtime takes them before it asks for anything else, so a few are enough.
 const REPORTS: usize = 4;
 
-/// How a wish differs from the one that is being worked on.
+/// Why the job in hand is not wanted any more, or not so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
-    /// Not at all, or only in its times.
-    Same,
+pub(super) enum Unwanted {
+    /// A person cancelled it.
+    Cancelled,
     /// Nothing is wanted any more.
     Withdrawn,
     /// Something else is wanted.
     Superseded,
-    /// The same job from another place, or with other declarations.
-    Restart,
+    /// The same job is wanted from another place, or with other declarations.
+    Changed,
 }
 
 #[derive(Debug)]
 pub(super) struct Context {
     pub(super) policy: Policy,
     pub(super) rng: Rng,
+    /// The job in hand.
+    pub(super) run: Run,
     /// Since when the link is up.
     pub(super) link_since: Option<Instant>,
     /// Since when the MQTT session is up.
@@ -66,6 +68,7 @@ impl Context {
         Self {
             policy,
             rng: Rng::new(facts.seed),
+            run: Run::default(),
             link_since: None,
             mqtt_since: None,
             unix: None,
@@ -117,29 +120,39 @@ impl Context {
         self.wish = Some(wish.clone());
     }
 
-    /// What has become of the wish that is being worked on.
-    pub(super) fn change(&self, run: &Run) -> Change {
-        let Some(wish) = &self.wish else {
-            return Change::Withdrawn;
-        };
-        let worked_on = &run.wish;
-        let same_url = wish.url == worked_on.url;
-        let same_job = match (&wish.job, run.job()) {
-            (Some(new), Some(known)) => *new == known,
-            // Only now it gets a name, and whoever gave it waits for a result under that.
-            (Some(_), None) if same_url => return Change::Restart,
-            (Some(_), None) => false,
-            // A wish without a name is named by its package, which is what its URL leads to.
-            (None, Some(_) | None) => same_url,
-        };
-        let same_package = same_url
-            && wish.version == worked_on.version
-            && wish.image_sha256 == worked_on.image_sha256;
-        match (same_job, same_package) {
-            (true, true) => Change::Same,
-            (true, false) => Change::Restart,
-            (false, _) => Change::Superseded,
+    /// Takes the wish in hand.
+    pub(super) fn take_up_wish(&mut self) {
+        if let Some(wish) = &self.wish {
+            self.run = Run::new(wish.clone());
         }
+    }
+
+    /// Why the job in hand is not what is wanted; `None` if it is.
+    fn unwanted(&self) -> Option<Unwanted> {
+        let run = &self.run;
+        let Some(wish) = &self.wish else {
+            return Some(Unwanted::Withdrawn);
+        };
+        let same_url = wish.url == run.wish.url;
+        // Only now it gets a name, and whoever gave it waits for a result under that.
+        let gets_name = same_url && wish.job.is_some() && run.name.is_none();
+        if !gets_name && !run.is_for(wish) {
+            return Some(Unwanted::Superseded);
+        }
+        let same_package = same_url
+            && wish.version == run.wish.version
+            && wish.image_sha256 == run.wish.image_sha256;
+        (gets_name || !same_package).then_some(Unwanted::Changed)
+    }
+
+    /// Looks what has become of the wish for the job in hand. Changes of its times are taken over.
+    pub(super) fn follow_wish(&mut self) -> Option<Unwanted> {
+        let unwanted = self.unwanted();
+        if let (None, Some(wish)) = (unwanted, &self.wish) {
+            self.run.wish.not_before = wish.not_before;
+            self.run.wish.deadline = wish.deadline;
+        }
+        unwanted
     }
 
     /// The wall clock at `now`, if it is known.
@@ -176,29 +189,16 @@ impl Context {
         n
     }
 
-    /// Makes a report and gives it its number, without queueing it.
-    pub(super) fn number(
-        &mut self,
-        kind: EventKind,
-        job: Option<Job>,
-        code: Option<FailureCode>,
-        text: Text,
-    ) -> Report {
-        let n = self.next_number();
+    /// A report about the job in hand.
+    pub(super) fn about_job(&self, n: u32, kind: EventKind) -> Report {
         Report {
-            n,
-            kind,
-            job,
-            code,
-            text,
-            retry_in: None,
-            quarantine: None,
-            of_message: false,
+            job: self.run.name.clone(),
+            ..Report::new(n, kind)
         }
     }
 
     /// Queues a report.
-    pub(super) fn report(&mut self, report: Report) {
+    pub(super) fn queue(&mut self, report: Report) {
         self.flushed = false;
         if report.is_kept() {
             self.awaiting_ack = true;
@@ -213,62 +213,62 @@ impl Context {
         let _ = self.reports.push_back(report);
     }
 
-    /// Reports a step that went well.
-    pub(super) fn report_step(&mut self, kind: EventKind, job: Option<Job>) {
-        let report = self.number(kind, job, None, Text::new());
-        self.report(report);
+    /// Reports a step of the job that went well.
+    pub(super) fn report_step(&mut self, kind: EventKind) {
+        let n = self.next_number();
+        self.queue(self.about_job(n, kind));
     }
 
-    /// Reports that something waits, and until when.
+    /// Reports that the job waits, and until when.
     pub(super) fn report_wait(
         &mut self,
-        job: Option<Job>,
         code: FailureCode,
-        text: Text,
+        text: &str,
         retry_in: Option<Duration>,
     ) {
-        let mut report = self.number(EventKind::Retrying, job, Some(code), text);
-        report.retry_in = retry_in;
-        self.report(report);
+        let n = self.next_number();
+        self.queue(Report {
+            code: Some(code),
+            text: clip(text),
+            retry_in,
+            ..self.about_job(n, EventKind::Retrying)
+        });
     }
 
-    /// Ends a job: reports it, and is done with its wish. A code that condemns the package keeps it away from this job.
-    pub(super) fn end(
-        &mut self,
-        run: &Run,
-        kind: EventKind,
-        code: Option<FailureCode>,
-        text: Text,
-    ) {
-        let quarantine = code.filter(|code| retry::condemns(*code)).and(run.identity);
-        self.end_with(run, kind, code, text, quarantine);
+    /// Ends the job: reports it, and is done with its wish. A code that condemns the package keeps it away from this job.
+    pub(super) fn end(&mut self, kind: EventKind, code: Option<FailureCode>, text: &str) {
+        let n = self.next_number();
+        self.end_with(Report {
+            code,
+            text: clip(text),
+            quarantine: code
+                .filter(|code| retry::condemns(*code))
+                .and(self.run.identity),
+            ..self.about_job(n, kind)
+        });
     }
 
     /// The same, for a wish that may come back as it was.
-    pub(super) fn end_harmlessly(&mut self, run: &Run, kind: EventKind, code: FailureCode) {
-        self.end_with(run, kind, Some(code), Text::new(), None);
+    pub(super) fn end_harmlessly(&mut self, kind: EventKind, code: FailureCode) {
+        let n = self.next_number();
+        self.end_with(Report {
+            code: Some(code),
+            ..self.about_job(n, kind)
+        });
     }
 
-    fn end_with(
-        &mut self,
-        run: &Run,
-        kind: EventKind,
-        code: Option<FailureCode>,
-        text: Text,
-        quarantine: Option<Sha256Digest>,
-    ) {
-        let mut report = self.number(kind, run.job(), code, text);
-        report.quarantine = quarantine;
-        self.report(report);
-        if self.change(run) != Change::Superseded {
+    /// The same, with the report as it is.
+    pub(super) fn end_with(&mut self, report: Report) {
+        self.queue(report);
+        if self.unwanted() != Some(Unwanted::Superseded) {
             self.settled = true;
         }
         self.again = false;
         self.said = None;
-        if let Some(job) = run.job() {
+        if let Some(job) = &self.run.name {
             self.ended = Some(JobRef {
-                job,
-                url: run.wish.url.clone(),
+                job: job.clone(),
+                url: self.run.wish.url.clone(),
             });
         }
     }

@@ -7,8 +7,8 @@ use super::transitions::StateName;
 use crate::backoff::BackoffPolicy;
 use crate::time::Duration;
 
-/// Longest text of a failure in bytes. It goes from hand to hand in every `Result`, so it is shorter than what an event could
-/// carry.
+/// Longest text of a failure in bytes. The engine's queue has room for it in every report, so it is shorter than what an event
+/// could carry.
 pub const FAILURE_TEXT_LEN: usize = 100;
 
 const _: () = assert!(FAILURE_TEXT_LEN <= MAX_TEXT_LEN);
@@ -16,21 +16,18 @@ const _: () = assert!(FAILURE_TEXT_LEN <= MAX_TEXT_LEN);
 /// What a code alone does not say.
 pub type Text = heapless::String<FAILURE_TEXT_LEN>;
 
-/// Why something failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+/// Why something failed, as the engine is told it. What travels through the code that failed is the code alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure<'a> {
     /// The numbered reason.
     pub code: FailureCode,
     /// More for people; may be empty.
-    pub text: Text,
+    pub text: &'a str,
 }
 
-impl From<FailureCode> for Failure {
+impl From<FailureCode> for Failure<'_> {
     fn from(code: FailureCode) -> Self {
-        Self {
-            code,
-            text: Text::new(),
-        }
+        Self { code, text: "" }
     }
 }
 
@@ -164,17 +161,8 @@ pub struct Admitted {
     pub held: u32,
 }
 
-/// How a fetch or another operation failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FetchError {
-    /// The package's image runs already.
-    AlreadyRunning,
-    /// Anything else.
-    Failed(Failure),
-}
-
 /// What happens to the engine: inputs, and completions of actions. Each action that was asked for gets exactly one completion.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// The link is up, or down.
     Link(bool),
@@ -203,23 +191,25 @@ pub enum Event<'a> {
     /// [`Action::Fetch`] goes on: so many plain bytes are in flash.
     Progress(u32),
     /// [`Action::Fetch`] is complete.
-    Fetched(Result<(), FetchError>),
+    Fetched(Result<(), Failure<'a>>),
+    /// [`Action::Fetch`] is complete: the package's image runs already.
+    AlreadyRunning,
     /// [`Action::Verify`] is complete.
-    Verified(Result<(), Failure>),
+    Verified(Result<(), Failure<'a>>),
     /// [`Action::Stop`] is complete: the fetch or the verification will not complete any more.
     Stopped,
     /// [`Action::Activate`] is complete. After an error no trial record is open.
-    Activated(Result<(), Failure>),
+    Activated(Result<(), Failure<'a>>),
     /// [`Action::Probe`] is complete: whether an HTTP status line came.
     Probed(bool),
     /// [`Action::CheckHealth`] is complete.
     Health(Health),
     /// [`Action::Confirm`] is complete.
-    Confirmed(Result<(), Failure>),
+    Confirmed(Result<(), FailureCode>),
     /// [`Action::RollBack`] is complete, for better or worse; the guard goes on after the restart.
     RolledBack,
     /// [`Action::Reactivate`] is complete. After an error the record is as it was.
-    Reactivated(Result<(), Failure>),
+    Reactivated(Result<(), FailureCode>),
     /// [`Action::Close`] is complete.
     Closed,
 }
@@ -276,6 +266,20 @@ pub struct Report {
 }
 
 impl Report {
+    /// A report that says nothing but this.
+    pub(super) fn new(n: u32, kind: EventKind) -> Self {
+        Self {
+            n,
+            kind,
+            job: None,
+            code: None,
+            text: Text::new(),
+            retry_in: None,
+            quarantine: None,
+            of_message: false,
+        }
+    }
+
     /// Whether it has to survive a power cut until the broker has it. `already_running` is final too, but is simply said again;
     /// and what was refused without even becoming a job must not wear the flash, as often as somebody sends it.
     #[must_use]
@@ -291,14 +295,14 @@ impl Report {
 }
 
 /// What the engine is doing, for state and progress messages.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status<'e> {
     /// The state.
     pub state: StateName,
     /// The phase, as reported.
     pub phase: Phase,
     /// The job, once it has a name.
-    pub job: Option<Job>,
+    pub job: Option<&'e Job>,
     /// Plain bytes in flash.
     pub done: u32,
     /// Plain bytes in all; 0 while they are not known.

@@ -23,13 +23,14 @@ mod update;
 use otaria_wire::messages::{Desired, EventKind, FailureCode};
 
 pub use interface::{
-    Action, Admitted, BootFacts, BootRole, Event, FAILURE_TEXT_LEN, Failure, FetchError, Health,
-    JobRef, Policy, Report, Status, Text,
+    Action, Admitted, BootFacts, BootRole, Event, FAILURE_TEXT_LEN, Failure, Health, JobRef,
+    Policy, Report, Status, Text,
 };
 
 use crate::time::Instant;
 use context::Context;
 use state::{State, Step};
+use trial::{Inconclusive, Trial};
 use update::Idle;
 
 /// Steps that may follow from one event without another one: from an end over Idle to the next check is three.
@@ -45,14 +46,14 @@ pub struct Engine {
 impl Engine {
     /// The engine at the start of a boot.
     #[must_use]
-    pub fn new(now: Instant, policy: Policy, facts: BootFacts) -> Self {
-        let role = facts.role.clone();
+    pub fn new(now: Instant, policy: Policy, mut facts: BootFacts) -> Self {
+        let role = core::mem::take(&mut facts.role);
         let mut cx = Context::new(policy, facts);
         let state = match role {
             BootRole::Plain => State::Idle(Idle),
-            BootRole::OnTrial(job) => State::Trial(trial::Trial::new(&mut cx, now, job)),
+            BootRole::OnTrial(job) => State::Trial(Trial::new(&mut cx, now, job)),
             BootRole::Inconclusive(job) => {
-                State::Inconclusive(trial::Inconclusive::new(&mut cx, now, job))
+                State::Inconclusive(Inconclusive::new(&mut cx, now, job))
             }
         };
         Self { cx, state }
@@ -67,12 +68,11 @@ impl Engine {
             Event::Wish { wish, fresh } => self.cx.set_wish(wish, fresh),
             Event::Cancel => self.cx.cancel = true,
             Event::Refused(code) => {
-                let report = self
-                    .cx
-                    .number(EventKind::Refused, None, Some(code), Text::new());
-                self.cx.report(Report {
+                let n = self.cx.next_number();
+                self.cx.queue(Report {
+                    code: Some(code),
                     of_message: true,
-                    ..report
+                    ..Report::new(n, EventKind::Refused)
                 });
             }
             Event::Delivered => self.cx.awaiting_ack = false,
@@ -80,6 +80,7 @@ impl Engine {
             Event::Admitted(_)
             | Event::Progress(_)
             | Event::Fetched(_)
+            | Event::AlreadyRunning
             | Event::Verified(_)
             | Event::Stopped
             | Event::Activated(_)
@@ -89,7 +90,8 @@ impl Engine {
             | Event::RolledBack
             | Event::Reactivated(_)
             | Event::Closed => {
-                self.go(|state, cx| state.complete(cx, now, event));
+                let step = self.state.complete(&mut self.cx, now, event);
+                self.go(step);
             }
         }
         self.settle(now);
@@ -112,14 +114,14 @@ impl Engine {
 
     /// What the engine is doing.
     #[must_use]
-    pub fn status(&self) -> Status {
-        self.state.status()
+    pub fn status(&self) -> Status<'_> {
+        self.state.status(&self.cx.run)
     }
 
     /// The wish that is being worked on.
     #[must_use]
     pub fn job(&self) -> Option<&Desired> {
-        self.state.run().map(|run| &run.wish)
+        self.state.is_update().then_some(&self.cx.run.wish)
     }
 
     /// What is wanted, whether or not it is being worked on.
@@ -131,45 +133,38 @@ impl Engine {
     /// Lets states go on for which the time or a condition has come.
     fn settle(&mut self, now: Instant) {
         for _ in 0..MAX_STEPS {
-            if !self.go(|state, cx| state.step(cx, now)) {
+            let step = self.state.step(&mut self.cx, now);
+            if !self.go(step) {
                 return;
             }
         }
         self.logic_bug();
     }
 
-    /// Takes one step; whether the state changed.
-    fn go(&mut self, step: impl FnOnce(State, &mut Context) -> Step) -> bool {
-        let from = self.state.name();
-        let state = core::mem::replace(&mut self.state, State::Idle(Idle));
-        match step(state, &mut self.cx) {
-            Step::Stay(state) => {
-                self.state = state;
-                false
-            }
-            Step::Go(trigger, state) => {
-                if transitions::allowed(from, trigger, state.name()) {
-                    #[cfg(test)]
-                    tests::walked(from, trigger, state.name());
-                    self.state = state;
-                } else {
-                    self.logic_bug();
-                }
-                true
-            }
+    /// Takes a step, if there is one; whether the state changed.
+    fn go(&mut self, step: Step) -> bool {
+        let Some((trigger, next)) = step else {
+            return false;
+        };
+        let (from, to) = (self.state.name(), next.name());
+        if transitions::allowed(from, trigger, to) {
+            #[cfg(test)]
+            tests::walked(from, trigger, to);
+            self.state = next;
+        } else {
+            self.logic_bug();
         }
+        true
     }
 
     /// A step that cannot be. The engine rests: the wish is not touched again in this boot, and the report says why.
     fn logic_bug(&mut self) {
         self.state = State::Idle(Idle);
         self.cx.settled = true;
-        let report = self.cx.number(
-            EventKind::Failed,
-            None,
-            Some(FailureCode::LogicBug),
-            Text::new(),
-        );
-        self.cx.report(report);
+        let n = self.cx.next_number();
+        self.cx.queue(Report {
+            code: Some(FailureCode::LogicBug),
+            ..Report::new(n, EventKind::Failed)
+        });
     }
 }

@@ -2,9 +2,8 @@
 
 use otaria_wire::messages::{EventKind, FailureCode};
 
-use super::context::{Change, Context};
-use super::interface::{Action, Failure, Text};
-use super::run::Run;
+use super::context::{Context, Unwanted};
+use super::interface::{Action, Failure, Policy};
 use super::state::{State, Step};
 use super::transitions::Trigger;
 use super::update::{Backoff, Idle};
@@ -15,16 +14,35 @@ use crate::time::{Duration, Instant};
 /// Why a fetch or a verification is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
-    Cancelled,
-    Withdrawn,
-    Superseded,
-    Changed,
+    /// Nobody wants it, or not so.
+    Unwanted(Unwanted),
+    /// It takes too long.
     TooSlow,
 }
 
+const CANCELLED: Option<Stop> = Some(Stop::Unwanted(Unwanted::Cancelled));
+
+/// Which of the two it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Fetch,
+    Verify,
+}
+
+impl Kind {
+    /// How long it may be silent, and how long it may take.
+    fn limits(self, policy: &Policy) -> (Duration, Duration) {
+        match self {
+            Self::Fetch => (policy.stall, policy.fetch),
+            Self::Verify => (policy.verify, policy.verify),
+        }
+    }
+}
+
 /// A fetch or a verification, from the asking to the completion.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Operation {
+    kind: Kind,
     pub(super) asked: bool,
     pub(super) stop: Option<Stop>,
     stop_asked: bool,
@@ -34,8 +52,17 @@ pub(super) struct Operation {
 }
 
 impl Operation {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn fetch(now: Instant) -> Self {
+        Self::new(Kind::Fetch, now)
+    }
+
+    pub(super) fn verify(now: Instant) -> Self {
+        Self::new(Kind::Verify, now)
+    }
+
+    fn new(kind: Kind, now: Instant) -> Self {
         Self {
+            kind,
             asked: false,
             stop: None,
             stop_asked: false,
@@ -44,124 +71,107 @@ impl Operation {
         }
     }
 
-    /// Looks for a reason to stop.
-    pub(super) fn watch(
-        &mut self,
-        cx: &mut Context,
-        run: &mut Run,
-        now: Instant,
-        stall: Duration,
-        whole: Duration,
-    ) {
+    /// Looks for a reason to stop. If it comes before anything was asked for, there is no completion to wait for.
+    pub(super) fn step(&mut self, cx: &mut Context, now: Instant) -> Step {
+        self.watch(cx, now);
+        match self.stop {
+            Some(why) if !self.asked => self.stopped(why, cx, now),
+            Some(_) | None => None,
+        }
+    }
+
+    fn watch(&mut self, cx: &mut Context, now: Instant) {
         if core::mem::take(&mut cx.cancel) {
-            self.stop = Some(Stop::Cancelled);
+            self.stop = CANCELLED;
         }
         // The wish may change back while the stop is under way. What was asked for is then done all the same.
         if self.stop_asked {
             return;
         }
-        let change = match cx.change(run) {
-            Change::Same => {
-                if let Some(wish) = &cx.wish {
-                    run.wish.not_before = wish.not_before;
-                    run.wish.deadline = wish.deadline;
-                }
-                None
+        let unwanted = cx.follow_wish().map(Stop::Unwanted);
+        let slow = (now >= self.slow_at(&cx.policy)).then_some(Stop::TooSlow);
+        if self.stop != CANCELLED {
+            self.stop = unwanted.or(slow);
+        }
+    }
+
+    fn slow_at(&self, policy: &Policy) -> Instant {
+        let (silent, whole) = self.kind.limits(policy);
+        (self.active + silent).min(self.started + whole)
+    }
+
+    pub(super) fn action(&mut self) -> Option<Action> {
+        match (self.asked, self.stop) {
+            (false, None) => {
+                self.asked = true;
+                Some(match self.kind {
+                    Kind::Fetch => Action::Fetch,
+                    Kind::Verify => Action::Verify,
+                })
             }
-            Change::Withdrawn => Some(Stop::Withdrawn),
-            Change::Superseded => Some(Stop::Superseded),
-            Change::Restart => Some(Stop::Changed),
-        };
-        let slow =
-            (now >= self.active + stall || now >= self.started + whole).then_some(Stop::TooSlow);
-        if self.stop != Some(Stop::Cancelled) {
-            self.stop = change.or(slow);
-        }
-    }
-
-    pub(super) fn action(&mut self, ask: Action) -> Option<Action> {
-        if !self.asked {
-            if self.stop.is_some() {
-                // Nothing has begun; `complete_unasked` ends it.
-                return None;
+            (true, Some(_)) if !self.stop_asked => {
+                self.stop_asked = true;
+                Some(Action::Stop)
             }
-            self.asked = true;
-            return Some(ask);
+            // Nothing has begun; `step` ends it.
+            (false, Some(_)) | (true, Some(_) | None) => None,
         }
-        if self.stop.is_some() && !self.stop_asked {
-            self.stop_asked = true;
-            return Some(Action::Stop);
-        }
-        None
     }
 
-    /// A stop that came before anything was asked for needs no completion.
-    pub(super) fn stopped_unasked(&self) -> Option<Stop> {
-        self.stop.filter(|_| !self.asked)
+    pub(super) fn poll_at(&self, policy: &Policy) -> Option<Instant> {
+        self.stop.is_none().then(|| self.slow_at(policy))
     }
 
-    pub(super) fn poll_at(&self, stall: Duration, whole: Duration) -> Option<Instant> {
-        if self.stop.is_some() {
-            None
-        } else {
-            Some((self.active + stall).min(self.started + whole))
+    /// What becomes of the job when it was stopped.
+    pub(super) fn stopped(&self, why: Stop, cx: &mut Context, now: Instant) -> Step {
+        match (why, self.kind) {
+            (Stop::Unwanted(why), Kind::Fetch | Kind::Verify) => given_up(why, cx),
+            (Stop::TooSlow, Kind::Fetch) => failed(FailureCode::Stalled.into(), cx, now),
+            (Stop::TooSlow, Kind::Verify) => failed(FailureCode::FlashRead.into(), cx, now),
         }
     }
 }
 
-/// What becomes of a job whose fetch or verification was stopped.
-pub(super) fn stopped(
-    why: Stop,
-    run: Run,
-    cx: &mut Context,
-    now: Instant,
-    slow: FailureCode,
-) -> Step {
+/// What becomes of a job that nobody wants any more, or not so.
+pub(super) fn given_up(why: Unwanted, cx: &mut Context) -> Step {
     match why {
-        Stop::Cancelled => ended(&run, cx, FailureCode::Cancelled, Text::new()),
-        Stop::Superseded => ended(&run, cx, FailureCode::Superseded, Text::new()),
-        Stop::Withdrawn => {
-            cx.end_harmlessly(&run, EventKind::Cancelled, FailureCode::Cancelled);
-            Step::Go(Trigger::Ended, State::Idle(Idle))
+        Unwanted::Cancelled => ended(cx, FailureCode::Cancelled, ""),
+        Unwanted::Superseded => ended(cx, FailureCode::Superseded, ""),
+        Unwanted::Withdrawn => {
+            cx.end_harmlessly(EventKind::Cancelled, FailureCode::Cancelled);
+            Some((Trigger::Ended, State::Idle(Idle)))
         }
-        Stop::Changed => Step::Go(Trigger::Changed, State::Idle(Idle)),
-        Stop::TooSlow => failed(run, slow.into(), cx, now),
+        Unwanted::Changed => Some((Trigger::Changed, State::Idle(Idle))),
     }
 }
 
 /// The job is over.
-pub(super) fn ended(run: &Run, cx: &mut Context, code: FailureCode, text: Text) -> Step {
-    cx.end(run, retry::final_event(code), Some(code), text);
-    Step::Go(Trigger::Ended, State::Idle(Idle))
+pub(super) fn ended(cx: &mut Context, code: FailureCode, text: &str) -> Step {
+    cx.end(retry::final_event(code), Some(code), text);
+    Some((Trigger::Ended, State::Idle(Idle)))
 }
 
 /// A try failed: wait for the next one, or give up.
-pub(super) fn failed(mut run: Run, failure: Failure, cx: &mut Context, now: Instant) -> Step {
+pub(super) fn failed(failure: Failure<'_>, cx: &mut Context, now: Instant) -> Step {
     let Failure { code, text } = failure;
-    if run.failed(code) {
-        return ended(&run, cx, code, text);
+    if cx.run.failed(code) {
+        return ended(cx, code, text);
     }
-    let wait = backoff::wait(&cx.policy.backoff, run.failures, &mut cx.rng);
-    let (said, text) = if wait.slow && !run.slow {
-        run.slow = true;
-        let mut last = Text::new();
-        let _ = last.push_str(code.name());
-        (
-            FailureCode::RetriesExhausted,
-            if text.is_empty() { last } else { text },
-        )
+    let wait = backoff::wait(&cx.policy.backoff, cx.run.failures, &mut cx.rng);
+    let (said, text) = if wait.slow && !cx.run.slow {
+        cx.run.slow = true;
+        let last = if text.is_empty() { code.name() } else { text };
+        (FailureCode::RetriesExhausted, last)
     } else {
         (code, text)
     };
-    cx.report_wait(run.job(), said, text, Some(wait.delay));
-    let for_link = code == FailureCode::NoNetwork;
-    Step::Go(
+    cx.report_wait(said, text, Some(wait.delay));
+    Some((
         Trigger::Failed,
         State::Backoff(Backoff {
-            run,
             until: now + wait.delay,
-            for_link,
+            for_link: code == FailureCode::NoNetwork,
             link_away: false,
         }),
-    )
+    ))
 }

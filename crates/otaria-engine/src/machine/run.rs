@@ -1,16 +1,20 @@
-//! What is known about the job that is being worked on.
+//! What is known about the job in hand.
 
 use otaria_wire::Sha256Digest;
 use otaria_wire::messages::{Desired, FailureCode, Job};
 
-use super::interface::Admitted;
+use super::interface::{Admitted, JobRef};
 use crate::admission::job_name;
 use crate::retry::{Disposition, disposition};
 
-/// A job under way, handed on from state to state.
-#[derive(Debug)]
+/// The job in hand: an update under way, or the job of a trial. At most one is, so it lives once, in the context; a state says
+/// how far the job is, not which it is. In Idle, where none is in hand, nobody looks at what the last one has left.
+#[derive(Debug, Default)]
 pub(super) struct Run {
+    /// The wish; of a trial's job, as much of it as the journal knows.
     pub(super) wish: Desired,
+    /// The job's name: the wish's, or the package's identity once that is known.
+    pub(super) name: Option<Job>,
     /// Known from the moment that the header is admitted.
     pub(super) identity: Option<Sha256Digest>,
     pub(super) total: u32,
@@ -29,27 +33,32 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn new(wish: Desired) -> Self {
         Self {
+            name: wish.job.clone(),
             wish,
-            identity: None,
-            total: 0,
-            done: 0,
-            best: 0,
-            failures: 0,
-            counted: None,
-            slow: false,
+            ..Self::default()
         }
     }
 
-    /// The job's name: the wish's, or the package's identity once that is known.
-    pub(super) fn job(&self) -> Option<Job> {
-        match self.identity {
-            Some(identity) => Some(job_name(&self.wish, &identity)),
-            None => self.wish.job.clone(),
+    /// The job of a trial.
+    pub(super) fn of(job: JobRef) -> Self {
+        Self::new(Desired {
+            job: Some(job.job),
+            url: job.url,
+            ..Desired::default()
+        })
+    }
+
+    /// Whether a wish asks for this job. One without a name is named by its package, which is what its URL leads to.
+    pub(super) fn is_for(&self, wish: &Desired) -> bool {
+        match &wish.job {
+            Some(_) => wish.job == self.name,
+            None => wish.url == self.wish.url,
         }
     }
 
     pub(super) fn admitted(&mut self, admitted: Admitted) {
         self.identity = Some(admitted.identity);
+        self.name = Some(job_name(&self.wish, &admitted.identity));
         self.total = admitted.total;
         self.progress(admitted.held);
     }

@@ -10,7 +10,7 @@ use super::trial::{Closing, Confirming, Inconclusive, Reactivating, RollingBack,
 use super::update::{Activating, Backoff, Checking, Downloading, Idle, Rebooting, Verifying};
 use crate::time::Instant;
 
-/// One struct per state: its fields exist only when they mean something.
+/// One struct per state: its fields exist only when they mean something. The job is in the context.
 #[derive(Debug)]
 pub(super) enum State {
     Idle(Idle),
@@ -28,12 +28,11 @@ pub(super) enum State {
     Closing(Closing),
 }
 
-/// What an event made of a state.
-#[derive(Debug)]
-pub(super) enum Step {
-    Stay(State),
-    Go(Trigger, State),
-}
+// Every step hands the next state on.
+const _: () = assert!(size_of::<State>() <= 96);
+
+/// What an event, a time or an input makes of a state: the next one and what led to it, or nothing but what changed within.
+pub(super) type Step = Option<(Trigger, State)>;
 
 /// Hands a call on to the struct of the state.
 macro_rules! each {
@@ -76,12 +75,12 @@ impl State {
     }
 
     /// The completion of an action.
-    pub(super) fn complete(self, cx: &mut Context, now: Instant, event: Event<'_>) -> Step {
+    pub(super) fn complete(&mut self, cx: &mut Context, now: Instant, event: Event<'_>) -> Step {
         each!(self, state => state.complete(cx, now, event))
     }
 
     /// Time or an input: whether the state has come to its end.
-    pub(super) fn step(self, cx: &mut Context, now: Instant) -> Step {
+    pub(super) fn step(&mut self, cx: &mut Context, now: Instant) -> Step {
         each!(self, state => state.step(cx, now))
     }
 
@@ -93,14 +92,14 @@ impl State {
         each!(self, state => state.poll_at(cx, now))
     }
 
-    /// The job that is being worked on.
-    pub(super) fn run(&self) -> Option<&Run> {
+    /// Whether a wish is being worked on.
+    pub(super) fn is_update(&self) -> bool {
         match self {
-            Self::Checking(Checking { run, .. })
-            | Self::Downloading(Downloading { run, .. })
-            | Self::Backoff(Backoff { run, .. })
-            | Self::Verifying(Verifying { run, .. })
-            | Self::Activating(Activating { run, .. }) => Some(run),
+            Self::Checking(_)
+            | Self::Downloading(_)
+            | Self::Backoff(_)
+            | Self::Verifying(_)
+            | Self::Activating(_) => true,
             Self::Idle(_)
             | Self::Rebooting(_)
             | Self::Trial(_)
@@ -108,36 +107,29 @@ impl State {
             | Self::RollingBack(_)
             | Self::Inconclusive(_)
             | Self::Reactivating(_)
-            | Self::Closing(_) => None,
+            | Self::Closing(_) => false,
         }
     }
 
-    pub(super) fn status(&self) -> Status {
+    pub(super) fn status<'e>(&self, run: &'e Run) -> Status<'e> {
+        let job = run.name.as_ref();
         let (phase, job) = match self {
             Self::Idle(_) => (Phase::Idle, None),
-            Self::Checking(Checking { run, .. }) => (Phase::Checking, run.job()),
-            Self::Downloading(Downloading { run, .. }) => (Phase::Downloading, run.job()),
-            Self::Backoff(Backoff { run, .. }) => match run.identity {
-                Some(_) => (Phase::Downloading, run.job()),
-                None => (Phase::Checking, run.job()),
-            },
-            Self::Verifying(Verifying { run, .. }) => (Phase::Verifying, run.job()),
-            Self::Activating(Activating { run, .. }) => (Phase::Activating, run.job()),
-            Self::Rebooting(Rebooting { job, .. }) => (Phase::Rebooting, job.clone()),
-            Self::Trial(Trial { job, .. })
-            | Self::Confirming(Confirming {
-                trial: Trial { job, .. },
-                ..
-            }) => (Phase::Trial, Some(job.job.clone())),
-            Self::RollingBack(RollingBack { job, .. }) => (Phase::Rebooting, Some(job.clone())),
-            Self::Inconclusive(Inconclusive { job, .. }) | Self::Closing(Closing { job, .. }) => {
-                (Phase::Idle, Some(job.job.clone()))
-            }
-            Self::Reactivating(Reactivating { job, .. }) => {
-                (Phase::Activating, Some(job.job.clone()))
-            }
+            Self::Checking(_) => (Phase::Checking, job),
+            Self::Downloading(_) => (Phase::Downloading, job),
+            Self::Backoff(_) if run.identity.is_some() => (Phase::Downloading, job),
+            Self::Backoff(_) => (Phase::Checking, job),
+            Self::Verifying(_) => (Phase::Verifying, job),
+            Self::Activating(_) | Self::Reactivating(_) => (Phase::Activating, job),
+            Self::Rebooting(_) | Self::RollingBack(_) => (Phase::Rebooting, job),
+            Self::Trial(_) | Self::Confirming(_) => (Phase::Trial, job),
+            Self::Inconclusive(_) | Self::Closing(_) => (Phase::Idle, job),
         };
-        let (done, total) = self.run().map_or((0, 0), |run| (run.done, run.total));
+        let (done, total) = if self.is_update() {
+            (run.done, run.total)
+        } else {
+            (0, 0)
+        };
         Status {
             state: self.name(),
             phase,

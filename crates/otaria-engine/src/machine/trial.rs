@@ -1,10 +1,10 @@
 //! The trial: the running image proves itself, or the old one comes back; and what the old one does about an image that only
 //! lacked a network.
 
-use otaria_wire::messages::{Desired, EventKind, FailureCode, Job};
+use otaria_wire::messages::{EventKind, FailureCode};
 
 use super::context::Context;
-use super::interface::{Action, Event, Health, JobRef, Report, Text};
+use super::interface::{Action, Event, Health, JobRef};
 use super::run::Run;
 use super::state::{State, Step};
 use super::transitions::Trigger;
@@ -14,7 +14,7 @@ use crate::retry;
 use crate::time::Instant;
 
 /// Something that is asked again and again.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Question {
     /// When it is asked next.
     at: Instant,
@@ -47,9 +47,8 @@ impl Question {
 }
 
 /// The running image is to prove itself.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Trial {
-    pub(super) job: JobRef,
     started: Instant,
     /// When the link first came up.
     network_since: Option<Instant>,
@@ -64,9 +63,9 @@ pub(super) struct Trial {
 
 impl Trial {
     pub(super) fn new(cx: &mut Context, now: Instant, job: JobRef) -> Self {
-        cx.report_step(EventKind::TrialStarted, Some(job.job.clone()));
+        cx.run = Run::of(job);
+        cx.report_step(EventKind::TrialStarted);
         Self {
-            job,
             started: now,
             network_since: None,
             mqtt_seen: false,
@@ -77,7 +76,7 @@ impl Trial {
         }
     }
 
-    pub(super) fn complete(mut self, cx: &mut Context, now: Instant, event: Event<'_>) -> Step {
+    pub(super) fn complete(&mut self, cx: &mut Context, now: Instant, event: Event<'_>) -> Step {
         match event {
             Event::Probed(answered) if self.probe.asked => {
                 self.http_seen |= answered;
@@ -89,19 +88,19 @@ impl Trial {
             }
             _ => {}
         }
-        Step::Stay(State::Trial(self))
+        None
     }
 
-    pub(super) fn step(mut self, cx: &mut Context, now: Instant) -> Step {
+    pub(super) fn step(&mut self, cx: &mut Context, now: Instant) -> Step {
         if cx.link_since.is_some() && self.network_since.is_none() {
             self.network_since = Some(now);
         }
         self.mqtt_seen |= cx.mqtt_since.is_some();
         if core::mem::take(&mut cx.cancel) {
-            return self.give_up(FailureCode::Cancelled);
+            return Self::give_up(FailureCode::Cancelled);
         }
         if self.health == Health::Unhealthy {
-            return self.give_up(FailureCode::HealthCheckFailed);
+            return Self::give_up(FailureCode::HealthCheckFailed);
         }
         let proved = cx.link_since.is_some()
             && cx.mqtt_since.is_some()
@@ -111,11 +110,11 @@ impl Trial {
         if proved {
             let n = cx.next_number();
             let confirming = Confirming {
-                trial: self,
+                trial: *self,
                 n,
                 asked: false,
             };
-            return Step::Go(Trigger::Proved, State::Confirming(confirming));
+            return Some((Trigger::Proved, State::Confirming(confirming)));
         }
         if now >= self.deadline(cx) {
             // Only for want of network? Then the trial says nothing about the image. That it was there once excuses no silent
@@ -129,16 +128,14 @@ impl Trial {
             } else {
                 FailureCode::TrialNoNetwork
             };
-            return self.give_up(code);
+            return Self::give_up(code);
         }
-        Step::Stay(State::Trial(self))
+        None
     }
 
-    fn give_up(self, code: FailureCode) -> Step {
-        Step::Go(
-            Trigger::GivenUp,
-            State::RollingBack(RollingBack::new(self.job.job, code)),
-        )
+    fn give_up(code: FailureCode) -> Step {
+        let rolling_back = RollingBack::new(code);
+        Some((Trigger::GivenUp, State::RollingBack(rolling_back)))
     }
 
     fn deadline(&self, cx: &Context) -> Instant {
@@ -180,58 +177,40 @@ impl Trial {
 #[derive(Debug)]
 pub(super) struct Confirming {
     /// To go back to if that does not succeed.
-    pub(super) trial: Trial,
+    trial: Trial,
     /// The number that the report has from the first try on.
     n: u32,
     asked: bool,
 }
 
 impl Confirming {
-    fn report(&self) -> Report {
-        Report {
-            n: self.n,
-            kind: EventKind::Confirmed,
-            job: Some(self.trial.job.job.clone()),
-            code: None,
-            text: Text::new(),
-            retry_in: None,
-            quarantine: None,
-            of_message: false,
-        }
-    }
-
-    pub(super) fn complete(self, cx: &mut Context, now: Instant, event: Event<'_>) -> Step {
+    pub(super) fn complete(&mut self, cx: &mut Context, now: Instant, event: Event<'_>) -> Step {
         match event {
             Event::Confirmed(Ok(())) if self.asked => {
-                cx.report(self.report());
-                let job = self.trial.job;
-                if cx.wish.as_ref().is_some_and(|wish| job.is_for(wish)) {
-                    cx.settled = true;
-                }
-                cx.ended = Some(job);
-                Step::Go(Trigger::Confirmed, State::Idle(Idle))
+                cx.end_with(cx.about_job(self.n, EventKind::Confirmed));
+                Some((Trigger::Confirmed, State::Idle(Idle)))
             }
             Event::Confirmed(Err(_)) if self.asked => {
                 // Flash refuses. It is tried again until the trial's time is over.
-                let mut trial = self.trial;
-                trial.health = Health::Unknown;
-                trial.check = Question {
-                    at: now + cx.policy.probe,
-                    asked: false,
+                let trial = Trial {
+                    health: Health::Unknown,
+                    check: Question::new(now + cx.policy.probe),
+                    ..self.trial
                 };
-                Step::Go(Trigger::NotWritten, State::Trial(trial))
+                Some((Trigger::NotWritten, State::Trial(trial)))
             }
-            _ => Step::Stay(State::Confirming(self)),
+            _ => None,
         }
     }
 
-    pub(super) fn step(self, _: &mut Context, _: Instant) -> Step {
+    pub(super) fn step(&mut self, _: &mut Context, _: Instant) -> Step {
         // A cancellation now is too late; the image has proved itself. `cancel` is left for whoever comes next.
-        Step::Stay(State::Confirming(self))
+        None
     }
 
-    pub(super) fn action(&mut self, _: &mut Context, _: Instant) -> Option<Action> {
-        (!core::mem::replace(&mut self.asked, true)).then(|| Action::Confirm(self.report()))
+    pub(super) fn action(&mut self, cx: &mut Context, _: Instant) -> Option<Action> {
+        (!core::mem::replace(&mut self.asked, true))
+            .then(|| Action::Confirm(cx.about_job(self.n, EventKind::Confirmed)))
     }
 
     pub(super) fn poll_at(&self, _: &Context, _: Instant) -> Option<Instant> {
@@ -242,32 +221,27 @@ impl Confirming {
 /// The trial's entry is erased. The old image's guard finishes it, so that a failure here changes nothing.
 #[derive(Debug)]
 pub(super) struct RollingBack {
-    pub(super) job: Job,
     code: FailureCode,
     asked: bool,
 }
 
 impl RollingBack {
-    pub(super) fn new(job: Job, code: FailureCode) -> Self {
-        Self {
-            job,
-            code,
-            asked: false,
-        }
+    pub(super) fn new(code: FailureCode) -> Self {
+        Self { code, asked: false }
     }
 
-    pub(super) fn complete(self, cx: &mut Context, now: Instant, event: Event<'_>) -> Step {
+    pub(super) fn complete(&mut self, cx: &mut Context, now: Instant, event: Event<'_>) -> Step {
         match event {
             Event::RolledBack if self.asked => {
-                let rebooting = Rebooting::new(Some(self.job), false, cx, now);
-                Step::Go(Trigger::Erased, State::Rebooting(rebooting))
+                let rebooting = Rebooting::new(false, cx, now);
+                Some((Trigger::Erased, State::Rebooting(rebooting)))
             }
-            _ => Step::Stay(State::RollingBack(self)),
+            _ => None,
         }
     }
 
-    pub(super) fn step(self, _: &mut Context, _: Instant) -> Step {
-        Step::Stay(State::RollingBack(self))
+    pub(super) fn step(&mut self, _: &mut Context, _: Instant) -> Step {
+        None
     }
 
     pub(super) fn action(&mut self, _: &mut Context, _: Instant) -> Option<Action> {
@@ -282,7 +256,6 @@ impl RollingBack {
 /// The old image runs after a trial without network. Once its own network works, the fault was not the image's.
 #[derive(Debug)]
 pub(super) struct Inconclusive {
-    pub(super) job: JobRef,
     probe: Question,
     http_seen: bool,
     /// Probes in a row that nobody answered, in this MQTT session.
@@ -293,14 +266,9 @@ pub(super) struct Inconclusive {
 
 impl Inconclusive {
     pub(super) fn new(cx: &mut Context, now: Instant, job: JobRef) -> Self {
-        cx.report_wait(
-            Some(job.job.clone()),
-            FailureCode::TrialNoNetwork,
-            Text::new(),
-            None,
-        );
+        cx.run = Run::of(job);
+        cx.report_wait(FailureCode::TrialNoNetwork, "", None);
         Self {
-            job,
             probe: Question::new(now),
             http_seen: false,
             failures: 0,
@@ -308,7 +276,7 @@ impl Inconclusive {
         }
     }
 
-    pub(super) fn complete(mut self, cx: &mut Context, now: Instant, event: Event<'_>) -> Step {
+    pub(super) fn complete(&mut self, cx: &mut Context, now: Instant, event: Event<'_>) -> Step {
         if let Event::Probed(answered) = event
             && self.probe.asked
         {
@@ -318,26 +286,26 @@ impl Inconclusive {
             let wait = backoff::wait(&cx.policy.backoff, self.failures, &mut cx.rng);
             self.probe.answered(now + wait.delay);
         }
-        Step::Stay(State::Inconclusive(self))
+        None
     }
 
-    pub(super) fn step(mut self, cx: &mut Context, now: Instant) -> Step {
+    pub(super) fn step(&mut self, cx: &mut Context, now: Instant) -> Step {
         if core::mem::take(&mut cx.cancel) {
             // Somebody does not want this package. The stored wish must not bring it back after a restart.
-            return Self::close(
-                self.job,
-                FailureCode::Cancelled,
-                Some(FailureCode::Cancelled),
-            );
+            let code = FailureCode::Cancelled;
+            return drop_trial(code, Some(code));
         }
         match &cx.wish {
-            Some(wish) if !self.job.is_for(wish) => return self.drop_it(FailureCode::Superseded),
+            // From here on without blame: the same wish may come again.
+            Some(wish) if !cx.run.is_for(wish) => {
+                return drop_trial(FailureCode::Superseded, None);
+            }
             Some(wish) if cx.deadline_passed(now, wish) => {
-                return self.drop_it(FailureCode::DeadlinePassed);
+                return drop_trial(FailureCode::DeadlinePassed, None);
             }
             Some(_) => {}
             // Settled without a wish: it was withdrawn. Else none has come in yet.
-            None if cx.settled => return self.drop_it(FailureCode::Cancelled),
+            None if cx.settled => return drop_trial(FailureCode::Cancelled, None),
             None => {}
         }
         if cx.mqtt_since.is_some() && cx.mqtt_since != self.session {
@@ -347,36 +315,16 @@ impl Inconclusive {
             self.probe.at = now;
         }
         if self.http_seen && self.ready_at(cx).is_some_and(|at| now >= at) {
-            let reactivating = Reactivating {
-                job: self.job,
-                asked: false,
-            };
-            return Step::Go(Trigger::NetworkBack, State::Reactivating(reactivating));
+            let reactivating = Reactivating { asked: false };
+            return Some((Trigger::NetworkBack, State::Reactivating(reactivating)));
         }
-        Step::Stay(State::Inconclusive(self))
+        None
     }
 
     /// When a newer wish has had its time to come in.
     fn ready_at(&self, cx: &Context) -> Option<Instant> {
         cx.link_since?;
         cx.mqtt_since.map(|since| since + cx.policy.grace)
-    }
-
-    /// Drops the trial without blame: the same wish may come again.
-    fn drop_it(self, code: FailureCode) -> Step {
-        Self::close(self.job, code, None)
-    }
-
-    fn close(job: JobRef, code: FailureCode, quarantine: Option<FailureCode>) -> Step {
-        Step::Go(
-            Trigger::Dropped,
-            State::Closing(Closing {
-                job,
-                code,
-                quarantine,
-                asked: false,
-            }),
-        )
     }
 
     pub(super) fn action(&mut self, cx: &mut Context, now: Instant) -> Option<Action> {
@@ -393,36 +341,37 @@ impl Inconclusive {
     }
 }
 
+/// Drops an inconclusive trial. With `quarantine`, its package is kept away from its job.
+fn drop_trial(code: FailureCode, quarantine: Option<FailureCode>) -> Step {
+    let closing = Closing {
+        code,
+        quarantine,
+        asked: false,
+    };
+    Some((Trigger::Dropped, State::Closing(closing)))
+}
+
 /// The image on trial is read back and activated once more.
 #[derive(Debug)]
 pub(super) struct Reactivating {
-    pub(super) job: JobRef,
     asked: bool,
 }
 
 impl Reactivating {
-    pub(super) fn complete(self, cx: &mut Context, now: Instant, event: Event<'_>) -> Step {
+    pub(super) fn complete(&mut self, cx: &mut Context, now: Instant, event: Event<'_>) -> Step {
         match event {
             Event::Reactivated(Ok(())) if self.asked => {
-                cx.report_step(EventKind::Activated, Some(self.job.job.clone()));
-                let rebooting = Rebooting::new(Some(self.job.job), true, cx, now);
-                Step::Go(Trigger::Activated, State::Rebooting(rebooting))
+                cx.report_step(EventKind::Activated);
+                let rebooting = Rebooting::new(true, cx, now);
+                Some((Trigger::Activated, State::Rebooting(rebooting)))
             }
-            Event::Reactivated(Err(failure)) if self.asked => {
-                let closing = Closing {
-                    job: self.job,
-                    code: failure.code,
-                    quarantine: None,
-                    asked: false,
-                };
-                Step::Go(Trigger::Dropped, State::Closing(closing))
-            }
-            _ => Step::Stay(State::Reactivating(self)),
+            Event::Reactivated(Err(code)) if self.asked => drop_trial(code, None),
+            _ => None,
         }
     }
 
-    pub(super) fn step(self, _: &mut Context, _: Instant) -> Step {
-        Step::Stay(State::Reactivating(self))
+    pub(super) fn step(&mut self, _: &mut Context, _: Instant) -> Step {
+        None
     }
 
     pub(super) fn action(&mut self, _: &mut Context, _: Instant) -> Option<Action> {
@@ -437,7 +386,6 @@ impl Reactivating {
 /// The record of an inconclusive trial is closed.
 #[derive(Debug)]
 pub(super) struct Closing {
-    pub(super) job: JobRef,
     code: FailureCode,
     /// Why the package is kept away from its job, if it is.
     quarantine: Option<FailureCode>,
@@ -445,34 +393,23 @@ pub(super) struct Closing {
 }
 
 impl Closing {
-    pub(super) fn complete(self, cx: &mut Context, _: Instant, event: Event<'_>) -> Step {
+    pub(super) fn complete(&mut self, cx: &mut Context, _: Instant, event: Event<'_>) -> Step {
         match event {
             Event::Closed if self.asked => {
                 // A lost image is fetched again by the same wish; anything else ends the job.
-                let lost = self.code == FailureCode::TrialImageLost;
-                let run = Run::new(Desired {
-                    job: Some(self.job.job),
-                    url: self.job.url,
-                    ..Desired::default()
-                });
-                if lost {
-                    cx.report_wait(run.job(), self.code, Text::new(), None);
+                if self.code == FailureCode::TrialImageLost {
+                    cx.report_wait(self.code, "", None);
                 } else {
-                    cx.end(
-                        &run,
-                        retry::final_event(self.code),
-                        Some(self.code),
-                        Text::new(),
-                    );
+                    cx.end(retry::final_event(self.code), Some(self.code), "");
                 }
-                Step::Go(Trigger::Closed, State::Idle(Idle))
+                Some((Trigger::Closed, State::Idle(Idle)))
             }
-            _ => Step::Stay(State::Closing(self)),
+            _ => None,
         }
     }
 
-    pub(super) fn step(self, _: &mut Context, _: Instant) -> Step {
-        Step::Stay(State::Closing(self))
+    pub(super) fn step(&mut self, _: &mut Context, _: Instant) -> Step {
+        None
     }
 
     pub(super) fn action(&mut self, _: &mut Context, _: Instant) -> Option<Action> {

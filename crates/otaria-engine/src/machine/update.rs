@@ -1,11 +1,10 @@
 //! From a wish to the restart: the states that run in an image that is not on trial.
 
-use otaria_wire::messages::{EventKind, FailureCode, Job};
+use otaria_wire::messages::{EventKind, FailureCode};
 
-use super::context::{Change, Context};
-use super::interface::{Action, Event, FetchError, Text};
-use super::operation::{Operation, Stop, ended, failed, stopped};
-use super::run::Run;
+use super::context::{Context, Unwanted};
+use super::interface::{Action, Event};
+use super::operation::{Operation, Stop, ended, failed, given_up};
 use super::state::{State, Step};
 use super::transitions::Trigger;
 use super::trial::RollingBack;
@@ -32,65 +31,47 @@ enum Hurdle {
 }
 
 impl Idle {
-    pub(super) fn complete(self, _: &mut Context, _: Instant, _: Event<'_>) -> Step {
-        Step::Stay(State::Idle(self))
+    pub(super) fn complete(&mut self, _: &mut Context, _: Instant, _: Event<'_>) -> Step {
+        None
     }
 
-    pub(super) fn step(self, cx: &mut Context, now: Instant) -> Step {
+    pub(super) fn step(&mut self, cx: &mut Context, now: Instant) -> Step {
         let cancel = core::mem::take(&mut cx.cancel);
-        let Some(wish) = cx.wish.as_ref().filter(|_| !cx.settled) else {
-            return Step::Stay(State::Idle(self));
+        let wish = cx.wish.as_ref().filter(|_| !cx.settled)?;
+        let end = if cancel {
+            (EventKind::Cancelled, Some(FailureCode::Cancelled))
+        } else if cx.awaiting_ack {
+            return None;
+        } else if wish.image_sha256.is_some() && wish.image_sha256 == cx.running_image {
+            (EventKind::AlreadyRunning, None)
+        } else if cx.deadline_passed(now, wish) {
+            (EventKind::Failed, Some(FailureCode::DeadlinePassed))
+        } else {
+            return Self::start(cx, now);
         };
-        if cancel {
-            let run = Run::new(wish.clone());
-            cx.end(
-                &run,
-                EventKind::Cancelled,
-                Some(FailureCode::Cancelled),
-                Text::new(),
-            );
-            return Step::Stay(State::Idle(self));
-        }
-        if cx.awaiting_ack {
-            return Step::Stay(State::Idle(self));
-        }
-        if wish.image_sha256.is_some() && wish.image_sha256 == cx.running_image {
-            let run = Run::new(wish.clone());
-            cx.end(&run, EventKind::AlreadyRunning, None, Text::new());
-            return Step::Stay(State::Idle(self));
-        }
-        if cx.deadline_passed(now, wish) {
-            let run = Run::new(wish.clone());
-            cx.end(
-                &run,
-                EventKind::Failed,
-                Some(FailureCode::DeadlinePassed),
-                Text::new(),
-            );
-            return Step::Stay(State::Idle(self));
-        }
+        cx.take_up_wish();
+        cx.end(end.0, end.1, "");
+        None
+    }
+
+    fn start(cx: &mut Context, now: Instant) -> Step {
         match Self::hurdle(cx, now) {
             Hurdle::None => {
                 cx.said = None;
                 cx.again = false;
                 cx.start_at = now + cx.policy.pace;
-                match cx.wish.clone() {
-                    Some(wish) => Step::Go(
-                        Trigger::Wish,
-                        State::Checking(Checking::new(Run::new(wish), now)),
-                    ),
-                    None => Step::Stay(State::Idle(self)),
-                }
+                cx.take_up_wish();
+                let operation = Operation::fetch(now);
+                Some((Trigger::Wish, State::Checking(Checking { operation })))
             }
             Hurdle::Said(code, retry_in, _) => {
-                if cx.said != Some(code) {
-                    cx.said = Some(code);
-                    let job = cx.wish.as_ref().and_then(|wish| wish.job.clone());
-                    cx.report_wait(job, code, Text::new(), retry_in);
+                if cx.said.replace(code) != Some(code) {
+                    cx.take_up_wish();
+                    cx.report_wait(code, "", retry_in);
                 }
-                Step::Stay(State::Idle(self))
+                None
             }
-            Hurdle::Event | Hurdle::Time(_) => Step::Stay(State::Idle(self)),
+            Hurdle::Event | Hurdle::Time(_) => None,
         }
     }
 
@@ -145,154 +126,104 @@ impl Idle {
 /// The header and the table are fetched and judged.
 #[derive(Debug)]
 pub(super) struct Checking {
-    pub(super) run: Run,
     operation: Operation,
 }
 
 impl Checking {
-    fn new(run: Run, now: Instant) -> Self {
-        Self {
-            run,
-            operation: Operation::new(now),
+    pub(super) fn complete(&mut self, cx: &mut Context, now: Instant, event: Event<'_>) -> Step {
+        if !self.operation.asked {
+            return None;
         }
+        let Event::Admitted(admitted) = event else {
+            return fetch_complete(&self.operation, cx, now, event);
+        };
+        let first = cx.run.identity != Some(admitted.identity);
+        cx.run.admitted(admitted);
+        if admitted.held > 0 {
+            cx.report_step(EventKind::Resumed);
+        } else if first {
+            cx.report_step(EventKind::Accepted);
+        }
+        let mut operation = self.operation;
+        operation.active = now;
+        Some((
+            Trigger::Admitted,
+            State::Downloading(Downloading { operation }),
+        ))
     }
 
-    pub(super) fn complete(self, cx: &mut Context, now: Instant, event: Event<'_>) -> Step {
-        let Self {
-            mut run,
-            mut operation,
-        } = self;
-        if !operation.asked {
-            return Step::Stay(State::Checking(Self { run, operation }));
-        }
-        if let Event::Admitted(admitted) = event {
-            let first = run.identity != Some(admitted.identity);
-            run.admitted(admitted);
-            if first || admitted.held > 0 {
-                let kind = if admitted.held > 0 {
-                    EventKind::Resumed
-                } else {
-                    EventKind::Accepted
-                };
-                cx.report_step(kind, run.job());
-            }
-            operation.active = now;
-            return Step::Go(
-                Trigger::Admitted,
-                State::Downloading(Downloading { run, operation }),
-            );
-        }
-        fetch_complete(run, operation, cx, now, event, |run, operation| {
-            State::Checking(Self { run, operation })
-        })
-    }
-
-    pub(super) fn step(self, cx: &mut Context, now: Instant) -> Step {
-        let Self {
-            mut run,
-            mut operation,
-        } = self;
-        operation.watch(cx, &mut run, now, cx.policy.stall, cx.policy.fetch);
-        match operation.stopped_unasked() {
-            Some(why) => stopped(why, run, cx, now, FailureCode::Stalled),
-            None => Step::Stay(State::Checking(Self { run, operation })),
-        }
+    pub(super) fn step(&mut self, cx: &mut Context, now: Instant) -> Step {
+        self.operation.step(cx, now)
     }
 
     pub(super) fn action(&mut self, _: &mut Context, _: Instant) -> Option<Action> {
-        self.operation.action(Action::Fetch)
+        self.operation.action()
     }
 
     pub(super) fn poll_at(&self, cx: &Context, _: Instant) -> Option<Instant> {
-        self.operation.poll_at(cx.policy.stall, cx.policy.fetch)
+        self.operation.poll_at(&cx.policy)
     }
 }
 
 /// The blocks are fetched and written.
 #[derive(Debug)]
 pub(super) struct Downloading {
-    pub(super) run: Run,
     operation: Operation,
 }
 
 impl Downloading {
-    pub(super) fn complete(self, cx: &mut Context, now: Instant, event: Event<'_>) -> Step {
-        let Self {
-            mut run,
-            mut operation,
-        } = self;
-        if let Event::Progress(done) = event {
-            run.progress(done);
-            operation.active = now;
-            return Step::Stay(State::Downloading(Self { run, operation }));
-        }
-        if let Event::Admitted(admitted) = event {
+    pub(super) fn complete(&mut self, cx: &mut Context, now: Instant, event: Event<'_>) -> Step {
+        match event {
+            Event::Progress(done) => cx.run.progress(done),
             // The file had changed, and the download began again.
-            run.admitted(admitted);
-            operation.active = now;
-            return Step::Stay(State::Downloading(Self { run, operation }));
+            Event::Admitted(admitted) => cx.run.admitted(admitted),
+            event => return fetch_complete(&self.operation, cx, now, event),
         }
-        fetch_complete(run, operation, cx, now, event, |run, operation| {
-            State::Downloading(Self { run, operation })
-        })
+        self.operation.active = now;
+        None
     }
 
-    pub(super) fn step(self, cx: &mut Context, now: Instant) -> Step {
-        let Self {
-            mut run,
-            mut operation,
-        } = self;
-        operation.watch(cx, &mut run, now, cx.policy.stall, cx.policy.fetch);
-        Step::Stay(State::Downloading(Self { run, operation }))
+    pub(super) fn step(&mut self, cx: &mut Context, now: Instant) -> Step {
+        self.operation.step(cx, now)
     }
 
     pub(super) fn action(&mut self, _: &mut Context, _: Instant) -> Option<Action> {
-        self.operation.action(Action::Fetch)
+        self.operation.action()
     }
 
     pub(super) fn poll_at(&self, cx: &Context, _: Instant) -> Option<Instant> {
-        self.operation.poll_at(cx.policy.stall, cx.policy.fetch)
+        self.operation.poll_at(&cx.policy)
     }
 }
 
-/// The fetch is complete, or the event is none of its; `stay` is the state as it was.
-fn fetch_complete(
-    run: Run,
-    operation: Operation,
-    cx: &mut Context,
-    now: Instant,
-    event: Event<'_>,
-    stay: fn(Run, Operation) -> State,
-) -> Step {
+/// The fetch is complete, or the event is none of its.
+fn fetch_complete(operation: &Operation, cx: &mut Context, now: Instant, event: Event<'_>) -> Step {
     match (event, operation.stop) {
         // It came to its end before the stop did. Only a stop for slowness has thereby lost its reason.
-        (Event::Fetched(_), Some(why)) if why != Stop::TooSlow => {
-            stopped(why, run, cx, now, FailureCode::Stalled)
-        }
-        (Event::Stopped, Some(why)) => stopped(why, run, cx, now, FailureCode::Stalled),
-        (Event::Fetched(Ok(())), _) if run.identity.is_some() => {
-            cx.report_step(EventKind::Downloaded, run.job());
-            let operation = Operation::new(now);
-            Step::Go(
+        (Event::Fetched(_) | Event::AlreadyRunning, Some(Stop::Unwanted(why))) => given_up(why, cx),
+        (Event::Stopped, Some(why)) => operation.stopped(why, cx, now),
+        (Event::Fetched(Ok(())), _) if cx.run.identity.is_some() => {
+            cx.report_step(EventKind::Downloaded);
+            let operation = Operation::verify(now);
+            Some((
                 Trigger::Downloaded,
-                State::Verifying(Verifying { run, operation }),
-            )
+                State::Verifying(Verifying { operation }),
+            ))
         }
         // The body ended before there was a header.
-        (Event::Fetched(Ok(())), _) => failed(run, FailureCode::EarlyClose.into(), cx, now),
-        (Event::Fetched(Err(FetchError::AlreadyRunning)), _) => {
-            cx.end(&run, EventKind::AlreadyRunning, None, Text::new());
-            Step::Go(Trigger::Ended, State::Idle(Idle))
+        (Event::Fetched(Ok(())), _) => failed(FailureCode::EarlyClose.into(), cx, now),
+        (Event::AlreadyRunning, _) => {
+            cx.end(EventKind::AlreadyRunning, None, "");
+            Some((Trigger::Ended, State::Idle(Idle)))
         }
-        (Event::Fetched(Err(FetchError::Failed(failure))), _) => failed(run, failure, cx, now),
-        _ => Step::Stay(stay(run, operation)),
+        (Event::Fetched(Err(failure)), _) => failed(failure, cx, now),
+        _ => None,
     }
 }
 
 /// A try failed; the next one waits for its time.
 #[derive(Debug)]
 pub(super) struct Backoff {
-    pub(super) run: Run,
     pub(super) until: Instant,
     /// The link was lost: its return is reason enough to try again soon.
     pub(super) for_link: bool,
@@ -301,60 +232,37 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    pub(super) fn complete(self, _: &mut Context, _: Instant, _: Event<'_>) -> Step {
-        Step::Stay(State::Backoff(self))
+    pub(super) fn complete(&mut self, _: &mut Context, _: Instant, _: Event<'_>) -> Step {
+        None
     }
 
-    pub(super) fn step(self, cx: &mut Context, now: Instant) -> Step {
-        let Self {
-            mut run,
-            mut until,
-            for_link,
-            link_away,
-        } = self;
+    pub(super) fn step(&mut self, cx: &mut Context, now: Instant) -> Step {
         if core::mem::take(&mut cx.cancel) {
-            return stopped(Stop::Cancelled, run, cx, now, FailureCode::Stalled);
+            return given_up(Unwanted::Cancelled, cx);
         }
-        match cx.change(&run) {
-            Change::Same => {
-                if let Some(wish) = &cx.wish {
-                    run.wish.not_before = wish.not_before;
-                    run.wish.deadline = wish.deadline;
-                }
-            }
-            Change::Withdrawn => {
-                return stopped(Stop::Withdrawn, run, cx, now, FailureCode::Stalled);
-            }
-            Change::Superseded => {
-                return stopped(Stop::Superseded, run, cx, now, FailureCode::Stalled);
-            }
-            Change::Restart => return stopped(Stop::Changed, run, cx, now, FailureCode::Stalled),
+        if let Some(why) = cx.follow_wish() {
+            return given_up(why, cx);
         }
-        if cx.deadline_passed(now, &run.wish) {
-            return ended(&run, cx, FailureCode::DeadlinePassed, Text::new());
+        if cx.deadline_passed(now, &cx.run.wish) {
+            return ended(cx, FailureCode::DeadlinePassed, "");
         }
-        let again = core::mem::take(&mut cx.again);
-        if again {
-            run.failures = 0;
-            run.slow = false;
-        }
-        if again {
-            until = now;
+        if core::mem::take(&mut cx.again) {
+            cx.run.failures = 0;
+            cx.run.slow = false;
+            self.until = now;
         }
         let link_up = cx.link_since.is_some();
-        if link_up && link_away && (for_link || now >= until) {
+        let due = now >= self.until;
+        if link_up && self.link_away && (self.for_link || due) {
             // Everybody at this access point has got it back just now.
             let soon = now + backoff::wait(&cx.policy.backoff, 1, &mut cx.rng).delay;
-            until = if now >= until { soon } else { until.min(soon) };
-        } else if link_up && now >= until {
-            return Step::Go(Trigger::Retry, State::Checking(Checking::new(run, now)));
+            self.until = if due { soon } else { self.until.min(soon) };
+        } else if link_up && due {
+            let operation = Operation::fetch(now);
+            return Some((Trigger::Retry, State::Checking(Checking { operation })));
         }
-        Step::Stay(State::Backoff(Self {
-            run,
-            until,
-            for_link,
-            link_away: !link_up,
-        }))
+        self.link_away = !link_up;
+        None
     }
 
     pub(super) fn action(&mut self, _: &mut Context, _: Instant) -> Option<Action> {
@@ -363,104 +271,79 @@ impl Backoff {
 
     pub(super) fn poll_at(&self, cx: &Context, now: Instant) -> Option<Instant> {
         let retry = cx.link_since.is_some().then_some(self.until);
-        Instant::earliest(retry, cx.deadline_at(now, &self.run.wish))
+        Instant::earliest(retry, cx.deadline_at(now, &cx.run.wish))
     }
 }
 
 /// The whole image is read back from flash.
 #[derive(Debug)]
 pub(super) struct Verifying {
-    pub(super) run: Run,
     operation: Operation,
 }
 
 impl Verifying {
-    pub(super) fn complete(self, cx: &mut Context, now: Instant, event: Event<'_>) -> Step {
-        let Self { run, operation } = self;
-        if !operation.asked {
-            return Step::Stay(State::Verifying(Self { run, operation }));
+    pub(super) fn complete(&mut self, cx: &mut Context, now: Instant, event: Event<'_>) -> Step {
+        if !self.operation.asked {
+            return None;
         }
-        match (event, operation.stop) {
-            (Event::Stopped, Some(why)) => stopped(why, run, cx, now, FailureCode::FlashRead),
-            (Event::Verified(_), Some(why)) if why != Stop::TooSlow => {
-                stopped(why, run, cx, now, FailureCode::FlashRead)
-            }
+        match (event, self.operation.stop) {
+            (Event::Verified(_), Some(Stop::Unwanted(why))) => given_up(why, cx),
+            (Event::Stopped, Some(why)) => self.operation.stopped(why, cx, now),
             (Event::Verified(Ok(())), _) => {
-                cx.report_step(EventKind::Verified, run.job());
-                Step::Go(
+                cx.report_step(EventKind::Verified);
+                Some((
                     Trigger::Verified,
                     State::Activating(Activating {
-                        run,
                         asked: false,
                         cancelled: false,
                     }),
-                )
+                ))
             }
-            (Event::Verified(Err(failure)), _) => failed(run, failure, cx, now),
-            _ => Step::Stay(State::Verifying(Self { run, operation })),
+            (Event::Verified(Err(failure)), _) => failed(failure, cx, now),
+            _ => None,
         }
     }
 
-    pub(super) fn step(self, cx: &mut Context, now: Instant) -> Step {
-        let Self {
-            mut run,
-            mut operation,
-        } = self;
-        operation.watch(cx, &mut run, now, cx.policy.verify, cx.policy.verify);
-        match operation.stopped_unasked() {
-            Some(why) => stopped(why, run, cx, now, FailureCode::FlashRead),
-            None => Step::Stay(State::Verifying(Self { run, operation })),
-        }
+    pub(super) fn step(&mut self, cx: &mut Context, now: Instant) -> Step {
+        self.operation.step(cx, now)
     }
 
     pub(super) fn action(&mut self, _: &mut Context, _: Instant) -> Option<Action> {
-        self.operation.action(Action::Verify)
+        self.operation.action()
     }
 
     pub(super) fn poll_at(&self, cx: &Context, _: Instant) -> Option<Instant> {
-        self.operation.poll_at(cx.policy.verify, cx.policy.verify)
+        self.operation.poll_at(&cx.policy)
     }
 }
 
 /// The trial record and then otadata are written. It takes a moment, and cannot be stopped half-way.
 #[derive(Debug)]
 pub(super) struct Activating {
-    pub(super) run: Run,
     asked: bool,
     cancelled: bool,
 }
 
 impl Activating {
-    pub(super) fn complete(self, cx: &mut Context, now: Instant, event: Event<'_>) -> Step {
-        let Self {
-            run,
-            asked,
-            cancelled,
-        } = self;
+    pub(super) fn complete(&mut self, cx: &mut Context, now: Instant, event: Event<'_>) -> Step {
         match event {
-            Event::Activated(Ok(())) if asked => {
-                cx.report_step(EventKind::Activated, run.job());
-                cx.cancel |= cancelled;
-                let rebooting = Rebooting::new(run.job(), true, cx, now);
-                Step::Go(Trigger::Activated, State::Rebooting(rebooting))
+            Event::Activated(Ok(())) if self.asked => {
+                cx.report_step(EventKind::Activated);
+                cx.cancel |= self.cancelled;
+                let rebooting = Rebooting::new(true, cx, now);
+                Some((Trigger::Activated, State::Rebooting(rebooting)))
             }
-            Event::Activated(Err(failure)) if asked => {
-                if cancelled {
-                    return stopped(Stop::Cancelled, run, cx, now, FailureCode::OtadataWrite);
-                }
-                failed(run, failure, cx, now)
+            Event::Activated(Err(_)) if self.asked && self.cancelled => {
+                given_up(Unwanted::Cancelled, cx)
             }
-            _ => Step::Stay(State::Activating(Self {
-                run,
-                asked,
-                cancelled,
-            })),
+            Event::Activated(Err(failure)) if self.asked => failed(failure, cx, now),
+            _ => None,
         }
     }
 
-    pub(super) fn step(self, cx: &mut Context, _: Instant) -> Step {
-        let cancelled = self.cancelled | core::mem::take(&mut cx.cancel);
-        Step::Stay(State::Activating(Self { cancelled, ..self }))
+    pub(super) fn step(&mut self, cx: &mut Context, _: Instant) -> Step {
+        self.cancelled |= core::mem::take(&mut cx.cancel);
+        None
     }
 
     pub(super) fn action(&mut self, _: &mut Context, _: Instant) -> Option<Action> {
@@ -475,7 +358,6 @@ impl Activating {
 /// The device is about to restart: the last reports are given a moment to get through.
 #[derive(Debug)]
 pub(super) struct Rebooting {
-    pub(super) job: Option<Job>,
     until: Instant,
     /// An image was activated, and a cancellation can still take that back.
     activated: bool,
@@ -483,27 +365,24 @@ pub(super) struct Rebooting {
 }
 
 impl Rebooting {
-    pub(super) fn new(job: Option<Job>, activated: bool, cx: &Context, now: Instant) -> Self {
+    pub(super) fn new(activated: bool, cx: &Context, now: Instant) -> Self {
         Self {
-            job,
             until: now + cx.policy.farewell,
             activated,
             asked: false,
         }
     }
 
-    pub(super) fn complete(self, _: &mut Context, _: Instant, _: Event<'_>) -> Step {
-        Step::Stay(State::Rebooting(self))
+    pub(super) fn complete(&mut self, _: &mut Context, _: Instant, _: Event<'_>) -> Step {
+        None
     }
 
-    pub(super) fn step(self, cx: &mut Context, _: Instant) -> Step {
+    pub(super) fn step(&mut self, cx: &mut Context, _: Instant) -> Step {
         let cancel = core::mem::take(&mut cx.cancel);
-        if cancel && self.activated && !self.asked {
-            let job = self.job.clone().unwrap_or_default();
-            let rolling_back = RollingBack::new(job, FailureCode::Cancelled);
-            return Step::Go(Trigger::CancelledLate, State::RollingBack(rolling_back));
-        }
-        Step::Stay(State::Rebooting(self))
+        (cancel && self.activated && !self.asked).then(|| {
+            let rolling_back = RollingBack::new(FailureCode::Cancelled);
+            (Trigger::CancelledLate, State::RollingBack(rolling_back))
+        })
     }
 
     pub(super) fn action(&mut self, cx: &mut Context, now: Instant) -> Option<Action> {

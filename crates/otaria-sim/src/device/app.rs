@@ -3,13 +3,12 @@
 use core::cell::{Cell, RefCell};
 use core::future::{Future, pending};
 use core::pin::pin;
-use core::time::Duration;
 use std::rc::Rc;
 
 use embassy_futures::select::select;
 use embassy_futures::yield_now;
 use embedded_storage::nor_flash::NorFlash;
-use otaria_device::board::{Board, Clock};
+use otaria_device::board::{Board, Clock, Duration};
 use otaria_device::guard::{BootReport, GuardError, Then};
 use otaria_device::install::{Stores, StoresError, Workspace};
 use otaria_device::net::PlainTcp;
@@ -199,7 +198,7 @@ async fn main<S: Site, F: NorFlash>(app: Rc<App>, env: Env<S>, flash: Rc<RefCell
     }
     let crash = pin!(async {
         match behaviour {
-            Behaviour::CrashAfter(time) => clock.sleep_until(clock.now() + time).await,
+            Behaviour::CrashAfter(time) => clock.sleep_until(clock.now() + time.into()).await,
             _ => pending().await,
         }
     });

@@ -2,11 +2,10 @@
 
 use core::cell::{Cell, RefCell};
 use core::net::IpAddr;
-use core::time::Duration;
 use std::rc::Rc;
 
 use fastrand::Rng;
-use otaria_device::board::{Board, Clock, Instant, ResetReason, Slot};
+use otaria_device::board::{Board, Clock, Duration, Instant, ResetReason, Slot};
 
 use super::bell::Bell;
 use super::chip::Hardware;

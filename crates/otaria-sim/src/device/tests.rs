@@ -171,9 +171,11 @@ fn the_reset_button_restarts_the_device() {
 fn a_watchdog_that_is_not_fed_restarts_the_device() {
     let lab = Lab::new();
     lab.start(first_boot_only(|mut env| async move {
-        env.board.arm_watchdog(8 * SECOND);
+        env.board.arm_watchdog((8 * SECOND).into());
         for _ in 0..4 {
-            env.clock.sleep_until(env.clock.now() + 5 * SECOND).await;
+            env.clock
+                .sleep_until(env.clock.now() + (5 * SECOND).into())
+                .await;
             env.board.feed_watchdog();
         }
         pending().await
@@ -192,12 +194,12 @@ fn a_watchdog_that_is_not_fed_restarts_the_device() {
 fn a_watchdog_can_be_shortened_and_disarmed() {
     let lab = Lab::new();
     lab.start(first_boot_only(|mut env| async move {
-        env.board.arm_watchdog(SECOND);
+        env.board.arm_watchdog(SECOND.into());
         env.board.disarm_watchdog();
         env.clock.sleep_until(Instant::from_secs(10)).await;
-        env.board.arm_watchdog(100 * SECOND);
+        env.board.arm_watchdog((100 * SECOND).into());
         env.clock.sleep_until(Instant::from_secs(20)).await;
-        env.board.arm_watchdog(2 * SECOND);
+        env.board.arm_watchdog((2 * SECOND).into());
         pending().await
     }));
     lab.world.run_for(60 * SECOND);
@@ -400,7 +402,9 @@ fn the_link_follows_the_access_point() {
                         env.board.rssi().is_some()
                     ));
                 }
-                env.clock.sleep_until(env.clock.now() + SECOND / 10).await;
+                env.clock
+                    .sleep_until(env.clock.now() + (SECOND / 10).into())
+                    .await;
             }
         }
     });
@@ -523,7 +527,7 @@ fn thousands_of_devices_live_in_one_world() {
                 .clone()
                 .live(Program(|mut env: Env<WorldSite>| async move {
                     let wait = Duration::from_millis(env.board.random_u64() % 10_000);
-                    env.clock.sleep_until(env.clock.now() + wait).await;
+                    env.clock.sleep_until(env.clock.now() + wait.into()).await;
                     pending().await
                 }));
             world.spawn("device", async move { match life.await {} });

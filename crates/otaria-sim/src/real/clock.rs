@@ -30,13 +30,13 @@ impl RealClock {
 
 impl Clock for RealClock {
     fn now(&self) -> Instant {
-        Instant::ZERO + self.booted.elapsed() + self.busy.pending()
+        Instant::ZERO + (self.booted.elapsed() + self.busy.pending()).into()
     }
 
     fn sleep_until(&self, at: Instant) -> impl Future<Output = ()> {
         let wait = at.since(self.now());
         // tokio itself caps what its timer cannot hold at about thirty years.
-        let until = time::Instant::now().checked_add(wait);
+        let until = time::Instant::now().checked_add(wait.into());
         async move {
             match until {
                 Some(until) => time::sleep_until(until).await,

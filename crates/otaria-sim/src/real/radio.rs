@@ -103,8 +103,8 @@ impl Pipe {
 
     fn pass(&self, len: usize, config: &RadioConfig, now: Instant) {
         let nanos = (len as u64 * 8 * 1_000_000_000).checked_div(config.bits_per_second);
-        self.0
-            .set(self.0.get().max(now) + Duration::from_nanos(nanos.unwrap_or(0)));
+        let takes = Duration::from_nanos(nanos.unwrap_or(0));
+        self.0.set(self.0.get().max(now) + takes.into());
     }
 }
 
@@ -123,7 +123,7 @@ impl<N, C: Clock> Radio<N, C> {
 
     async fn round_trip(&self) {
         self.clock
-            .sleep_until(self.clock.now() + self.config.latency * 2)
+            .sleep_until(self.clock.now() + (self.config.latency * 2).into())
             .await;
     }
 }
@@ -206,7 +206,7 @@ impl<N, C: Clock, S: Write> Write for RadioStream<'_, N, C, S> {
             .await?;
         let now = radio.clock.now();
         radio.up.pass(len, &radio.config, now);
-        self.answer_at = now + radio.config.latency * 2;
+        self.answer_at = now + (radio.config.latency * 2).into();
         Ok(len)
     }
 

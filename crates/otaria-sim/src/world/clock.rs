@@ -47,7 +47,7 @@ impl SimClock {
 
 impl Clock for SimClock {
     fn now(&self) -> Instant {
-        Instant::ZERO + self.elapsed()
+        Instant::ZERO + self.elapsed().into()
     }
 
     fn sleep_until(&self, at: Instant) -> impl Future<Output = ()> {

@@ -304,7 +304,7 @@ fn the_device_stands_still_while_its_flash_is_busy() {
         };
         let ticker = async {
             for _ in 0..3 {
-                clock.sleep_until(clock.now() + 20 * MS).await;
+                clock.sleep_until(clock.now() + (20 * MS).into()).await;
                 trace.note(format!("tick at {}", clock.now()));
             }
         };

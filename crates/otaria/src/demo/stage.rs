@@ -323,17 +323,18 @@ fn blueprints(
 
 /// A device in the field has minutes to prove itself. Nobody watches a demo for that long.
 fn hurry(settings: &mut Settings) {
+    let ms = |ms| Duration::from_millis(ms).into();
     let timing = &mut settings.timing;
-    timing.watchdog = Duration::from_secs(4);
-    timing.progress = Duration::from_secs(1);
+    timing.watchdog = ms(4_000);
+    timing.progress = ms(1_000);
     let policy = &mut timing.policy;
-    policy.trial_with_network = Duration::from_secs(12);
-    policy.trial = Duration::from_secs(40);
-    policy.soak = Duration::from_secs(2);
-    policy.grace = Duration::from_millis(500);
-    policy.probe = Duration::from_secs(2);
-    policy.farewell = Duration::from_secs(2);
-    policy.backoff.first = Duration::from_secs(1);
+    policy.trial_with_network = ms(12_000);
+    policy.trial = ms(40_000);
+    policy.soak = ms(2_000);
+    policy.grace = ms(500);
+    policy.probe = ms(2_000);
+    policy.farewell = ms(2_000);
+    policy.backoff.first = ms(1_000);
 }
 
 /// Shows one device; whether it has ended a job.

@@ -120,8 +120,7 @@ impl Board for EspBoard {
 
     fn arm_watchdog(&mut self, timeout: Duration) {
         // The counter has 32 bits at 136 kHz or so: eight hours.
-        let micros = u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX);
-        let micros = micros.min(3_600_000_000);
+        let micros = timeout.as_micros().min(3_600_000_000);
         // Enabling starts from the default time-out, so the time is set on both sides of it: never disarmed, never too short.
         self.rwdt.feed();
         self.rwdt.set_timeout(

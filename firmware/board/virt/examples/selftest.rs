@@ -61,7 +61,7 @@ fn main(slot: u32) -> ! {
             unsafe { core::arch::asm!("unimp", options(noreturn)) }
         }
         ResetReason::Panic if words.starts_with("exception 2 at 0x8") => {
-            board.arm_watchdog(core::time::Duration::from_millis(100));
+            board.arm_watchdog(otaria_device::board::Duration::from_millis(100));
             let fed_until = Instant::now() + Duration::from_millis(300);
             while Instant::now() < fed_until {
                 board.feed_watchdog();

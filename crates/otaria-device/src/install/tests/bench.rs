@@ -9,7 +9,7 @@ use std::vec;
 use std::vec::Vec;
 
 use otaria_engine::admission::DeviceFacts;
-use otaria_engine::machine::{Admitted, Failure, FetchError};
+use otaria_engine::machine::Admitted;
 use otaria_engine::slot::Slot;
 use otaria_wire::Sha256Digest;
 use otaria_wire::messages::{Desired, FailureCode, Level};
@@ -20,7 +20,7 @@ use p256::ecdsa::{Signature, SigningKey};
 
 use crate::board::Instant;
 use crate::http::{HttpClient, UrlPolicy};
-use crate::install::{Fetch, Observer, Stores, Times, Workspace, verify};
+use crate::install::{Fetch, FetchError, Observer, Stores, Times, Words, Workspace, verify};
 use crate::net::testing::{Dial, FakeClock, FakeNet, Wire, run};
 use crate::storage::test_flash::TestFlash;
 use crate::storage::test_package::{TestPackage, image};
@@ -260,6 +260,8 @@ pub(super) struct Bench {
     /// The image that the wish declares.
     pub(super) declared_image: Option<Sha256Digest>,
     pub(super) times: Times,
+    /// What was said of the last failure.
+    pub(super) words: Words,
     /// Bytes that the last fetch's future had.
     pub(super) future_size: Cell<usize>,
 }
@@ -278,6 +280,7 @@ impl Bench {
             running_image: None,
             declared_image: None,
             times: Times::new(),
+            words: Words::new(),
             future_size: Cell::new(0),
         }
     }
@@ -342,6 +345,7 @@ impl Bench {
             clock: &*clock,
             observer: &self.seen,
             times: &self.times,
+            words: &self.words,
         };
         let wish = Desired {
             url: url.try_into().unwrap(),
@@ -365,24 +369,20 @@ impl Bench {
     }
 
     pub(super) fn code(&self) -> FailureCode {
-        self.failure().code
-    }
-
-    pub(super) fn failure(&self) -> Failure {
         match self.fetch() {
-            Err(FetchError::Failed(failure)) => failure,
+            Err(FetchError::Failed(code)) => code,
             other => panic!("{other:?}"),
         }
     }
 
-    pub(super) fn verify(&self, identity: &Sha256Digest) -> Result<VerifiedImage, Failure> {
+    pub(super) fn verify(&self, identity: &Sha256Digest) -> Result<VerifiedImage, FailureCode> {
         let clock = FakeClock::default();
         let stores = self.stores();
         let keys = Self::keys();
         run(
             &clock,
             Instant::MAX,
-            verify(&stores, &keys, &clock, &self.times, identity),
+            verify(&stores, &keys, &clock, &self.times, &self.words, identity),
         )
         .expect("it ends")
     }

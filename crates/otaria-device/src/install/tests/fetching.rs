@@ -1,12 +1,13 @@
 //! What a fetch leaves in flash when everything goes well, and when it is dropped.
 
-use otaria_engine::machine::{Admitted, FetchError};
+use otaria_engine::machine::Admitted;
 use otaria_wire::Sha256Digest;
 use otaria_wire::messages::FailureCode;
 use otaria_wire::package::Codec;
 use otaria_wire::partitions::DEFAULT_4MB;
 
 use super::bench::{BLOCK, Bench, File, URL};
+use crate::install::FetchError;
 use crate::storage::test_package::image;
 
 #[test]
@@ -114,7 +115,7 @@ fn an_image_that_does_not_read_back_is_refused_and_fetched_anew() {
     let at = DEFAULT_4MB.slots[1].offset as usize + 20_000;
     bench.flash.borrow_mut().bytes_mut()[at] ^= 1;
     assert_eq!(
-        bench.verify(&file.identity).unwrap_err().code,
+        bench.verify(&file.identity).unwrap_err(),
         FailureCode::ImageHash
     );
     assert_eq!(bench.fetch(), Ok(()));
@@ -128,7 +129,7 @@ fn an_image_without_a_guard_does_not_verify() {
     let bench = Bench::new(&file);
     bench.fetch().unwrap();
     assert_eq!(
-        bench.verify(&file.identity).unwrap_err().code,
+        bench.verify(&file.identity).unwrap_err(),
         FailureCode::GuardMissing
     );
 }
@@ -139,7 +140,7 @@ fn another_package_than_the_one_in_flash_cannot_be_verified() {
     let bench = Bench::new(&file);
     bench.fetch().unwrap();
     assert_eq!(
-        bench.verify(&Sha256Digest([8; 32])).unwrap_err().code,
+        bench.verify(&Sha256Digest([8; 32])).unwrap_err(),
         FailureCode::FlashRead
     );
 }

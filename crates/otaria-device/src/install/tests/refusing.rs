@@ -37,7 +37,8 @@ fn what_is_no_package_is_named() {
 
     let bench = Bench::new(&File::new(1, 4_096));
     bench.serve().serving.bytes = image(1, 50_000, true);
-    let text = bench.failure().text;
+    assert_eq!(bench.code(), FailureCode::NotAPackage);
+    let text = bench.words.take();
     assert!(text.contains("otaria package"), "{text}");
 }
 

@@ -1,6 +1,5 @@
 //! An engine on a bench: what it wants is looked at, what happens is said by hand.
 
-use core::time::Duration;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
@@ -8,10 +7,9 @@ use otaria_wire::Sha256Digest;
 use otaria_wire::messages::{Desired, EventKind, FailureCode};
 
 use super::super::{
-    Action, Admitted, BootFacts, BootRole, Engine, Event, Failure, FetchError, Health, JobRef,
-    Policy, Report,
+    Action, Admitted, BootFacts, BootRole, Engine, Event, Health, JobRef, Policy, Report,
 };
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 pub(super) const IDENTITY: Sha256Digest = Sha256Digest([7; 32]);
 pub(super) const TOTAL: u32 = 100_000;
@@ -41,11 +39,7 @@ pub(super) fn job(name: &str) -> JobRef {
 }
 
 pub(super) fn fails(code: FailureCode) -> Event<'static> {
-    Event::Fetched(Err(FetchError::Failed(code.into())))
-}
-
-pub(super) fn failure(code: FailureCode) -> Failure {
-    code.into()
+    Event::Fetched(Err(code.into()))
 }
 
 impl Bench {

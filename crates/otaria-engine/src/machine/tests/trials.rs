@@ -1,11 +1,10 @@
 //! The trial, its end, and what follows from an inconclusive one.
 
-use core::time::Duration;
-
 use otaria_wire::messages::{Desired, FailureCode, Phase};
 
-use super::bench::{Bench, failure, job, wish};
+use super::bench::{Bench, job, wish};
 use crate::machine::{Action, BootFacts, BootRole, Event, Health};
+use crate::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -217,7 +216,7 @@ fn a_confirmation_that_cannot_be_written_is_tried_again_within_the_trial() {
     bench.expect(Action::Probe);
     bench.tell(Event::Probed(true));
     bench.confirmed_report();
-    bench.tell(Event::Confirmed(Err(failure(FailureCode::FlashWrite))));
+    bench.tell(Event::Confirmed(Err(FailureCode::FlashWrite)));
     bench.expect_nothing();
     assert_eq!(bench.engine.status().phase, Phase::Trial);
     bench.wait();
@@ -303,9 +302,7 @@ fn an_image_that_was_lost_while_it_waited_is_fetched_again() {
     bench.expect(Action::Probe);
     bench.tell(Event::Probed(true));
     bench.expect(Action::Reactivate);
-    bench.tell(Event::Reactivated(Err(failure(
-        FailureCode::TrialImageLost,
-    ))));
+    bench.tell(Event::Reactivated(Err(FailureCode::TrialImageLost)));
     bench.expect(Action::Close(None));
     bench.tell(Event::Closed);
     bench.expect(Action::Fetch);

@@ -1,12 +1,11 @@
 //! From a wish to the restart.
 
-use core::time::Duration;
-
 use otaria_wire::Sha256Digest;
 use otaria_wire::messages::{Desired, FailureCode, Phase};
 
-use super::bench::{Bench, IDENTITY, TOTAL, fails, failure, wish};
-use crate::machine::{Action, BootFacts, Event, FetchError};
+use super::bench::{Bench, IDENTITY, TOTAL, fails, wish};
+use crate::machine::{Action, BootFacts, Event, FAILURE_TEXT_LEN, Failure};
+use crate::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -106,7 +105,7 @@ fn a_package_whose_image_runs_already_ends_the_job_without_wearing_the_journal()
     let mut bench = Bench::online();
     bench.wish(&wish("a"));
     bench.expect(Action::Fetch);
-    bench.tell(Event::Fetched(Err(FetchError::AlreadyRunning)));
+    bench.tell(Event::AlreadyRunning);
     bench.expect_events(&["already_running"]);
     assert!(!bench.last().is_kept());
     // The broker brings the stored wish again with every connection.
@@ -133,10 +132,32 @@ fn a_refusal_ends_the_job_and_is_kept_until_it_is_acknowledged() {
 #[test]
 fn a_package_that_can_never_work_is_kept_away_from_its_job() {
     let mut bench = Bench::verifying();
-    bench.tell(Event::Verified(Err(failure(FailureCode::ImageMalformed))));
+    bench.tell(Event::Verified(Err(FailureCode::ImageMalformed.into())));
     bench.next();
     assert_eq!(bench.last().code, Some(FailureCode::ImageMalformed));
     assert_eq!(bench.last().quarantine, Some(IDENTITY));
+}
+
+#[test]
+fn what_is_said_about_a_failure_is_reported_as_far_as_it_fits() {
+    let mut bench = Bench::online();
+    bench.wish(&wish("a"));
+    bench.expect(Action::Fetch);
+    let long = "\u{e4}".repeat(FAILURE_TEXT_LEN);
+    for (text, reported) in [("no route", "no route"), (&long, &long[..FAILURE_TEXT_LEN])] {
+        bench.tell(Event::Fetched(Err(Failure {
+            code: FailureCode::Connect,
+            text,
+        })));
+        bench.next();
+        assert_eq!(bench.last().text, reported);
+        bench.wait();
+        bench.expect(Action::Fetch);
+    }
+    // What was said of one failure is not said of the next.
+    bench.tell(fails(FailureCode::WrongProduct));
+    bench.next();
+    assert_eq!(bench.last().text, "");
 }
 
 #[test]
@@ -211,7 +232,7 @@ fn a_file_that_keeps_changing_is_given_up() {
 #[test]
 fn an_image_that_does_not_read_back_is_fetched_once_more_and_then_given_up() {
     let mut bench = Bench::verifying();
-    bench.tell(Event::Verified(Err(failure(FailureCode::ImageHash))));
+    bench.tell(Event::Verified(Err(FailureCode::ImageHash.into())));
     bench.expect_nothing();
     bench.wait();
     bench.expect(Action::Fetch);
@@ -219,7 +240,7 @@ fn an_image_that_does_not_read_back_is_fetched_once_more_and_then_given_up() {
     bench.tell(Event::Progress(TOTAL));
     bench.tell(Event::Fetched(Ok(())));
     bench.expect(Action::Verify);
-    bench.tell(Event::Verified(Err(failure(FailureCode::ImageHash))));
+    bench.tell(Event::Verified(Err(FailureCode::ImageHash.into())));
     bench.expect_nothing();
     assert_eq!(bench.events().last().unwrap(), "failed image_hash");
 }
@@ -473,7 +494,7 @@ fn an_activation_that_fails_is_tried_again_from_the_start_of_the_download() {
     let mut bench = Bench::verifying();
     bench.tell(Event::Verified(Ok(())));
     bench.expect(Action::Activate);
-    bench.tell(Event::Activated(Err(failure(FailureCode::OtadataWrite))));
+    bench.tell(Event::Activated(Err(FailureCode::OtadataWrite.into())));
     bench.expect_nothing();
     bench.wait();
     bench.expect(Action::Fetch);
@@ -528,7 +549,7 @@ fn a_wish_that_is_published_again_is_looked_at_again_and_a_stored_one_is_not() {
     let mut bench = Bench::online();
     bench.wish(&wish("a"));
     bench.expect(Action::Fetch);
-    bench.tell(Event::Fetched(Err(FetchError::AlreadyRunning)));
+    bench.tell(Event::AlreadyRunning);
     bench.wish(&wish("a"));
     bench.expect_nothing();
     // The file behind the address may be another one by now.

@@ -1,19 +1,16 @@
 //! Random walks: whatever happens in whatever order, the engine keeps its promises.
 
-use core::time::Duration;
 use std::vec::Vec;
 
 use otaria_wire::Sha256Digest;
 use otaria_wire::messages::{Desired, FailureCode};
 use proptest::prelude::*;
 
-use super::super::{
-    Action, Admitted, BootFacts, BootRole, Engine, Event, Failure, FetchError, Health, Policy,
-};
+use super::super::{Action, Admitted, BootFacts, BootRole, Engine, Event, Failure, Health, Policy};
 use super::bench::{IDENTITY, TOTAL, job, wish};
 use crate::machine::transitions::StateName;
 use crate::rng::Rng;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// An engine, and a world around it that answers by chance.
 struct World {
@@ -82,8 +79,8 @@ impl World {
         self.engine.handle(self.now, event);
     }
 
-    fn failure(&mut self) -> Failure {
-        CODES[self.pick(CODES.len() as u64) as usize].into()
+    fn code(&mut self) -> FailureCode {
+        CODES[self.pick(CODES.len() as u64) as usize]
     }
 
     /// Takes everything that the engine wants, and checks it.
@@ -161,7 +158,7 @@ impl World {
                     self.tell(Event::Progress(TOTAL));
                     self.tell(Event::Fetched(Ok(())));
                 }
-                3 => self.tell(Event::Fetched(Err(FetchError::AlreadyRunning))),
+                3 => self.tell(Event::AlreadyRunning),
                 // It goes on.
                 4 | 5 => {
                     self.tell(Event::Admitted(Admitted {
@@ -177,19 +174,19 @@ impl World {
                         total: TOTAL,
                         held: 0,
                     }));
-                    let failure = self.failure();
-                    self.tell(Event::Fetched(Err(FetchError::Failed(failure))));
+                    let code = self.code();
+                    self.tell(Event::Fetched(Err(code.into())));
                 }
                 _ => {
-                    let failure = self.failure();
-                    self.tell(Event::Fetched(Err(FetchError::Failed(failure))));
+                    let code = self.code();
+                    self.tell(Event::Fetched(Err(code.into())));
                 }
             },
             Action::Verify => {
                 let result = if chance < 6 {
                     Ok(())
                 } else {
-                    Err(self.failure())
+                    Err(self.code().into())
                 };
                 self.verified = result.is_ok();
                 self.tell(Event::Verified(result));
@@ -199,7 +196,7 @@ impl World {
                 let result = if chance < 6 {
                     Ok(())
                 } else {
-                    Err(self.failure())
+                    Err(self.code().into())
                 };
                 self.tell(Event::Activated(result));
             }
@@ -210,11 +207,7 @@ impl World {
                 _ => Health::Unhealthy,
             })),
             Action::Confirm(_) => {
-                let result = if chance < 6 {
-                    Ok(())
-                } else {
-                    Err(self.failure())
-                };
+                let result = if chance < 6 { Ok(()) } else { Err(self.code()) };
                 self.tell(Event::Confirmed(result));
             }
             Action::RollBack(_) => self.tell(Event::RolledBack),
@@ -222,7 +215,7 @@ impl World {
                 let result = if chance < 6 {
                     Ok(())
                 } else {
-                    Err(FailureCode::TrialImageLost.into())
+                    Err(FailureCode::TrialImageLost)
                 };
                 self.tell(Event::Reactivated(result));
             }
@@ -364,7 +357,7 @@ fn any_event() -> impl Strategy<Value = u8> {
 }
 
 fn tell_any(engine: &mut Engine, now: Instant, which: u8, code: FailureCode) {
-    let failed = || Err::<(), Failure>(code.into());
+    let failed = || Err::<(), Failure<'_>>(code.into());
     let (a, b) = (
         wish("a"),
         Desired {
@@ -400,7 +393,7 @@ fn tell_any(engine: &mut Engine, now: Instant, which: u8, code: FailureCode) {
         }),
         12 => Event::Progress(u32::MAX),
         13 => Event::Fetched(Ok(())),
-        14 => Event::Fetched(Err(FetchError::Failed(code.into()))),
+        14 => Event::Fetched(Err(code.into())),
         15 => Event::Verified(failed()),
         16 => Event::Stopped,
         17 => Event::Activated(Ok(())),

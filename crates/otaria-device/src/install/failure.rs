@@ -1,0 +1,194 @@
+//! Why something failed: a number that travels, and words that stay where they were put down.
+
+use core::cell::RefCell;
+use core::fmt;
+
+use otaria_engine::machine::Text;
+use otaria_wire::messages::FailureCode;
+use otaria_wire::package::{CoSignatureError, HeaderError, SignatureError, TableError};
+
+use crate::codec::DecodeError;
+use crate::http::HttpError;
+use crate::storage::journal::JournalError;
+use crate::storage::otadata::OtaDataError;
+use crate::storage::slot::SlotError;
+use crate::storage::table_store::TableStoreError;
+use crate::storage::verify::VerifyError;
+
+/// How a fetch ended without all blocks in flash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchError {
+    /// The package's image runs already.
+    AlreadyRunning,
+    /// Anything else; [`Words`] may say more.
+    Failed(FailureCode),
+}
+
+impl From<FailureCode> for FetchError {
+    fn from(code: FailureCode) -> Self {
+        Self::Failed(code)
+    }
+}
+
+// They go from hand to hand in every `Result` of the update path; what is large is said once, in `Words`.
+const _: () = assert!(size_of::<Result<(), FetchError>>() <= 4);
+
+/// What the code of the last failure does not say, in words for people.
+///
+/// Whoever makes a failure puts its words down here, over those of an earlier one, and hands on the code. Whoever reports the
+/// failure takes them.
+#[derive(Debug, Default)]
+pub struct Words(RefCell<Text>);
+
+impl Words {
+    /// Nothing has failed yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(RefCell::new(Text::new()))
+    }
+
+    /// Puts down why `code` failed, as far as it fits.
+    pub(crate) fn failure(&self, code: FailureCode, text: fmt::Arguments<'_>) -> FailureCode {
+        use fmt::Write;
+        let mut words = self.0.borrow_mut();
+        words.clear();
+        let _ = Clipped(&mut words).write_fmt(text);
+        code
+    }
+
+    /// The same, of an error that has both.
+    // One copy of it: it is called wherever something can fail.
+    #[inline(never)]
+    pub(crate) fn failed(&self, error: &dyn Reason) -> FailureCode {
+        self.failure(error.code(), format_args!("{error}"))
+    }
+
+    /// The words, for a report.
+    pub fn take(&self) -> Text {
+        core::mem::take(&mut self.0.borrow_mut())
+    }
+}
+
+/// Leaves out what does not fit, and what would break a line.
+struct Clipped<'a>(&'a mut Text);
+
+impl fmt::Write for Clipped<'_> {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        for character in s.chars() {
+            let shown = if character.is_control() {
+                ' '
+            } else {
+                character
+            };
+            if self.0.push(shown).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An error that has a number and words.
+pub(crate) trait Reason: fmt::Display {
+    /// The number.
+    fn code(&self) -> FailureCode;
+}
+
+/// Whose number is settled in otaria-wire.
+macro_rules! numbered_by_wire {
+    ($($error:ty)+) => {
+        $(impl Reason for $error {
+            fn code(&self) -> FailureCode {
+                (*self).into()
+            }
+        })+
+    };
+}
+
+numbered_by_wire!(HeaderError SignatureError TableError CoSignatureError);
+
+impl Reason for HttpError {
+    fn code(&self) -> FailureCode {
+        HttpError::code(self)
+    }
+}
+
+impl Reason for DecodeError {
+    fn code(&self) -> FailureCode {
+        DecodeError::code(self)
+    }
+}
+
+impl Reason for JournalError {
+    fn code(&self) -> FailureCode {
+        match self {
+            Self::Full | Self::TooLong | Self::Exhausted => FailureCode::JournalFull,
+            Self::WrongSize | Self::Flash(_) | Self::NotWritten => FailureCode::FlashWrite,
+            Self::Undecodable { .. } | Self::Stale => FailureCode::FlashRead,
+        }
+    }
+}
+
+impl Reason for TableStoreError {
+    fn code(&self) -> FailureCode {
+        match self {
+            Self::WrongSize | Self::Flash(_) => FailureCode::FlashWrite,
+            Self::NotStored | Self::NoSuchBlock => FailureCode::FlashRead,
+        }
+    }
+}
+
+impl Reason for OtaDataError {
+    fn code(&self) -> FailureCode {
+        FailureCode::OtadataWrite
+    }
+}
+
+impl Reason for SlotError {
+    fn code(&self) -> FailureCode {
+        match self {
+            Self::TrialOpen => FailureCode::TrialOpen,
+            Self::TooLarge => FailureCode::ImageTooLarge,
+            Self::Flash(_) => FailureCode::FlashWrite,
+            Self::Journal(error) => error.code(),
+            Self::Running
+            | Self::OtherTable
+            | Self::NotStarted
+            | Self::NotErased
+            | Self::OutOfOrder => FailureCode::LogicBug,
+        }
+    }
+}
+
+impl Reason for VerifyError {
+    fn code(&self) -> FailureCode {
+        match self {
+            Self::Flash(_) => FailureCode::FlashRead,
+            Self::Hash => FailureCode::ImageHash,
+            Self::Image(_) => FailureCode::ImageMalformed,
+            Self::Description => FailureCode::DescriptorMismatch,
+            Self::NoGuard => FailureCode::GuardMissing,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use otaria_engine::machine::FAILURE_TEXT_LEN;
+    use std::string::String;
+
+    #[test]
+    fn the_last_words_are_told_once_on_one_line_as_far_as_they_fit() {
+        let words = Words::new();
+        words.failed(&JournalError::Full);
+        let code = words.failure(FailureCode::Dns, format_args!("no \"{}\"", "a\nb"));
+        assert_eq!(code, FailureCode::Dns);
+        assert_eq!(words.take(), "no \"a b\"");
+        assert_eq!(words.take(), "");
+
+        let long = String::from("\u{e4}").repeat(FAILURE_TEXT_LEN);
+        words.failure(FailureCode::Dns, format_args!("{long}{long}"));
+        assert_eq!(words.take(), long[..FAILURE_TEXT_LEN]);
+    }
+}
