@@ -3,57 +3,77 @@
 use super::CodecError;
 
 /// The part of a packet that has not been read yet.
+///
+/// Reading beyond its end gives zeros and empty slices. That is found out once, by [`whole`](Self::whole), and not after each
+/// field.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Fields<'a>(&'a [u8]);
+pub(super) struct Fields<'a> {
+    rest: &'a [u8],
+    cut_off: bool,
+}
 
 impl<'a> Fields<'a> {
     pub(super) const fn new(bytes: &'a [u8]) -> Self {
-        Self(bytes)
+        Self {
+            rest: bytes,
+            cut_off: false,
+        }
     }
 
     pub(super) const fn is_empty(self) -> bool {
-        self.0.is_empty()
+        self.rest.is_empty()
     }
 
     /// Everything that is left.
     pub(super) const fn rest(self) -> &'a [u8] {
-        self.0
+        self.rest
     }
 
-    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], CodecError> {
-        let (head, tail) = self.0.split_at_checked(len).ok_or(CodecError::Malformed)?;
-        self.0 = tail;
-        Ok(head)
+    /// Whether everything that has been read was there.
+    pub(super) const fn whole(self) -> Result<(), CodecError> {
+        if self.cut_off {
+            Err(CodecError::Malformed)
+        } else {
+            Ok(())
+        }
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], CodecError> {
-        let (head, tail) = self.0.split_first_chunk().ok_or(CodecError::Malformed)?;
-        self.0 = tail;
-        Ok(*head)
+    pub(super) fn take(&mut self, len: usize) -> &'a [u8] {
+        let (head, tail) = self.rest.split_at_checked(len).unwrap_or_else(|| {
+            self.cut_off = true;
+            (&[], &[])
+        });
+        self.rest = tail;
+        head
     }
 
-    pub(super) fn u8(&mut self) -> Result<u8, CodecError> {
-        self.array().map(u8::from_be_bytes)
+    /// A number of `len` bytes, at most four.
+    pub(super) fn number(&mut self, len: usize) -> u32 {
+        let bytes = self.take(len).iter();
+        bytes.fold(0, |number, byte| number << 8 | u32::from(*byte))
     }
 
-    pub(super) fn u16(&mut self) -> Result<u16, CodecError> {
-        self.array().map(u16::from_be_bytes)
+    pub(super) fn u8(&mut self) -> u8 {
+        self.number(1) as u8
     }
 
-    pub(super) fn u32(&mut self) -> Result<u32, CodecError> {
-        self.array().map(u32::from_be_bytes)
+    pub(super) fn u16(&mut self) -> u16 {
+        self.number(2) as u16
     }
 
     /// Binary data or a string: two bytes of length, then the bytes (1.5.4, 1.5.6).
-    pub(super) fn prefixed(&mut self) -> Result<&'a [u8], CodecError> {
-        let len = self.u16()?;
+    pub(super) fn prefixed(&mut self) -> &'a [u8] {
+        let len = self.u16();
         self.take(len.into())
     }
 
-    pub(super) fn varint(&mut self) -> Result<u32, CodecError> {
-        let (value, len) = varint(self.0)?.ok_or(CodecError::Malformed)?;
-        self.take(len)?;
-        Ok(value)
+    pub(super) fn varint(&mut self) -> u32 {
+        let Ok(Some((value, len))) = varint(self.rest) else {
+            self.cut_off = true;
+            return 0;
+        };
+        self.take(len);
+        value
     }
 }
 

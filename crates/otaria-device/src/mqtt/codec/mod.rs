@@ -4,7 +4,7 @@
 //! rust-mqtt 0.6 keeps received strings borrowed for the life of the client, so that its buffer can be used again only by an
 //! `unsafe` reset; it panics on a user property whose length exceeds the packet; it cannot acknowledge what does not fit.
 //!
-//! No I/O in here. [`Receiver`] collects bytes until a packet is whole; [`Packet::parse`] checks it; the functions in
+//! No I/O in here. [`Receiver`] collects bytes until a packet is whole; [`Packet`] is what it says, checked; the functions in
 //! [`encode`] write packets into buffers.
 
 pub(super) mod encode;
@@ -13,7 +13,7 @@ mod packet;
 mod properties;
 mod receiver;
 
-pub(super) use packet::{ConnAck, Packet, Publish};
+pub(super) use packet::{ConnAck, Limits, Packet, Publish};
 pub(super) use receiver::{Oversized, Received, Receiver};
 
 use super::{MqttError, ReasonCode};

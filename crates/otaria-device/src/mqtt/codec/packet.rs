@@ -3,7 +3,7 @@
 use super::super::ReasonCode;
 use super::CodecError;
 use super::fields::Fields;
-use super::properties::{self, Value};
+use super::properties;
 
 /// MQTT's packet types (2.1.2), where this code names them.
 pub(super) const CONNECT: u8 = 1;
@@ -36,20 +36,35 @@ pub(in super::super) enum Packet<'a> {
     Disconnect(ReasonCode),
 }
 
-/// The broker's answer to CONNECT (3.2), and the limits in it.
+/// The broker's answer to CONNECT (3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct ConnAck {
     pub(in super::super) session_present: bool,
     pub(in super::super) reason: ReasonCode,
-    /// How many QoS 1 messages it takes at a time. Never 0.
-    pub(in super::super) receive_maximum: u16,
-    /// The largest QoS that it takes: 0, 1 or 2.
-    pub(in super::super) maximum_qos: u8,
-    pub(in super::super) retain_available: bool,
-    /// The largest packet that it takes. Never 0.
-    pub(in super::super) maximum_packet_size: u32,
-    /// The keep alive that it prescribes, in seconds.
-    pub(in super::super) keep_alive: Option<u16>,
+    pub(in super::super) limits: Limits,
+}
+
+/// What a broker takes (3.2.2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct Limits {
+    /// The largest packet. Never 0.
+    pub(in super::super) packet_max: u32,
+    /// Whether it takes QoS 1.
+    pub(in super::super) qos1: bool,
+    /// Whether it keeps retained messages.
+    pub(in super::super) retain: bool,
+    /// The keep alive that it prescribes, in seconds; 0 if it does not.
+    pub(in super::super) keep_alive: u16,
+}
+
+impl Limits {
+    /// Those of a broker that names none.
+    pub(in super::super) const NONE: Self = Self {
+        packet_max: u32::MAX,
+        qos1: true,
+        retain: true,
+        keep_alive: 0,
+    };
 }
 
 /// A message (3.3).
@@ -76,24 +91,27 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// Reads the packet with the first byte `first` and, after the remaining length, `body`.
-    pub(in super::super) fn parse(first: u8, body: &'a [u8]) -> Result<Self, CodecError> {
+    /// Reads the packet with the first byte `first`, which [`check_flags`] has seen, and `body` after the remaining length.
+    pub(super) fn parse(first: u8, body: &'a [u8]) -> Result<Self, CodecError> {
         let kind = first >> 4;
-        check_flags(first)?;
         let mut fields = Fields::new(body);
-        let packet = match kind {
+        Ok(match kind {
             CONNACK => Self::ConnAck(connack(body)?),
-            PUBLISH => return Publish::parse(first, body).map(Self::Publish),
-            PUBACK => {
-                let id = packet_id(&mut fields)?;
-                Self::PubAck {
-                    id,
-                    reason: reason_and_properties(fields, properties::IN_ACK)?,
+            PUBLISH => {
+                let mut publish = Publish::parse_start(first, &mut fields)?;
+                if properties::read(&mut fields, properties::PUBLISH)?.topic_alias {
+                    return Err(CodecError::TopicAlias);
                 }
+                publish.payload = fields.rest();
+                Self::Publish(publish)
             }
+            PUBACK => Self::PubAck {
+                id: packet_id(&mut fields)?,
+                reason: reason_and_properties(fields, properties::ACK)?,
+            },
             SUBACK => {
                 let id = packet_id(&mut fields)?;
-                properties::read(&mut fields, properties::IN_ACK, |_, _| Ok(()))?;
+                properties::read(&mut fields, properties::ACK)?;
                 Self::SubAck {
                     id,
                     codes: fields.rest(),
@@ -101,46 +119,22 @@ impl<'a> Packet<'a> {
             }
             PINGRESP if body.is_empty() => Self::PingResp,
             PINGRESP => return Err(CodecError::Malformed),
-            DISCONNECT => {
-                Self::Disconnect(reason_and_properties(fields, properties::IN_DISCONNECT)?)
-            }
+            DISCONNECT => Self::Disconnect(reason_and_properties(fields, properties::DISCONNECT)?),
             // QoS 2 flows, UNSUBACK and AUTH answer what this device never sends; the rest only clients send.
             _ => return Err(CodecError::Unexpected(kind)),
-        };
-        Ok(packet)
+        })
     }
 }
 
 impl<'a> Publish<'a> {
-    fn parse(first: u8, body: &'a [u8]) -> Result<Self, CodecError> {
-        let mut fields = Fields::new(body);
-        let mut publish = Self::parse_start(first, &mut fields)?;
-        let mut alias = false;
-        properties::read(&mut fields, properties::IN_PUBLISH, |id, _| {
-            alias |= id == properties::TOPIC_ALIAS;
-            Ok(())
-        })?;
-        if alias {
-            return Err(CodecError::TopicAlias);
-        }
-        publish.payload = fields.rest();
-        Ok(publish)
-    }
-
     /// Reads what comes before the properties. The payload stays empty.
     pub(super) fn parse_start(first: u8, fields: &mut Fields<'a>) -> Result<Self, CodecError> {
         let qos = (first >> 1) & 3;
-        let topic = fields.prefixed()?;
-        let id = match qos {
-            0 => 0,
-            1 | 2 => packet_id(fields)?,
-            _ => return Err(CodecError::Malformed),
-        };
         Ok(Self {
-            topic,
+            topic: fields.prefixed(),
             qos,
             retain: first & 1 != 0,
-            id,
+            id: if qos == 0 { 0 } else { packet_id(fields)? },
             payload: &[],
         })
     }
@@ -167,23 +161,20 @@ pub(super) fn check_flags(first: u8) -> Result<(), CodecError> {
 
 /// Packet identifiers are never 0 (2.2.1).
 fn packet_id(fields: &mut Fields<'_>) -> Result<u16, CodecError> {
-    match fields.u16()? {
+    match fields.u16() {
         0 => Err(CodecError::Malformed),
         id => Ok(id),
     }
 }
 
 /// The end of PUBACK and DISCONNECT, where reason code and properties may be left out (3.4.2.1, 3.14.2.1).
-fn reason_and_properties(
-    mut fields: Fields<'_>,
-    allowed: properties::Set,
-) -> Result<ReasonCode, CodecError> {
+fn reason_and_properties(mut fields: Fields<'_>, packet: u8) -> Result<ReasonCode, CodecError> {
     if fields.is_empty() {
         return Ok(ReasonCode(0));
     }
-    let reason = ReasonCode(fields.u8()?);
+    let reason = ReasonCode(fields.u8());
     if !fields.is_empty() {
-        properties::read(&mut fields, allowed, |_, _| Ok(()))?;
+        properties::read(&mut fields, packet)?;
     }
     if !fields.is_empty() {
         return Err(CodecError::Malformed);
@@ -200,58 +191,28 @@ fn connack(body: &[u8]) -> Result<ConnAck, CodecError> {
         _ => body,
     };
     let mut fields = Fields::new(body);
-    let flags = fields.u8()?;
-    if flags > 1 {
-        return Err(CodecError::Malformed);
-    }
-    let mut connack = ConnAck {
+    let flags = fields.u8();
+    let connack = ConnAck {
         session_present: flags == 1,
-        reason: ReasonCode(fields.u8()?),
-        receive_maximum: u16::MAX,
-        maximum_qos: 2,
-        retain_available: true,
-        maximum_packet_size: u32::MAX,
-        keep_alive: None,
+        reason: ReasonCode(fields.u8()),
+        limits: properties::read(&mut fields, properties::CONNACK)?.limits,
     };
-    properties::read(&mut fields, properties::IN_CONNACK, |id, value| {
-        let Value::Number(number) = value else {
-            return Ok(());
-        };
-        match id {
-            properties::RECEIVE_MAXIMUM => connack.receive_maximum = nonzero(number)?,
-            properties::MAXIMUM_QOS => connack.maximum_qos = flag(number)?.into(),
-            properties::RETAIN_AVAILABLE => connack.retain_available = flag(number)?,
-            properties::MAXIMUM_PACKET_SIZE => connack.maximum_packet_size = nonzero(number)?,
-            properties::SERVER_KEEP_ALIVE => connack.keep_alive = u16::try_from(number).ok(),
-            _ => {}
-        }
-        Ok(())
-    })?;
     // A refusal has no session (3.2.2.1.1).
-    if !fields.is_empty() || (connack.session_present && connack.reason.is_error()) {
+    let contradictory = connack.session_present && connack.reason.is_error();
+    if flags > 1 || contradictory || !fields.is_empty() {
         return Err(CodecError::Malformed);
     }
     Ok(connack)
 }
 
-fn flag(number: u32) -> Result<bool, CodecError> {
-    match number {
-        0 => Ok(false),
-        1 => Ok(true),
-        _ => Err(CodecError::Malformed),
-    }
-}
-
-fn nonzero<T: TryFrom<u32>>(number: u32) -> Result<T, CodecError> {
-    if number == 0 {
-        return Err(CodecError::Malformed);
-    }
-    T::try_from(number).map_err(|_| CodecError::Malformed)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse(first: u8, body: &[u8]) -> Result<Packet<'_>, CodecError> {
+        check_flags(first)?;
+        Packet::parse(first, body)
+    }
 
     #[test]
     fn a_connack_says_what_the_broker_allows() {
@@ -259,15 +220,16 @@ mod tests {
             1, 0, 17, 0x21, 0, 5, 0x24, 0, 0x25, 0, 0x27, 0, 0, 4, 0, 0x13, 0, 30, 0x2A, 1,
         ];
         assert_eq!(
-            Packet::parse(0x20, &body),
+            parse(0x20, &body),
             Ok(Packet::ConnAck(ConnAck {
                 session_present: true,
                 reason: ReasonCode(0),
-                receive_maximum: 5,
-                maximum_qos: 0,
-                retain_available: false,
-                maximum_packet_size: 1024,
-                keep_alive: Some(30),
+                limits: Limits {
+                    packet_max: 1024,
+                    qos1: false,
+                    retain: false,
+                    keep_alive: 30,
+                },
             }))
         );
     }
@@ -275,14 +237,11 @@ mod tests {
     #[test]
     fn a_connack_of_mqtt_3_is_told_from_one_of_mqtt_5() {
         for code in [0, 1, 5] {
-            assert_eq!(
-                Packet::parse(0x20, &[0, code]),
-                Err(CodecError::V3ConnAck(code))
-            );
+            assert_eq!(parse(0x20, &[0, code]), Err(CodecError::V3ConnAck(code)));
         }
         for body in [&[0, 0x84, 0][..], &[0, 0x84]] {
             assert!(matches!(
-                Packet::parse(0x20, body),
+                parse(0x20, body),
                 Ok(Packet::ConnAck(ConnAck { reason, .. })) if reason == ReasonCode::UNSUPPORTED_PROTOCOL_VERSION
             ));
         }
@@ -301,11 +260,7 @@ mod tests {
             &[0, 0, 2, 0x24, 2],
             &[0, 0, 5, 0x27, 0, 0, 0, 0],
         ] {
-            assert_eq!(
-                Packet::parse(0x20, body),
-                Err(CodecError::Malformed),
-                "{body:?}"
-            );
+            assert_eq!(parse(0x20, body), Err(CodecError::Malformed), "{body:?}");
         }
     }
 
@@ -313,7 +268,7 @@ mod tests {
     fn a_message_is_read_with_all_its_parts() {
         let body = [0, 3, b'a', b'/', b'b', 0x12, 0x34, 2, 0x01, 1, b'h', b'i'];
         assert_eq!(
-            Packet::parse(0x33, &body),
+            parse(0x33, &body),
             Ok(Packet::Publish(Publish {
                 topic: b"a/b",
                 qos: 1,
@@ -337,13 +292,13 @@ mod tests {
             (0x38, &[0, 1, b'a', 0]),
         ] {
             assert_eq!(
-                Packet::parse(first, body),
+                parse(first, body),
                 Err(CodecError::Malformed),
                 "{first:#x} {body:?}"
             );
         }
         assert_eq!(
-            Packet::parse(0x30, &[0, 0, 3, 0x23, 0, 1]),
+            parse(0x30, &[0, 0, 3, 0x23, 0, 1]),
             Err(CodecError::TopicAlias)
         );
     }
@@ -358,22 +313,19 @@ mod tests {
         ] {
             let reason = ReasonCode(reason);
             assert_eq!(
-                Packet::parse(0x40, body),
+                parse(0x40, body),
                 Ok(Packet::PubAck { id: 7, reason }),
                 "{body:?}"
             );
         }
         assert_eq!(
-            Packet::parse(0x90, &[0, 1, 0, 1, 1, 0x87]),
+            parse(0x90, &[0, 1, 0, 1, 1, 0x87]),
             Ok(Packet::SubAck {
                 id: 1,
                 codes: &[1, 1, 0x87]
             })
         );
-        assert_eq!(
-            Packet::parse(0xE0, &[]),
-            Ok(Packet::Disconnect(ReasonCode(0)))
-        );
+        assert_eq!(parse(0xE0, &[]), Ok(Packet::Disconnect(ReasonCode(0))));
         for (first, body) in [
             (0x40, &[0, 0][..]),
             (0x40, &[0]),
@@ -381,7 +333,7 @@ mod tests {
             (0xE0, &[0, 0, 0]),
             (0xD0, &[0]),
         ] {
-            assert_eq!(Packet::parse(first, body), Err(CodecError::Malformed));
+            assert_eq!(parse(first, body), Err(CodecError::Malformed));
         }
     }
 
@@ -389,14 +341,14 @@ mod tests {
     fn wrong_flags_and_packets_of_clients_are_refused() {
         for first in [0x00, 0x0F, 0x21, 0x41, 0x60, 0x80, 0xD1, 0xE8] {
             assert_eq!(
-                Packet::parse(first, &[0, 1]),
+                parse(first, &[0, 1]),
                 Err(CodecError::Malformed),
                 "{first:#x}"
             );
         }
         for first in [0x10, 0x50, 0x62, 0x70, 0x82, 0xA2, 0xB0, 0xC0, 0xF0] {
             assert_eq!(
-                Packet::parse(first, &[0, 1]),
+                parse(first, &[0, 1]),
                 Err(CodecError::Unexpected(first >> 4)),
                 "{first:#x}"
             );

@@ -97,11 +97,11 @@ impl Receiver {
     }
 
     fn remove(&mut self, n: usize) {
-        if let Some(from) = self.buf.get(..self.len).map(|_| n)
-            && from <= self.len
+        if let Some(bytes) = self.buf.get_mut(..self.len)
+            && n <= bytes.len()
         {
-            self.buf.copy_within(from..self.len, 0);
-            self.len -= from;
+            bytes.copy_within(n.., 0);
+            self.len -= n;
         }
     }
 }
