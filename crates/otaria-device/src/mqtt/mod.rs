@@ -30,7 +30,7 @@ mod tests;
 
 use otaria_wire::topics::Topics;
 
-use crate::board::{Clock, Duration};
+use crate::board::Clock;
 use crate::net::Connect;
 
 pub use error::{Awaited, MqttError};
