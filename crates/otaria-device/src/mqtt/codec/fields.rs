@@ -1,6 +1,6 @@
 //! Reading MQTT's data types out of a slice (1.5).
 
-use super::CodecError;
+use super::MqttError;
 
 /// The part of a packet that has not been read yet.
 ///
@@ -30,9 +30,9 @@ impl<'a> Fields<'a> {
     }
 
     /// Whether everything that has been read was there.
-    pub(super) const fn whole(self) -> Result<(), CodecError> {
+    pub(super) const fn whole(self) -> Result<(), MqttError> {
         if self.cut_off {
-            Err(CodecError::Malformed)
+            Err(MqttError::Malformed)
         } else {
             Ok(())
         }
@@ -80,20 +80,20 @@ impl<'a> Fields<'a> {
 /// A variable byte integer at the start of `bytes` and the bytes that it takes; `None` if it is not whole yet (1.5.5).
 ///
 /// More than four bytes, or more than needed, are malformed.
-pub(super) fn varint(bytes: &[u8]) -> Result<Option<(u32, usize)>, CodecError> {
+pub(super) fn varint(bytes: &[u8]) -> Result<Option<(u32, usize)>, MqttError> {
     let mut value = 0u32;
     for (i, byte) in bytes.iter().take(4).enumerate() {
         value |= u32::from(byte & 0x7F) << (7 * i);
         if byte & 0x80 == 0 {
             // A last byte of zero says nothing, so the number would have been shorter without it.
             if i > 0 && *byte == 0 {
-                return Err(CodecError::Malformed);
+                return Err(MqttError::Malformed);
             }
             return Ok(Some((value, i + 1)));
         }
     }
     if bytes.len() >= 4 {
-        return Err(CodecError::Malformed);
+        return Err(MqttError::Malformed);
     }
     Ok(None)
 }
@@ -128,7 +128,7 @@ mod tests {
             &[0x80, 0x80, 0x80, 0x80],
             &[0xFF, 0xFF, 0xFF, 0xFF, 0x7F],
         ] {
-            assert_eq!(varint(bytes), Err(CodecError::Malformed), "{bytes:?}");
+            assert_eq!(varint(bytes), Err(MqttError::Malformed), "{bytes:?}");
         }
     }
 }

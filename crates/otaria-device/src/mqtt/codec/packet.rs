@@ -1,7 +1,7 @@
 //! The packets that a broker sends.
 
 use super::super::ReasonCode;
-use super::CodecError;
+use super::MqttError;
 use super::fields::Fields;
 use super::properties;
 
@@ -92,7 +92,7 @@ impl<'a> Packet<'a> {
     }
 
     /// Reads the packet with the first byte `first`, which [`check_flags`] has seen, and `body` after the remaining length.
-    pub(super) fn parse(first: u8, body: &'a [u8]) -> Result<Self, CodecError> {
+    pub(super) fn parse(first: u8, body: &'a [u8]) -> Result<Self, MqttError> {
         let kind = first >> 4;
         let mut fields = Fields::new(body);
         Ok(match kind {
@@ -100,7 +100,7 @@ impl<'a> Packet<'a> {
             PUBLISH => {
                 let mut publish = Publish::parse_start(first, &mut fields)?;
                 if properties::read(&mut fields, properties::PUBLISH)?.topic_alias {
-                    return Err(CodecError::TopicAlias);
+                    return Err(MqttError::TopicAlias);
                 }
                 publish.payload = fields.rest();
                 Self::Publish(publish)
@@ -118,17 +118,17 @@ impl<'a> Packet<'a> {
                 }
             }
             PINGRESP if body.is_empty() => Self::PingResp,
-            PINGRESP => return Err(CodecError::Malformed),
+            PINGRESP => return Err(MqttError::Malformed),
             DISCONNECT => Self::Disconnect(reason_and_properties(fields, properties::DISCONNECT)?),
             // QoS 2 flows, UNSUBACK and AUTH answer what this device never sends; the rest only clients send.
-            _ => return Err(CodecError::Unexpected(kind)),
+            _ => return Err(MqttError::Unexpected(kind)),
         })
     }
 }
 
 impl<'a> Publish<'a> {
     /// Reads what comes before the properties. The payload stays empty.
-    pub(super) fn parse_start(first: u8, fields: &mut Fields<'a>) -> Result<Self, CodecError> {
+    pub(super) fn parse_start(first: u8, fields: &mut Fields<'a>) -> Result<Self, MqttError> {
         let qos = (first >> 1) & 3;
         Ok(Self {
             topic: fields.prefixed(),
@@ -143,7 +143,7 @@ impl<'a> Publish<'a> {
 /// The low four bits of the first byte are fixed for all packets but PUBLISH (2.1.3), and type 0 is reserved.
 ///
 /// Checked as soon as the byte is there: nothing is collected for a packet that cannot be one.
-pub(super) fn check_flags(first: u8) -> Result<(), CodecError> {
+pub(super) fn check_flags(first: u8) -> Result<(), MqttError> {
     let (kind, flags) = (first >> 4, first & 0x0F);
     let good = match kind {
         0 => false,
@@ -155,20 +155,20 @@ pub(super) fn check_flags(first: u8) -> Result<(), CodecError> {
     if good {
         Ok(())
     } else {
-        Err(CodecError::Malformed)
+        Err(MqttError::Malformed)
     }
 }
 
 /// Packet identifiers are never 0 (2.2.1).
-fn packet_id(fields: &mut Fields<'_>) -> Result<u16, CodecError> {
+fn packet_id(fields: &mut Fields<'_>) -> Result<u16, MqttError> {
     match fields.u16() {
-        0 => Err(CodecError::Malformed),
+        0 => Err(MqttError::Malformed),
         id => Ok(id),
     }
 }
 
 /// The end of PUBACK and DISCONNECT, where reason code and properties may be left out (3.4.2.1, 3.14.2.1).
-fn reason_and_properties(mut fields: Fields<'_>, packet: u8) -> Result<ReasonCode, CodecError> {
+fn reason_and_properties(mut fields: Fields<'_>, packet: u8) -> Result<ReasonCode, MqttError> {
     if fields.is_empty() {
         return Ok(ReasonCode(0));
     }
@@ -177,16 +177,28 @@ fn reason_and_properties(mut fields: Fields<'_>, packet: u8) -> Result<ReasonCod
         properties::read(&mut fields, packet)?;
     }
     if !fields.is_empty() {
-        return Err(CodecError::Malformed);
+        return Err(MqttError::Malformed);
     }
     Ok(reason)
 }
 
-fn connack(body: &[u8]) -> Result<ConnAck, CodecError> {
+/// What a CONNACK of MQTT 3.1.1 says (there 3.2.2.3). A broker that says 0 in it has accepted a session of that version, which
+/// nobody asked for.
+const fn refused_in_v3(code: u8) -> MqttError {
+    match code {
+        2 => MqttError::Refused(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID),
+        3 => MqttError::Refused(ReasonCode::SERVER_UNAVAILABLE),
+        4 => MqttError::Refused(ReasonCode::BAD_USER_NAME_OR_PASSWORD),
+        5 => MqttError::Refused(ReasonCode::NOT_AUTHORIZED),
+        _ => MqttError::NotV5,
+    }
+}
+
+fn connack(body: &[u8]) -> Result<ConnAck, MqttError> {
     // MQTT 3.1 and 3.1.1 have no properties: their CONNACK is two bytes long, and their return codes are below 6. A broker
     // that says a code of MQTT 5 in that form is wrong, yet understood: the connection is refused either way.
     let body = match body {
-        [_, code] if *code < 0x80 => return Err(CodecError::V3ConnAck(*code)),
+        [_, code] if *code < 0x80 => return Err(refused_in_v3(*code)),
         [flags, code] => &[*flags, *code, 0],
         _ => body,
     };
@@ -200,7 +212,7 @@ fn connack(body: &[u8]) -> Result<ConnAck, CodecError> {
     // A refusal has no session (3.2.2.1.1).
     let contradictory = connack.session_present && connack.reason.is_error();
     if flags > 1 || contradictory || !fields.is_empty() {
-        return Err(CodecError::Malformed);
+        return Err(MqttError::Malformed);
     }
     Ok(connack)
 }
@@ -209,7 +221,7 @@ fn connack(body: &[u8]) -> Result<ConnAck, CodecError> {
 mod tests {
     use super::*;
 
-    fn parse(first: u8, body: &[u8]) -> Result<Packet<'_>, CodecError> {
+    fn parse(first: u8, body: &[u8]) -> Result<Packet<'_>, MqttError> {
         check_flags(first)?;
         Packet::parse(first, body)
     }
@@ -236,8 +248,12 @@ mod tests {
 
     #[test]
     fn a_connack_of_mqtt_3_is_told_from_one_of_mqtt_5() {
-        for code in [0, 1, 5] {
-            assert_eq!(parse(0x20, &[0, code]), Err(CodecError::V3ConnAck(code)));
+        for (code, error) in [
+            (0, MqttError::NotV5),
+            (1, MqttError::NotV5),
+            (5, MqttError::Refused(ReasonCode::NOT_AUTHORIZED)),
+        ] {
+            assert_eq!(parse(0x20, &[0, code]), Err(error));
         }
         for body in [&[0, 0x84, 0][..], &[0, 0x84]] {
             assert!(matches!(
@@ -260,7 +276,7 @@ mod tests {
             &[0, 0, 2, 0x24, 2],
             &[0, 0, 5, 0x27, 0, 0, 0, 0],
         ] {
-            assert_eq!(parse(0x20, body), Err(CodecError::Malformed), "{body:?}");
+            assert_eq!(parse(0x20, body), Err(MqttError::Malformed), "{body:?}");
         }
     }
 
@@ -293,13 +309,13 @@ mod tests {
         ] {
             assert_eq!(
                 parse(first, body),
-                Err(CodecError::Malformed),
+                Err(MqttError::Malformed),
                 "{first:#x} {body:?}"
             );
         }
         assert_eq!(
             parse(0x30, &[0, 0, 3, 0x23, 0, 1]),
-            Err(CodecError::TopicAlias)
+            Err(MqttError::TopicAlias)
         );
     }
 
@@ -333,7 +349,7 @@ mod tests {
             (0xE0, &[0, 0, 0]),
             (0xD0, &[0]),
         ] {
-            assert_eq!(parse(first, body), Err(CodecError::Malformed));
+            assert_eq!(parse(first, body), Err(MqttError::Malformed));
         }
     }
 
@@ -342,14 +358,14 @@ mod tests {
         for first in [0x00, 0x0F, 0x21, 0x41, 0x60, 0x80, 0xD1, 0xE8] {
             assert_eq!(
                 parse(first, &[0, 1]),
-                Err(CodecError::Malformed),
+                Err(MqttError::Malformed),
                 "{first:#x}"
             );
         }
         for first in [0x10, 0x50, 0x62, 0x70, 0x82, 0xA2, 0xB0, 0xC0, 0xF0] {
             assert_eq!(
                 parse(first, &[0, 1]),
-                Err(CodecError::Unexpected(first >> 4)),
+                Err(MqttError::Unexpected(first >> 4)),
                 "{first:#x}"
             );
         }

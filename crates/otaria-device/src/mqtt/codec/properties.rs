@@ -1,7 +1,7 @@
 //! Properties: optional values in a packet (2.2.2).
 
 use super::fields::Fields;
-use super::{CodecError, Limits};
+use super::{Limits, MqttError};
 
 pub(super) const SESSION_EXPIRY: u8 = 0x11;
 const SERVER_KEEP_ALIVE: u8 = 0x13;
@@ -71,10 +71,10 @@ pub(super) struct Values {
 }
 
 impl Values {
-    fn set(&mut self, id: u8, value: u32) -> Result<(), CodecError> {
+    fn set(&mut self, id: u8, value: u32) -> Result<(), MqttError> {
         match (id, value) {
             (RECEIVE_MAXIMUM | MAXIMUM_PACKET_SIZE, 0) | (MAXIMUM_QOS | RETAIN_AVAILABLE, 2..) => {
-                return Err(CodecError::Malformed);
+                return Err(MqttError::Malformed);
             }
             (MAXIMUM_QOS, qos) => self.limits.qos1 = qos > 0,
             (RETAIN_AVAILABLE, available) => self.limits.retain = available > 0,
@@ -91,7 +91,7 @@ impl Values {
 ///
 /// Malformed are: lengths beyond the packet, unknown identifiers, those of other packets, and repeated ones (save those that
 /// may be repeated).
-pub(super) fn read(fields: &mut Fields<'_>, packet: u8) -> Result<Values, CodecError> {
+pub(super) fn read(fields: &mut Fields<'_>, packet: u8) -> Result<Values, MqttError> {
     let mut values = Values {
         limits: Limits::NONE,
         topic_alias: false,
@@ -106,10 +106,10 @@ pub(super) fn read(fields: &mut Fields<'_>, packet: u8) -> Result<Values, CodecE
             .iter()
             .enumerate()
             .find(|(_, (known, _, packets))| *known == id && packets & packet != 0)
-            .ok_or(CodecError::Malformed)?;
+            .ok_or(MqttError::Malformed)?;
         let bit = 1 << index;
         if seen & bit != 0 && id != USER_PROPERTY && id != SUBSCRIPTION_IDENTIFIER {
-            return Err(CodecError::Malformed);
+            return Err(MqttError::Malformed);
         }
         seen |= bit;
         let value = match form {
@@ -138,7 +138,7 @@ pub(super) fn read(fields: &mut Fields<'_>, packet: u8) -> Result<Values, CodecE
 mod tests {
     use super::*;
 
-    fn limits(bytes: &[u8], packet: u8) -> Result<Limits, CodecError> {
+    fn limits(bytes: &[u8], packet: u8) -> Result<Limits, MqttError> {
         read(&mut Fields::new(bytes), packet).map(|values| values.limits)
     }
 
@@ -159,7 +159,7 @@ mod tests {
         );
         assert_eq!(
             limits(&[&[14], &list[1..]].concat(), CONNACK),
-            Err(CodecError::Malformed),
+            Err(MqttError::Malformed),
             "the last one is cut off by the length"
         );
         assert_eq!(
@@ -169,7 +169,7 @@ mod tests {
         );
         assert_eq!(
             limits(&[2, 0x0B, 0x80, 0x01], PUBLISH),
-            Err(CodecError::Malformed)
+            Err(MqttError::Malformed)
         );
     }
 
@@ -204,7 +204,7 @@ mod tests {
         ] {
             assert_eq!(
                 limits(bytes, PUBLISH),
-                Err(CodecError::Malformed),
+                Err(MqttError::Malformed),
                 "{bytes:?}"
             );
         }
@@ -216,17 +216,17 @@ mod tests {
         assert_eq!(limits(&twice, PUBLISH), Ok(Limits::NONE), "user properties");
         assert_eq!(
             limits(&[4, 0x24, 1, 0x24, 1], CONNACK),
-            Err(CodecError::Malformed)
+            Err(MqttError::Malformed)
         );
     }
 
     #[test]
     fn a_property_of_another_packet_or_of_none_is_malformed() {
-        assert_eq!(limits(&[2, 0x24, 1], PUBLISH), Err(CodecError::Malformed));
+        assert_eq!(limits(&[2, 0x24, 1], PUBLISH), Err(MqttError::Malformed));
         for id in [0x00, 0x04, 0x3F, 0x40, 0x7F, 0x80, 0xFF] {
             assert_eq!(
                 limits(&[2, id, 0], 0xFF),
-                Err(CodecError::Malformed),
+                Err(MqttError::Malformed),
                 "{id:#x}"
             );
         }
