@@ -320,7 +320,9 @@ fn content_range(value: &[u8]) -> Option<ContentRange> {
 /// Replaces `url` by the address that `location` leads to from there.
 fn follow(url: &mut String<MAX_LOCATION_LEN>, location: &[u8]) -> Result<(), UrlError> {
     let location = core::str::from_utf8(location).map_err(|_| UrlError::Character)?;
-    *url = Url::parse_redirected(url).and_then(|base| base.join(location))?;
+    let mut joined = String::new();
+    Url::parse_redirected(url)?.join(location, &mut joined)?;
+    *url = joined;
     Ok(())
 }
 

@@ -85,10 +85,13 @@ impl Transfer {
                 self.total_len = total;
             }
             (206, _) => return Err(HttpError::RangeMismatch),
-            (416, Some(ContentRange::Total(total))) => {
-                return Err(HttpError::RangeNotSatisfiable { total: Some(total) });
+            (416, range) => {
+                let total = match range {
+                    Some(ContentRange::Total(total)) => u32::try_from(total).ok(),
+                    Some(ContentRange::Range { .. }) | None => None,
+                };
+                return Err(HttpError::RangeNotSatisfiable { total });
             }
-            (416, _) => return Err(HttpError::RangeNotSatisfiable { total: None }),
             (status, _) => {
                 return Err(HttpError::Status {
                     status,
