@@ -178,11 +178,14 @@ impl<'a, C: Connect, K: Clock> HttpClient<'a, C, K> {
         let mut redirects = 0;
         let mut came_from_https = false;
         loop {
-            let url = check(&self.policy, &self.url, came_from_https).map_err(|why| match why {
-                RedirectError::Url(error) if redirects == 0 => HttpError::Url(error),
-                RedirectError::NotAllowed if redirects == 0 => HttpError::NotAllowed,
-                why => HttpError::RedirectRefused(why),
-            })?;
+            let url = Url::parse_redirected(&self.url)
+                .map_err(|error| refusal(redirects, RedirectError::Url(error)))?;
+            if came_from_https && !url.is_https() {
+                return Err(HttpError::RedirectRefused(RedirectError::Downgrade));
+            }
+            if !self.policy.allows(&url) {
+                return Err(refusal(redirects, RedirectError::NotAllowed));
+            }
             if redirects > REDIRECTS_MAX {
                 return Err(HttpError::TooManyRedirects);
             }
@@ -229,20 +232,13 @@ impl<'a, C: Connect, K: Clock> HttpClient<'a, C, K> {
     }
 }
 
-/// The address, if it may be asked.
-fn check<'u>(
-    policy: &UrlPolicy<'_>,
-    url: &'u str,
-    came_from_https: bool,
-) -> Result<Url<'u>, RedirectError> {
-    let url = Url::parse_redirected(url).map_err(RedirectError::Url)?;
-    if came_from_https && !url.is_https() {
-        return Err(RedirectError::Downgrade);
+/// Why an address is not asked: the one of the request, or one that redirects led to.
+fn refusal(redirects: usize, why: RedirectError) -> HttpError {
+    match why {
+        RedirectError::Url(error) if redirects == 0 => HttpError::Url(error),
+        RedirectError::NotAllowed if redirects == 0 => HttpError::NotAllowed,
+        why => HttpError::RedirectRefused(why),
     }
-    if !policy.allows(&url) {
-        return Err(RedirectError::NotAllowed);
-    }
-    Ok(url)
 }
 
 /// Whether `etag` is a strong entity tag (RFC 9110, 8.8.3) of a length that is kept: only such a one tells whether two files are

@@ -244,7 +244,7 @@ impl<'s, 'a, M: Mailbox> Conversation<'s, 'a, M> {
             if may_speak {
                 mailbox.outgoing_ready().await;
             } else {
-                pending().await
+                pending::<()>().await;
             }
         }
     }
