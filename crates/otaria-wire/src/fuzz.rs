@@ -355,10 +355,8 @@ pub fn url(bytes: &[u8]) -> bool {
     let Ok(url) = Url::parse_redirected(base) else {
         return Url::parse(base).is_err();
     };
-    let joins = url
-        .join(location)
-        .ok()
-        .is_none_or(|joined| Url::parse_redirected(&joined).is_ok());
+    let mut joined = heapless::String::new();
+    let joins = url.join(location, &mut joined).is_err() || Url::parse_redirected(&joined).is_ok();
     let mut printed = heapless::String::<{ MAX_LOCATION_LEN + 1 }>::new();
     if core::fmt::Write::write_fmt(&mut printed, format_args!("{url}")).is_err()
         || printed.len() > MAX_LOCATION_LEN

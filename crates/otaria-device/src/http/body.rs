@@ -1,6 +1,7 @@
 //! Where a body begins and ends (RFC 9112, 6 and 7).
 
 use super::HttpError;
+use super::text::{number, split_at_byte};
 use super::window::{Line, WINDOW_LEN, Window};
 
 /// The longest line before a chunk, extensions included.
@@ -10,20 +11,28 @@ const TRAILERS_MAX: usize = 4 * 1024;
 
 /// What is still to come of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Body {
-    /// So many bytes. Never 0.
-    Length(u64),
-    /// Chunks.
-    Chunked(Chunk),
-    /// Everything until the connection is closed.
+pub(super) struct Body {
+    framing: Framing,
+    /// Bytes that are still to come, if the head says so.
+    left: Option<u64>,
+}
+
+/// How the end of a body is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Framing {
+    /// By its length.
+    Length,
+    /// By a chunk of no bytes.
+    Chunks(Chunk),
+    /// By the connection's end.
     UntilClose,
-    /// Nothing.
+    /// There it is.
     Done,
 }
 
 /// Where in a chunked body the window stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Chunk {
+enum Chunk {
     /// Before the line with the size of the next chunk.
     Size,
     /// In a chunk: so many bytes are left of it. Never 0.
@@ -48,71 +57,84 @@ pub(super) enum Step {
 }
 
 impl Body {
-    /// A body of `len` bytes.
-    pub(super) const fn of_length(len: u64) -> Self {
-        match len {
-            0 => Self::Done,
-            len => Self::Length(len),
-        }
+    /// Nothing.
+    pub(super) const NONE: Self = Self {
+        framing: Framing::Done,
+        left: None,
+    };
+
+    /// A body of `left` bytes, or of as many as come; in chunks or in one piece.
+    pub(super) const fn new(left: Option<u64>, chunked: bool) -> Self {
+        let framing = match left {
+            _ if chunked => Framing::Chunks(Chunk::Size),
+            Some(0) => Framing::Done,
+            Some(_) => Framing::Length,
+            None => Framing::UntilClose,
+        };
+        Self { framing, left }
     }
 
     /// Goes on, with the bytes that are in the window. `out` must not be empty.
     pub(super) fn step(&mut self, window: &mut Window, out: &mut [u8]) -> Result<Step, HttpError> {
         loop {
-            let left = match *self {
-                Self::Done => return Ok(Step::End),
-                Self::UntilClose => u64::MAX,
-                Self::Length(left) | Self::Chunked(Chunk::Data(left)) => left,
-                Self::Chunked(chunk) => match chunk.next(window)? {
+            let left = match self.framing {
+                // Chunks may add up to less than the range that was announced.
+                Framing::Done => {
+                    return match self.left {
+                        Some(1..) => Err(HttpError::LengthMismatch),
+                        Some(0) | None => Ok(Step::End),
+                    };
+                }
+                Framing::Chunks(Chunk::Data(left)) => left,
+                Framing::Chunks(chunk) => match chunk.next(window)? {
                     Some(next) => {
-                        *self = next;
+                        self.framing = next;
                         continue;
                     }
                     None => return Ok(Step::More),
                 },
+                Framing::Length | Framing::UntilClose => self.left.unwrap_or(u64::MAX),
             };
             let room = usize::try_from(left).map_or(out.len(), |left| left.min(out.len()));
             if window.unread().is_empty() {
                 return Ok(Step::Direct(room));
             }
             let n = window.copy_to(out.get_mut(..room).unwrap_or_default());
-            self.took(n);
+            self.took(n)?;
             return Ok(Step::Copied(n));
         }
     }
 
-    /// `n` bytes of the body have been read.
-    pub(super) fn took(&mut self, n: usize) {
-        let after = |left: u64| left.saturating_sub(n as u64);
-        match *self {
-            Self::Length(left) => *self = Self::of_length(after(left)),
-            Self::Chunked(Chunk::Data(left)) => {
-                *self = Self::Chunked(match after(left) {
-                    0 => Chunk::DataEnd,
-                    left => Chunk::Data(left),
-                });
-            }
-            Self::Chunked(Chunk::Size | Chunk::DataEnd | Chunk::Trailers(_))
-            | Self::UntilClose
-            | Self::Done => {}
+    /// `n` bytes of the body have been read. Chunks may add up to more than the range that was announced.
+    pub(super) fn took(&mut self, n: usize) -> Result<(), HttpError> {
+        let n = n as u64;
+        if let Some(left) = &mut self.left {
+            *left = left.checked_sub(n).ok_or(HttpError::LengthMismatch)?;
         }
+        match &mut self.framing {
+            Framing::Length if self.left == Some(0) => self.framing = Framing::Done,
+            Framing::Chunks(Chunk::Data(left)) if *left > n => *left -= n,
+            Framing::Chunks(chunk @ Chunk::Data(_)) => *chunk = Chunk::DataEnd,
+            Framing::Length | Framing::Chunks(_) | Framing::UntilClose | Framing::Done => {}
+        }
+        Ok(())
     }
 
     /// The connection has been closed.
     pub(super) fn closed(&mut self) -> Result<(), HttpError> {
-        match self {
-            Self::UntilClose | Self::Done => {
-                *self = Self::Done;
+        match self.framing {
+            Framing::UntilClose | Framing::Done => {
+                self.framing = Framing::Done;
                 Ok(())
             }
-            Self::Length(_) | Self::Chunked(_) => Err(HttpError::EarlyClose),
+            Framing::Length | Framing::Chunks(_) => Err(HttpError::EarlyClose),
         }
     }
 }
 
 impl Chunk {
     /// What follows the line that stands in the window; `None` if that is not whole.
-    fn next(self, window: &mut Window) -> Result<Option<Body>, HttpError> {
+    fn next(self, window: &mut Window) -> Result<Option<Framing>, HttpError> {
         let longest = match self {
             Self::Size | Self::Data(_) | Self::DataEnd => CHUNK_LINE_MAX,
             Self::Trailers(_) => WINDOW_LEN,
@@ -123,17 +145,18 @@ impl Chunk {
             Line::Whole(..) | Line::Partial | Line::TooLong(_) => return Err(HttpError::Malformed),
         };
         let next = match self {
-            Self::Size => Body::Chunked(match chunk_size(line).ok_or(HttpError::Malformed)? {
+            Self::Size => Framing::Chunks(match chunk_size(line).ok_or(HttpError::Malformed)? {
                 0 => Self::Trailers(0),
                 size => Self::Data(size),
             }),
-            Self::DataEnd if line.is_empty() => Body::Chunked(Self::Size),
-            Self::Data(_) | Self::DataEnd => return Err(HttpError::Malformed),
-            Self::Trailers(_) if line.is_empty() => Body::Done,
+            Self::DataEnd if line.is_empty() => Framing::Chunks(Self::Size),
+            Self::Trailers(_) if line.is_empty() => Framing::Done,
             Self::Trailers(skipped) if skipped + len <= TRAILERS_MAX => {
-                Body::Chunked(Self::Trailers(skipped + len))
+                Framing::Chunks(Self::Trailers(skipped + len))
             }
-            Self::Trailers(_) => return Err(HttpError::Malformed),
+            Self::Data(_) | Self::DataEnd | Self::Trailers(_) => {
+                return Err(HttpError::Malformed);
+            }
         };
         window.consume(len);
         Ok(Some(next))
@@ -142,16 +165,10 @@ impl Chunk {
 
 /// The size in hexadecimal; what follows a semicolon is an extension, and ignored (RFC 9112, 7.1.1).
 fn chunk_size(line: &[u8]) -> Option<u64> {
-    let digits = line
-        .iter()
-        .position(|byte| !byte.is_ascii_hexdigit())
-        .unwrap_or(line.len());
-    let (digits, rest) = line.split_at_checked(digits)?;
-    if !matches!(rest.trim_ascii_start(), [] | [b';', ..]) {
-        return None;
-    }
-    // No digits at all are no size: an empty line must not pass for the end of the body.
-    u64::from_str_radix(core::str::from_utf8(digits).ok()?, 16).ok()
+    let size = split_at_byte(line, b';').map_or(line, |(size, _)| size);
+    // White space may follow the size, but not go before it. No digits at all are no size: an empty line must not pass for
+    // the end of the body.
+    number(size.trim_ascii_end(), 16)
 }
 
 #[cfg(test)]

@@ -35,8 +35,8 @@ pub enum HttpError {
     },
     /// 416: the server has nothing at the position that was asked for.
     RangeNotSatisfiable {
-        /// Bytes that it has, if it says so.
-        total: Option<u64>,
+        /// Bytes that it has, if it says so and they are less than 4 GiB.
+        total: Option<u32>,
     },
     /// What answered does not speak HTTP/1.
     NotHttp,
@@ -101,51 +101,47 @@ impl HttpError {
 
 impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Url(error) => error.fmt(f),
-            Self::NotAllowed => f.write_str("the settings do not allow this address"),
-            Self::Connect(error) => error.fmt(f),
-            Self::HeadTimeout => f.write_str("the server did not answer in time"),
-            Self::Stalled => f.write_str("the server stopped sending"),
-            Self::EarlyClose => f.write_str("the server closed the connection before the end"),
-            Self::Broken(kind) => write!(f, "the connection broke: {kind}"),
+        f.write_str(match self {
+            Self::Url(error) => return error.fmt(f),
+            Self::RedirectRefused(RedirectError::Url(error)) => {
+                return write!(f, "a redirect: {error}");
+            }
+            Self::Connect(error) => return error.fmt(f),
+            Self::Broken(kind) => return write!(f, "the connection broke: {kind}"),
             Self::Status {
                 status,
                 retry_after,
             } => {
                 write!(f, "the server answered with status {status}")?;
-                match retry_after {
+                return match retry_after {
                     Some(secs) => write!(f, " and wants to be asked again in {secs} s"),
                     None => Ok(()),
-                }
+                };
             }
             Self::RangeNotSatisfiable { total: Some(total) } => {
-                write!(f, "the file on the server has only {total} bytes (416)")
+                return write!(f, "the file on the server has only {total} bytes (416)");
             }
             Self::RangeNotSatisfiable { total: None } => {
-                f.write_str("the server has nothing at that position (416)")
+                "the server has nothing at that position (416)"
             }
-            Self::NotHttp => f.write_str("what answers there does not speak HTTP/1"),
-            Self::Malformed => f.write_str("the server's answer breaks the rules of HTTP/1.1"),
-            Self::HeadTooLarge => f.write_str("the head of the server's answer is too large"),
-            Self::TooManyRedirects => f.write_str("more than five redirects"),
-            Self::RedirectRefused(RedirectError::NoLocation) => {
-                f.write_str("a redirect to nowhere")
-            }
-            Self::RedirectRefused(RedirectError::Url(error)) => write!(f, "a redirect: {error}"),
+            Self::NotAllowed => "the settings do not allow this address",
+            Self::HeadTimeout => "the server did not answer in time",
+            Self::Stalled => "the server stopped sending",
+            Self::EarlyClose => "the server closed the connection before the end",
+            Self::NotHttp => "what answers there does not speak HTTP/1",
+            Self::Malformed => "the server's answer breaks the rules of HTTP/1.1",
+            Self::HeadTooLarge => "the head of the server's answer is too large",
+            Self::TooManyRedirects => "more than five redirects",
+            Self::RedirectRefused(RedirectError::NoLocation) => "a redirect to nowhere",
             Self::RedirectRefused(RedirectError::NotAllowed) => {
-                f.write_str("a redirect to an address that the settings do not allow")
+                "a redirect to an address that the settings do not allow"
             }
-            Self::RedirectRefused(RedirectError::Downgrade) => {
-                f.write_str("a redirect from https to http")
-            }
-            Self::RangeMismatch => f.write_str("the server sent another range than asked for"),
-            Self::LengthMismatch => f.write_str("the server's lengths contradict each other"),
-            Self::ContentChanged => f.write_str("the file on the server is another one now"),
-            Self::Encoded => {
-                f.write_str("the server compresses the file: switch that off for packages")
-            }
-        }
+            Self::RedirectRefused(RedirectError::Downgrade) => "a redirect from https to http",
+            Self::RangeMismatch => "the server sent another range than asked for",
+            Self::LengthMismatch => "the server's lengths contradict each other",
+            Self::ContentChanged => "the file on the server is another one now",
+            Self::Encoded => "the server compresses the file: switch that off for packages",
+        })
     }
 }
 

@@ -4,8 +4,9 @@
 //! together are limited.
 
 use heapless::String;
-use otaria_wire::url::{MAX_LOCATION_LEN, Url};
+use otaria_wire::url::{MAX_LOCATION_LEN, Url, UrlError};
 
+use super::text::{number, split_at_byte};
 use super::window::{Line, Window};
 use super::{HttpError, RedirectError, is_strong_etag};
 
@@ -17,7 +18,7 @@ const INTERIM_MAX: u8 = 8;
 pub(super) const ETAG_MAX: usize = 64;
 
 /// What the head of an answer says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) status: u16,
     pub(super) content_length: Option<u64>,
@@ -49,13 +50,38 @@ pub(super) enum ContentRange {
     Total(u64),
 }
 
+/// The headers that are read at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Header {
+    ContentLength,
+    TransferEncoding,
+    ContentRange,
+    ContentEncoding,
+    ContentType,
+    ETag,
+    RetryAfter,
+    Location,
+}
+
+const HEADERS: [(&str, Header); 8] = [
+    ("content-length", Header::ContentLength),
+    ("transfer-encoding", Header::TransferEncoding),
+    ("content-range", Header::ContentRange),
+    ("content-encoding", Header::ContentEncoding),
+    ("content-type", Header::ContentType),
+    ("etag", Header::ETag),
+    ("retry-after", Header::RetryAfter),
+    ("location", Header::Location),
+];
+
 /// Reads a head out of a window.
 #[derive(Debug)]
 pub(super) struct HeadReader {
-    head: Head,
     stage: Stage,
     total: usize,
     interim: u8,
+    /// Whether the status line is enough. Then what follows does not matter, not even if it is broken.
+    only_status: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,29 +93,26 @@ enum Stage {
 }
 
 impl HeadReader {
-    pub(super) fn new() -> Self {
+    pub(super) const fn new(only_status: bool) -> Self {
         Self {
-            head: Head::default(),
             stage: Stage::StatusLine,
             total: 0,
             interim: 0,
+            only_status,
         }
     }
 
-    /// The status, as soon as it has been read; also of an interim answer.
-    pub(super) fn status(&self) -> Option<u16> {
-        (self.head.status != 0).then_some(self.head.status)
-    }
-
-    /// Reads on, as far as the window goes. The head, when it is whole; then the window stands at the body's first byte.
+    /// Reads on into `head`, as far as the window goes. Whether that is whole; then the window stands at the body's first byte.
     ///
     /// If the answer is a redirect, `url` (the address that was asked) becomes the address that it leads to.
     pub(super) fn advance(
         &mut self,
         window: &mut Window,
+        head: &mut Head,
         url: &mut String<MAX_LOCATION_LEN>,
-    ) -> Result<Option<Head>, HttpError> {
+    ) -> Result<bool, HttpError> {
         loop {
+            let mut ended = false;
             let used = match self.stage {
                 Stage::LongLine => match window.unread().iter().position(|byte| *byte == b'\n') {
                     Some(end) => {
@@ -100,151 +123,138 @@ impl HeadReader {
                 },
                 Stage::StatusLine => match window.line()? {
                     Line::Whole(line, len) => {
-                        self.head.status_line(line)?;
+                        *head = Head::NONE;
+                        head.status_line(line)?;
                         self.stage = Stage::Headers;
+                        ended = self.only_status;
                         len
                     }
                     // Whoever does not begin with this never will; waiting for the end of the line would only take longer.
-                    _ if !is_start_of_status_line(window.unread()) => {
-                        return Err(HttpError::NotHttp);
-                    }
-                    Line::Partial => 0,
-                    Line::TooLong(_) => return Err(HttpError::NotHttp),
+                    Line::Partial if is_start_of_status_line(window.unread()) => 0,
+                    Line::Partial | Line::TooLong(_) => return Err(HttpError::NotHttp),
                 },
                 Stage::Headers => match window.line()? {
                     Line::Whole([], len) => {
-                        self.count(len)?;
-                        window.consume(len);
-                        if self.is_final()? {
-                            return Ok(Some(core::mem::take(&mut self.head)));
+                        ended = head.status >= 200;
+                        if ended {
+                            head.check()?;
+                        } else {
+                            // An interim answer is forgotten, and the next head begins.
+                            self.interim += 1;
+                            self.stage = Stage::StatusLine;
                         }
-                        continue;
+                        len
                     }
                     Line::Whole(line, len) => {
-                        self.head.header(line, url)?;
+                        head.header(line, url)?;
                         len
                     }
                     Line::Partial => 0,
-                    Line::TooLong(start) => {
-                        let (name, _) = split_header(start)?;
-                        if matters(name) {
-                            return Err(HttpError::HeadTooLarge);
+                    Line::TooLong(start) => match split_header(start)? {
+                        (None | Some(Header::RetryAfter), _) => {
+                            self.stage = Stage::LongLine;
+                            start.len()
                         }
-                        self.stage = Stage::LongLine;
-                        start.len()
-                    }
+                        _ => return Err(HttpError::HeadTooLarge),
+                    },
                 },
             };
-            if used == 0 {
-                return Ok(None);
+            self.total = self.total.saturating_add(used);
+            if self.total > HEAD_MAX || self.interim > INTERIM_MAX {
+                return Err(HttpError::HeadTooLarge);
             }
-            self.count(used)?;
             window.consume(used);
+            if ended || used == 0 {
+                return Ok(ended);
+            }
         }
-    }
-
-    fn count(&mut self, used: usize) -> Result<(), HttpError> {
-        self.total = self.total.saturating_add(used);
-        if self.total > HEAD_MAX {
-            return Err(HttpError::HeadTooLarge);
-        }
-        Ok(())
-    }
-
-    /// The head ended. An interim answer is forgotten, and the next head begins.
-    fn is_final(&mut self) -> Result<bool, HttpError> {
-        if self.head.status >= 200 {
-            self.head.check()?;
-            return Ok(true);
-        }
-        self.interim += 1;
-        if self.interim > INTERIM_MAX {
-            return Err(HttpError::HeadTooLarge);
-        }
-        self.head = Head::default();
-        self.stage = Stage::StatusLine;
-        Ok(false)
     }
 }
 
 impl Head {
+    /// The head of nothing.
+    pub(super) const NONE: Self = Self {
+        status: 0,
+        content_length: None,
+        chunked: false,
+        content_range: None,
+        etag: None,
+        retry_after: None,
+        encoded: false,
+        multipart: false,
+        located: None,
+        http_1_0: false,
+        seen_etag: false,
+    };
+
     /// Whether the status is one of those that lead elsewhere.
     pub(super) const fn is_redirect(&self) -> bool {
         matches!(self.status, 301 | 302 | 303 | 307 | 308)
     }
 
     fn status_line(&mut self, line: &[u8]) -> Result<(), HttpError> {
-        let [
-            b'H',
-            b'T',
-            b'T',
-            b'P',
-            b'/',
-            b'1',
-            b'.',
-            minor @ b'0'..=b'9',
-            b' ',
-            code @ ..,
-        ] = line
-        else {
+        let Some([minor @ b'0'..=b'9', b' ', code @ ..]) = line.strip_prefix(b"HTTP/1.") else {
             return Err(HttpError::NotHttp);
         };
-        let ([a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9']
-        | [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', b' ', ..]) = code
-        else {
-            return Err(HttpError::NotHttp);
-        };
+        let (code, reason) = code.split_at_checked(3).ok_or(HttpError::NotHttp)?;
         self.http_1_0 = *minor == b'0';
-        self.status = [a, b, c]
-            .into_iter()
-            .fold(0, |status, digit| status * 10 + u16::from(digit - b'0'));
+        self.status = number(code, 10).unwrap_or(0) as u16;
+        if self.status < 100 || !matches!(reason, [] | [b' ', ..]) {
+            return Err(HttpError::NotHttp);
+        }
         Ok(())
     }
 
     fn header(&mut self, line: &[u8], url: &mut String<MAX_LOCATION_LEN>) -> Result<(), HttpError> {
-        let (name, value) = split_header(line)?;
-        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-        if is("content-length") {
-            let length = number(value).ok_or(HttpError::Malformed)?;
-            if self.content_length.is_some_and(|other| other != length) {
-                return Err(HttpError::LengthMismatch);
+        let (header, value) = split_header(line)?;
+        let Some(header) = header else {
+            return Ok(());
+        };
+        match header {
+            Header::ContentLength => {
+                let length = number(value, 10).ok_or(HttpError::Malformed)?;
+                if self.content_length.is_some_and(|other| other != length) {
+                    return Err(HttpError::LengthMismatch);
+                }
+                self.content_length = Some(length);
             }
-            self.content_length = Some(length);
-        } else if is("transfer-encoding") {
-            // Nothing else was allowed by the request, and nothing else says where the body ends.
-            if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
-                return Err(HttpError::Malformed);
+            Header::TransferEncoding => {
+                // Nothing else was allowed by the request, and nothing else says where the body ends.
+                if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(HttpError::Malformed);
+                }
+                self.chunked = true;
             }
-            self.chunked = true;
-        } else if is("content-range") {
-            if self.content_range.is_some() {
-                return Err(HttpError::RangeMismatch);
+            Header::ContentRange => {
+                let range = content_range(value).ok_or(HttpError::RangeMismatch)?;
+                if self.content_range.replace(range).is_some() {
+                    return Err(HttpError::RangeMismatch);
+                }
             }
-            self.content_range = Some(content_range(value).ok_or(HttpError::RangeMismatch)?);
-        } else if is("content-encoding") {
-            self.encoded |= !(value.is_empty() || value.eq_ignore_ascii_case(b"identity"));
-        } else if is("content-type") {
-            let multipart = b"multipart/";
-            self.multipart |= value
-                .get(..multipart.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(multipart));
-        } else if is("etag") {
-            // Two of them say nothing.
-            self.etag = if self.seen_etag || !is_strong_etag(value) {
-                None
-            } else {
-                core::str::from_utf8(value)
-                    .ok()
-                    .and_then(|etag| String::try_from(etag).ok())
-            };
-            self.seen_etag = true;
-        } else if is("retry-after") {
-            self.retry_after = number(value).and_then(|secs| u32::try_from(secs).ok());
-        } else if is("location") && self.is_redirect() {
-            if self.located.is_some() {
-                return Err(HttpError::Malformed);
+            Header::ContentEncoding => {
+                self.encoded |= !(value.is_empty() || value.eq_ignore_ascii_case(b"identity"));
             }
-            self.located = Some(follow(url, value));
+            Header::ContentType => {
+                self.multipart |= after(value, b"multipart/").is_some();
+            }
+            Header::ETag => {
+                // Two of them say nothing.
+                let first = !core::mem::replace(&mut self.seen_etag, true);
+                self.etag = Some(value)
+                    .filter(|etag| first && is_strong_etag(etag))
+                    .and_then(|etag| core::str::from_utf8(etag).ok())
+                    .and_then(|etag| String::try_from(etag).ok());
+            }
+            Header::RetryAfter => {
+                self.retry_after = number(value, 10).and_then(|secs| u32::try_from(secs).ok());
+            }
+            Header::Location if self.is_redirect() => {
+                if self.located.is_some() {
+                    return Err(HttpError::Malformed);
+                }
+                self.located = Some(follow(url, value).map_err(RedirectError::Url));
+            }
+            Header::Location => {}
         }
         Ok(())
     }
@@ -259,21 +269,6 @@ impl Head {
     }
 }
 
-/// The headers that are read at all.
-fn matters(name: &[u8]) -> bool {
-    [
-        "content-length",
-        "transfer-encoding",
-        "content-range",
-        "content-encoding",
-        "content-type",
-        "etag",
-        "location",
-    ]
-    .iter()
-    .any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
-}
-
 /// Whether `bytes` may become a status line.
 fn is_start_of_status_line(bytes: &[u8]) -> bool {
     bytes
@@ -282,53 +277,40 @@ fn is_start_of_status_line(bytes: &[u8]) -> bool {
         .all(|(byte, good)| byte == good)
 }
 
-/// Name and value, without the white space around the value.
+/// Which header it is, if it is one that is read, and its value without the white space around it.
 ///
 /// A line that begins with white space would continue the one before (obsolete line folding, RFC 9112, 5.2): malformed, as is
 /// white space before the colon.
-fn split_header(line: &[u8]) -> Result<(&[u8], &[u8]), HttpError> {
-    let colon = line
-        .iter()
-        .position(|byte| *byte == b':')
-        .ok_or(HttpError::Malformed)?;
-    let (name, value) = line.split_at_checked(colon).ok_or(HttpError::Malformed)?;
+fn split_header(line: &[u8]) -> Result<(Option<Header>, &[u8]), HttpError> {
+    let (name, value) = split_at_byte(line, b':').ok_or(HttpError::Malformed)?;
     let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     if name.is_empty() || !name.iter().all(token) {
         return Err(HttpError::Malformed);
     }
-    let value = value.strip_prefix(b":").unwrap_or(value).trim_ascii();
-    Ok((name, value))
+    let header = HEADERS
+        .iter()
+        .find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes()))
+        .map(|(_, header)| *header);
+    Ok((header, value.trim_ascii()))
 }
 
-/// Digits only: no sign, no list, no overflow.
-fn number(value: &[u8]) -> Option<u64> {
-    if value.is_empty() {
-        return None;
-    }
-    value.iter().try_fold(0u64, |number, digit| {
-        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
-        number.checked_mul(10)?.checked_add(digit)
-    })
+/// What follows `start`, which may be written in capitals.
+fn after<'v>(value: &'v [u8], start: &[u8]) -> Option<&'v [u8]> {
+    let (head, rest) = value.split_at_checked(start.len())?;
+    head.eq_ignore_ascii_case(start).then_some(rest)
 }
 
 fn content_range(value: &[u8]) -> Option<ContentRange> {
-    let (unit, rest) = value.split_at_checked(6)?;
-    if !unit.eq_ignore_ascii_case(b"bytes ") {
-        return None;
-    }
-    let slash = rest.iter().position(|byte| *byte == b'/')?;
-    let (range, total) = rest.split_at_checked(slash)?;
-    let total = total.strip_prefix(b"/")?;
+    let (range, total) = split_at_byte(after(value, b"bytes ")?, b'/')?;
     let total = match total {
         b"*" => None,
-        digits => Some(number(digits)?),
+        digits => Some(number(digits, 10)?),
     };
     if range == b"*" {
         return total.map(ContentRange::Total);
     }
-    let dash = range.iter().position(|byte| *byte == b'-')?;
-    let (first, last) = range.split_at_checked(dash)?;
-    let (first, last) = (number(first)?, number(last.strip_prefix(b"-")?)?);
+    let (first, last) = split_at_byte(range, b'-')?;
+    let (first, last) = (number(first, 10)?, number(last, 10)?);
     if first > last || total.is_some_and(|total| last >= total) {
         return None;
     }
@@ -336,14 +318,11 @@ fn content_range(value: &[u8]) -> Option<ContentRange> {
 }
 
 /// Replaces `url` by the address that `location` leads to from there.
-fn follow(url: &mut String<MAX_LOCATION_LEN>, location: &[u8]) -> Result<(), RedirectError> {
-    use otaria_wire::url::UrlError;
-
-    let location =
-        core::str::from_utf8(location).map_err(|_| RedirectError::Url(UrlError::Character))?;
-    *url = Url::parse_redirected(url)
-        .and_then(|base| base.join(location))
-        .map_err(RedirectError::Url)?;
+fn follow(url: &mut String<MAX_LOCATION_LEN>, location: &[u8]) -> Result<(), UrlError> {
+    let location = core::str::from_utf8(location).map_err(|_| UrlError::Character)?;
+    let mut joined = String::new();
+    Url::parse_redirected(url)?.join(location, &mut joined)?;
+    *url = joined;
     Ok(())
 }
 

@@ -25,21 +25,21 @@ mod request;
 mod response;
 #[cfg(test)]
 mod tests;
+mod text;
 mod window;
 
 use heapless::String;
-use otaria_wire::url::{MAX_LOCATION_LEN, Url, UrlError};
+use otaria_wire::url::{MAX_LOCATION_LEN, MAX_URL_LEN, Url, UrlError};
 
-use crate::board::{Clock, Duration, Instant};
+use crate::board::{Clock, Duration};
 use crate::net::{Connect, Link, Target};
 
 pub use error::{HttpError, RedirectError};
 pub use policy::UrlPolicy;
 pub use response::{Response, Timing};
 
-use head::{ETAG_MAX, Head, HeadReader};
-use request::Ask;
-use window::Window;
+use head::ETAG_MAX;
+use response::Transfer;
 
 /// How many redirects are followed.
 const REDIRECTS_MAX: usize = 5;
@@ -102,7 +102,7 @@ pub struct HttpClient<'a, C, K> {
     timeouts: Timeouts,
     /// The address that is being asked.
     url: String<MAX_LOCATION_LEN>,
-    window: Window,
+    transfer: Transfer,
 }
 
 impl<'a, C: Connect, K: Clock> HttpClient<'a, C, K> {
@@ -115,7 +115,7 @@ impl<'a, C: Connect, K: Clock> HttpClient<'a, C, K> {
             policy,
             timeouts: Timeouts::DEFAULT,
             url: String::new(),
-            window: Window::new(),
+            transfer: Transfer::new(),
         }
     }
 
@@ -144,36 +144,9 @@ impl<'a, C: Connect, K: Clock> HttpClient<'a, C, K> {
         &mut self,
         request: &GetRequest<'_>,
     ) -> Result<Response<'_, C::Connection<'a>, K>, HttpError> {
-        let ask = Ask::Get {
-            from: request.range_from,
-            if_range: request.if_range,
-        };
-        self.start(request.url)?;
-        let mut timing = Timing::default();
-        for _ in 0..=REDIRECTS_MAX {
-            let https = Url::parse_redirected(&self.url)
-                .map_err(HttpError::Url)?
-                .is_https();
-            let mut link = self.connect(&mut timing).await?;
-            let asked_at = self.clock.now();
-            let deadline = asked_at + self.timeouts.head;
-            self.send(&mut link, &ask, deadline).await?;
-            let head = self.read_head(&mut link, deadline).await?;
-            timing.answer += self.clock.now() - asked_at;
-            if head.is_redirect() {
-                self.redirected(&head, https)?;
-                continue;
-            }
-            return Response::new(
-                link,
-                &mut self.window,
-                head,
-                request,
-                &self.timeouts,
-                timing,
-            );
-        }
-        Err(HttpError::TooManyRedirects)
+        let link = self.ask(request.url, Some(request)).await?;
+        self.transfer.begin_body(request, self.clock.now())?;
+        Ok(Response::new(link, &mut self.transfer, self.timeouts.stall))
     }
 
     /// Whether the host of `url` answers: the status of whatever HTTP answer it gives, without following redirects.
@@ -184,120 +157,87 @@ impl<'a, C: Connect, K: Clock> HttpClient<'a, C, K> {
     ///
     /// See [`HttpError`]; never [`HttpError::Status`].
     pub async fn probe(&mut self, url: &str) -> Result<u16, HttpError> {
-        self.start(url)?;
-        let mut link = self.connect(&mut Timing::default()).await?;
-        let deadline = self.clock.now() + self.timeouts.head;
-        self.send(&mut link, &Ask::Head, deadline).await?;
-        let mut reader = HeadReader::new();
-        loop {
-            let whole = reader.advance(&mut self.window, &mut self.url);
-            // What follows the status line does not matter, not even if it is broken.
-            match (reader.status(), whole) {
-                (Some(status), _) => return Ok(status),
-                (None, Ok(Some(head))) => return Ok(head.status),
-                (None, Ok(None)) => {}
-                (None, Err(error)) => return Err(error),
-            }
-            fill(&mut link, &mut self.window, deadline).await?;
-        }
+        self.ask(url, None).await?;
+        Ok(self.transfer.head.status)
     }
 
-    /// Begins a request: its address is checked, as far as it goes without asking anybody.
-    fn start(&mut self, url: &str) -> Result<(), HttpError> {
-        self.url.clear();
-        let parsed = Url::parse(url).map_err(HttpError::Url)?;
-        if !self.policy.allows(&parsed) {
-            return Err(HttpError::NotAllowed);
-        }
-        self.url
-            .push_str(url)
-            .map_err(|_| HttpError::Url(UrlError::TooLong))
-    }
-
-    async fn connect(
-        &self,
-        timing: &mut Timing,
+    /// Asks for `url`, and again wherever it is redirected to, until a head has been read that is an answer.
+    ///
+    /// Without a `request` it asks for the head only, and is content with the first status line.
+    async fn ask(
+        &mut self,
+        url: &str,
+        request: Option<&GetRequest<'_>>,
     ) -> Result<Link<'a, C::Connection<'a>, K>, HttpError> {
-        let url = Url::parse_redirected(&self.url).map_err(HttpError::Url)?;
-        let target = Target {
-            host: url.host_str(),
-            port: url.port(),
-            tls: url.is_https(),
-        };
-        let started = self.clock.now();
-        let deadline = started + self.timeouts.connect;
-        let stream = self
-            .connector
-            .connect(self.clock, deadline, &target)
-            .await?;
-        timing.connect += self.clock.now() - started;
-        Ok(Link::new(stream, self.clock))
-    }
-
-    async fn send(
-        &mut self,
-        link: &mut Link<'a, C::Connection<'a>, K>,
-        ask: &Ask<'_>,
-        deadline: Instant,
-    ) -> Result<(), HttpError> {
-        let url = Url::parse_redirected(&self.url).map_err(HttpError::Url)?;
-        // The request is written where the answer will be read.
-        let request = request::write(self.window.idle_buffer(), &url, ask)
-            .ok_or(HttpError::Url(UrlError::TooLong))?;
-        link.send(request, deadline)
-            .await
-            .map_err(HttpError::in_head)
-    }
-
-    async fn read_head(
-        &mut self,
-        link: &mut Link<'a, C::Connection<'a>, K>,
-        deadline: Instant,
-    ) -> Result<Head, HttpError> {
-        let mut reader = HeadReader::new();
+        self.url.clear();
+        if url.len() > MAX_URL_LEN || self.url.push_str(url).is_err() {
+            return Err(HttpError::Url(UrlError::TooLong));
+        }
+        let transfer = &mut self.transfer;
+        transfer.timing = Timing::default();
+        let mut redirects = 0;
+        let mut came_from_https = false;
         loop {
-            if let Some(head) = reader.advance(&mut self.window, &mut self.url)? {
-                return Ok(head);
+            let url = Url::parse_redirected(&self.url)
+                .map_err(|error| refusal(redirects, RedirectError::Url(error)))?;
+            if came_from_https && !url.is_https() {
+                return Err(HttpError::RedirectRefused(RedirectError::Downgrade));
             }
-            fill(link, &mut self.window, deadline).await?;
-        }
-    }
+            if !self.policy.allows(&url) {
+                return Err(refusal(redirects, RedirectError::NotAllowed));
+            }
+            if redirects > REDIRECTS_MAX {
+                return Err(HttpError::TooManyRedirects);
+            }
+            // The request is written where the answer will be read.
+            let text = request::write(transfer.window.idle_buffer(), &url, request)
+                .ok_or(HttpError::Url(UrlError::TooLong))?;
+            let target = Target {
+                host: url.host_str(),
+                port: url.port(),
+                tls: url.is_https(),
+            };
+            came_from_https = target.tls;
 
-    /// Checks where a redirect leads to. `https`: it came over https.
-    fn redirected(&self, head: &Head, https: bool) -> Result<(), HttpError> {
-        let refused = HttpError::RedirectRefused;
-        head.located
-            .unwrap_or(Err(RedirectError::NoLocation))
-            .map_err(refused)?;
-        let url =
-            Url::parse_redirected(&self.url).map_err(|error| refused(RedirectError::Url(error)))?;
-        if https && !url.is_https() {
-            return Err(refused(RedirectError::Downgrade));
+            let started = self.clock.now();
+            let deadline = started + self.timeouts.connect;
+            let connecting = self.connector.connect(self.clock, deadline, &target);
+            let mut link = Link::new(connecting.await?, self.clock);
+            let asked = self.clock.now();
+            transfer.timing.connect += asked - started;
+
+            let deadline = asked + self.timeouts.head;
+            link.send(text, deadline)
+                .await
+                .map_err(HttpError::in_head)?;
+            transfer.begin_head(request.is_none());
+            while !transfer.read_head(&mut self.url)? {
+                match link.read(transfer.window.space(), deadline).await {
+                    Ok(0) => return Err(HttpError::EarlyClose),
+                    Ok(n) => transfer.window.filled(n),
+                    Err(error) => return Err(HttpError::in_head(error)),
+                }
+            }
+            transfer.timing.answer += self.clock.now() - asked;
+            if request.is_none() || !transfer.head.is_redirect() {
+                return Ok(link);
+            }
+            transfer
+                .head
+                .located
+                .unwrap_or(Err(RedirectError::NoLocation))
+                .map_err(HttpError::RedirectRefused)?;
+            redirects += 1;
         }
-        if !self.policy.allows(&url) {
-            return Err(refused(RedirectError::NotAllowed));
-        }
-        Ok(())
     }
 }
 
-/// Reads into the window while a head is awaited.
-async fn fill<S, K>(
-    link: &mut Link<'_, S, K>,
-    window: &mut Window,
-    deadline: Instant,
-) -> Result<(), HttpError>
-where
-    S: embedded_io_async::Read + embedded_io_async::Write,
-    K: Clock,
-{
-    match link.read(window.space(), deadline).await {
-        Ok(0) => Err(HttpError::EarlyClose),
-        Ok(n) => {
-            window.filled(n);
-            Ok(())
-        }
-        Err(error) => Err(HttpError::in_head(error)),
+/// Why an address is not asked: the one of the request, or one that redirects led to.
+fn refusal(redirects: usize, why: RedirectError) -> HttpError {
+    match why {
+        RedirectError::Url(error) if redirects == 0 => HttpError::Url(error),
+        RedirectError::NotAllowed if redirects == 0 => HttpError::NotAllowed,
+        why => HttpError::RedirectRefused(why),
     }
 }
 

@@ -28,15 +28,14 @@ impl UrlPolicy<'_> {
             Scheme::Http => self.allow_http,
             Scheme::Https => self.allow_https,
         };
-        scheme && (self.hosts.is_empty() || self.hosts.iter().any(|host| is(url.host(), host)))
+        scheme && (self.hosts.is_empty() || self.hosts.iter().any(|host| is(url, host)))
     }
 }
 
-/// Whether the setting `text` names `host`. Addresses are compared as numbers, because they have many spellings.
-fn is(host: Host<'_>, text: &str) -> bool {
-    match host {
-        Host::Name(name) => name.eq_ignore_ascii_case(text),
-        Host::V4(address) => text.parse() == Ok(address),
+/// Whether the setting `text` names the host of `url`. IPv6 addresses are compared as numbers, because they have many spellings.
+fn is(url: &Url<'_>, text: &str) -> bool {
+    match url.host() {
+        Host::Name(_) | Host::V4(_) => url.host_str().eq_ignore_ascii_case(text),
         Host::V6(address) => {
             let text = text
                 .strip_prefix('[')

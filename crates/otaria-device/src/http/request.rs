@@ -4,45 +4,34 @@ use core::fmt::{self, Write as _};
 
 use otaria_wire::url::Url;
 
-use super::is_strong_etag;
+use super::{GetRequest, is_strong_etag};
 
-/// What a request asks for.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Ask<'a> {
-    /// The file from a position on; from its beginning without a Range header.
-    Get {
-        from: Option<u64>,
-        if_range: Option<&'a str>,
-    },
-    /// The head only.
-    Head,
-}
-
-/// Writes the request for `url` into `buf`; `None` if it does not fit.
-pub(super) fn write<'b>(buf: &'b mut [u8], url: &Url<'_>, ask: &Ask<'_>) -> Option<&'b [u8]> {
+/// Writes the request for `url` into `buf`: a GET, or a HEAD without a `request`. `None` if it does not fit.
+pub(super) fn write<'b>(
+    buf: &'b mut [u8],
+    url: &Url<'_>,
+    request: Option<&GetRequest<'_>>,
+) -> Option<&'b [u8]> {
     let mut out = Text { buf, len: 0 };
-    compose(&mut out, url, ask).ok()?;
+    compose(&mut out, url, request).ok()?;
     let Text { buf, len } = out;
     buf.get(..len)
 }
 
-fn compose(out: &mut Text<'_>, url: &Url<'_>, ask: &Ask<'_>) -> fmt::Result {
-    let method = match ask {
-        Ask::Get { .. } => "GET",
-        Ask::Head => "HEAD",
-    };
-    write!(
-        out,
-        "{method} {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: otaria/{}\r\n",
-        url.target(),
-        url.authority(),
+fn compose(out: &mut Text<'_>, url: &Url<'_>, request: Option<&GetRequest<'_>>) -> fmt::Result {
+    let method = if request.is_some() { "GET" } else { "HEAD" };
+    let (target, authority) = (url.target(), url.authority());
+    write!(out, "{method} {target} HTTP/1.1\r\nHost: {authority}\r\n")?;
+    out.write_str(concat!(
+        "User-Agent: otaria/",
         env!("CARGO_PKG_VERSION"),
-    )?;
-    out.write_str("Accept-Encoding: identity\r\nConnection: close\r\n")?;
-    if let Ask::Get {
-        from: Some(from),
+        "\r\nAccept-Encoding: identity\r\nConnection: close\r\n",
+    ))?;
+    if let Some(GetRequest {
+        range_from: Some(from),
         if_range,
-    } = ask
+        ..
+    }) = request
     {
         write!(out, "Range: bytes={from}-\r\n")?;
         // A weak one must not be sent (RFC 9110, 13.1.5). Then the range may be one of another file; the hash of each block
@@ -78,28 +67,32 @@ mod tests {
     use std::format;
     use std::string::String;
 
-    fn request(url: &str, ask: &Ask<'_>) -> String {
+    fn get(from: Option<u64>, if_range: Option<&str>) -> Option<GetRequest<'_>> {
+        Some(GetRequest {
+            url: "",
+            range_from: from,
+            if_range,
+        })
+    }
+
+    fn request(url: &str, ask: Option<GetRequest<'_>>) -> String {
         let mut buf = [0; WINDOW_LEN];
         let url = Url::parse_redirected(url).unwrap();
-        let request = write(&mut buf, &url, ask).unwrap();
+        let request = write(&mut buf, &url, ask.as_ref()).unwrap();
         String::from_utf8(request.to_vec()).unwrap()
     }
 
     #[test]
     fn a_first_request_asks_for_everything() {
-        let ask = Ask::Get {
-            from: None,
-            if_range: Some("\"e\""),
-        };
         assert_eq!(
-            request("http://h:8080/p?q=1#f", &ask),
+            request("http://h:8080/p?q=1#f", get(None, Some("\"e\""))),
             format!(
                 "GET /p?q=1 HTTP/1.1\r\nHost: h:8080\r\nUser-Agent: otaria/{}\r\n\
                  Accept-Encoding: identity\r\nConnection: close\r\n\r\n",
                 env!("CARGO_PKG_VERSION")
             )
         );
-        assert!(request("http://h", &Ask::Head).starts_with("HEAD / HTTP/1.1\r\nHost: h\r\n"));
+        assert!(request("http://h", None).starts_with("HEAD / HTTP/1.1\r\nHost: h\r\n"));
     }
 
     #[test]
@@ -111,11 +104,7 @@ mod tests {
             (Some("\"e\"\r\nX: y"), false),
             (None, false),
         ] {
-            let ask = Ask::Get {
-                from: Some(4096),
-                if_range: etag,
-            };
-            let request = request("http://[::1]/p", &ask);
+            let request = request("http://[::1]/p", get(Some(4096), etag));
             assert!(request.contains("\r\nHost: [::1]\r\n"));
             assert!(request.contains("\r\nRange: bytes=4096-\r\n"));
             assert_eq!(request.contains("\r\nIf-Range: \"e\"\r\n"), sent);
@@ -127,10 +116,7 @@ mod tests {
     fn the_longest_request_fits() {
         let url = format!("http://h/{}", "p".repeat(2048 - 9));
         let etag = format!("\"{}\"", "e".repeat(62));
-        let ask = Ask::Get {
-            from: Some(u64::MAX),
-            if_range: Some(&etag),
-        };
-        assert!(request(&url, &ask).contains(&etag));
+        let ask = get(Some(u64::MAX), Some(&etag));
+        assert!(request(&url, ask).contains(&etag));
     }
 }

@@ -1,11 +1,13 @@
 //! The answer to a GET, from the first byte of its body on.
 
 use embedded_io_async::{Read, Write};
+use heapless::String;
+use otaria_wire::url::MAX_LOCATION_LEN;
 
-use super::body::{Body, Chunk, Step};
-use super::head::{ContentRange, Head};
+use super::body::{Body, Step};
+use super::head::{ContentRange, Head, HeadReader};
 use super::window::Window;
-use super::{GetRequest, HttpError, Timeouts};
+use super::{GetRequest, HttpError};
 use crate::board::{Clock, Duration, Instant};
 use crate::net::Link;
 
@@ -18,119 +20,159 @@ pub struct Timing {
     pub answer: Duration,
 }
 
-/// An answer whose body can be read.
-pub struct Response<'r, S, K> {
-    link: Link<'r, S, K>,
-    window: &'r mut Window,
-    head: Head,
+/// What is known of a request and its answer. All of it, and the bytes that have come in, stay in one place.
+pub(super) struct Transfer {
+    pub(super) window: Window,
+    reader: HeadReader,
+    pub(super) head: Head,
+    pub(super) timing: Timing,
     start: u64,
     total_len: Option<u64>,
     body: Body,
-    /// Bytes of the body that are still to come, if the head says so.
-    left: Option<u64>,
     received: u64,
     since: Instant,
-    stall: Duration,
     failed: Option<HttpError>,
-    timing: Timing,
 }
 
-impl<'r, S: Read + Write, K: Clock> Response<'r, S, K> {
-    /// Checks `head` as the answer to `request`.
-    pub(super) fn new(
-        link: Link<'r, S, K>,
-        window: &'r mut Window,
-        head: Head,
+impl Transfer {
+    pub(super) const fn new() -> Self {
+        Self {
+            window: Window::new(),
+            reader: HeadReader::new(false),
+            head: Head::NONE,
+            timing: Timing {
+                connect: Duration::ZERO,
+                answer: Duration::ZERO,
+            },
+            start: 0,
+            total_len: None,
+            body: Body::NONE,
+            received: 0,
+            since: Instant::ZERO,
+            failed: None,
+        }
+    }
+
+    /// The request has been sent.
+    pub(super) fn begin_head(&mut self, only_status: bool) {
+        self.head = Head::NONE;
+        self.reader = HeadReader::new(only_status);
+    }
+
+    /// Reads the head as far as it has come in; see [`HeadReader::advance`].
+    pub(super) fn read_head(
+        &mut self,
+        url: &mut String<MAX_LOCATION_LEN>,
+    ) -> Result<bool, HttpError> {
+        self.reader.advance(&mut self.window, &mut self.head, url)
+    }
+
+    /// Checks the head as the answer to `request`.
+    pub(super) fn begin_body(
+        &mut self,
         request: &GetRequest<'_>,
-        timeouts: &Timeouts,
-        timing: Timing,
-    ) -> Result<Self, HttpError> {
-        let (start, len, total_len) = match head.status {
-            200 => (0, head.content_length, head.content_length),
-            206 => {
-                let (start, len, total) = range(&head, request)?;
-                (start, Some(len), total)
+        now: Instant,
+    ) -> Result<(), HttpError> {
+        let head = &self.head;
+        let mut len = head.content_length;
+        self.start = 0;
+        self.total_len = len;
+        match (head.status, head.content_range) {
+            (200, _) => {}
+            (206, Some(ContentRange::Range { first, last, total })) => {
+                len = Some(range_len(head, request, first, last)?);
+                self.start = first;
+                self.total_len = total;
             }
-            416 => {
-                let total = match head.content_range {
-                    Some(ContentRange::Total(total)) => Some(total),
+            (206, _) => return Err(HttpError::RangeMismatch),
+            (416, range) => {
+                let total = match range {
+                    Some(ContentRange::Total(total)) => u32::try_from(total).ok(),
                     Some(ContentRange::Range { .. }) | None => None,
                 };
                 return Err(HttpError::RangeNotSatisfiable { total });
             }
-            status => {
+            (status, _) => {
                 return Err(HttpError::Status {
                     status,
                     retry_after: head.retry_after,
                 });
             }
-        };
+        }
         if head.encoded {
             return Err(HttpError::Encoded);
         }
-        let body = match len {
-            _ if head.chunked => Body::Chunked(Chunk::Size),
-            Some(len) => Body::of_length(len),
-            None => Body::UntilClose,
-        };
-        let since = link.now();
-        Ok(Self {
+        self.body = Body::new(len, head.chunked);
+        self.received = 0;
+        self.since = now;
+        self.failed = None;
+        Ok(())
+    }
+
+    /// `n` bytes are in the caller's buffer.
+    fn count(&mut self, n: usize) -> usize {
+        self.received = self.received.saturating_add(n as u64);
+        n
+    }
+}
+
+/// An answer whose body can be read.
+pub struct Response<'r, S, K> {
+    link: Link<'r, S, K>,
+    transfer: &'r mut Transfer,
+    stall: Duration,
+}
+
+impl<'r, S: Read + Write, K: Clock> Response<'r, S, K> {
+    pub(super) fn new(link: Link<'r, S, K>, transfer: &'r mut Transfer, stall: Duration) -> Self {
+        Self {
             link,
-            window,
-            head,
-            start,
-            total_len,
-            body,
-            left: len,
-            received: 0,
-            since,
-            stall: timeouts.stall,
-            failed: None,
-            timing,
-        })
+            transfer,
+            stall,
+        }
     }
 
     /// 200 (the whole file) or 206 (from [`start`](Self::start) on).
     #[must_use]
     pub fn status(&self) -> u16 {
-        self.head.status
+        self.transfer.head.status
     }
 
     /// The position in the file of the body's first byte: 0, or the one that was asked for.
     #[must_use]
     pub fn start(&self) -> u64 {
-        self.start
+        self.transfer.start
     }
 
     /// The length of the whole file, if the server says so.
     #[must_use]
     pub fn total_len(&self) -> Option<u64> {
-        self.total_len
+        self.transfer.total_len
     }
 
     /// The file's strong ETag, its quotes included. Weak ones, and those beyond 64 bytes, are left out.
     #[must_use]
     pub fn etag(&self) -> Option<&str> {
-        self.head.etag.as_deref()
+        self.transfer.head.etag.as_deref()
     }
 
     /// Bytes of the body that have been read. Together with [`since`](Self::since) it gives the rate; what rate is too low is for
     /// the caller to say.
     #[must_use]
     pub fn received(&self) -> u64 {
-        self.received
+        self.transfer.received
     }
 
     /// When the body began.
     #[must_use]
     pub fn since(&self) -> Instant {
-        self.since
+        self.transfer.since
     }
 
     /// Where the time went before that.
     #[must_use]
     pub fn timing(&self) -> Timing {
-        self.timing
+        self.transfer.timing
     }
 
     /// Reads the next bytes of the body, at least one; `Ok(0)` when the body has ended as it should (or `buf` is empty).
@@ -145,13 +187,11 @@ impl<'r, S: Read + Write, K: Clock> Response<'r, S, K> {
     /// [`HttpError::Stalled`] if no byte of the body came for the stall time-out, whatever else came;
     /// [`HttpError::EarlyClose`], [`HttpError::Broken`], [`HttpError::LengthMismatch`], [`HttpError::Malformed`].
     pub async fn read(&mut self, buf: &mut [u8]) -> Result<usize, HttpError> {
-        if let Some(error) = self.failed {
+        if let Some(error) = self.transfer.failed {
             return Err(error);
         }
         let result = self.read_body(buf).await;
-        if let Err(error) = result {
-            self.failed = Some(error);
-        }
+        self.transfer.failed = result.err();
         result
     }
 
@@ -159,56 +199,37 @@ impl<'r, S: Read + Write, K: Clock> Response<'r, S, K> {
         if buf.is_empty() {
             return Ok(0);
         }
+        let transfer = &mut *self.transfer;
         // One deadline for the whole call: sizes and extensions of chunks are no progress.
         let deadline = self.link.now() + self.stall;
         loop {
-            match self.body.step(self.window, buf)? {
-                Step::Copied(n) => return self.count(n),
-                Step::End => return self.end(),
-                Step::Direct(room) => {
-                    let room = buf.get_mut(..room).unwrap_or_default();
-                    match self.link.read(room, deadline).await {
-                        Ok(0) => self.body.closed()?,
-                        Ok(n) => {
-                            self.body.took(n);
-                            return self.count(n);
-                        }
-                        Err(error) => return Err(HttpError::in_body(error)),
-                    }
+            let step = transfer.body.step(&mut transfer.window, buf)?;
+            let room = match step {
+                Step::Copied(n) => return Ok(transfer.count(n)),
+                Step::End => return Ok(0),
+                Step::Direct(room) => buf.get_mut(..room).unwrap_or_default(),
+                Step::More => transfer.window.space(),
+            };
+            let got = self.link.read(room, deadline).await;
+            match got.map_err(HttpError::in_body)? {
+                0 => transfer.body.closed()?,
+                n if matches!(step, Step::More) => transfer.window.filled(n),
+                n => {
+                    transfer.body.took(n)?;
+                    return Ok(transfer.count(n));
                 }
-                Step::More => match self.link.read(self.window.space(), deadline).await {
-                    Ok(0) => self.body.closed()?,
-                    Ok(n) => self.window.filled(n),
-                    Err(error) => return Err(HttpError::in_body(error)),
-                },
             }
-        }
-    }
-
-    /// `n` bytes are in the caller's buffer. Chunks may add up to more than the range that was announced.
-    fn count(&mut self, n: usize) -> Result<usize, HttpError> {
-        self.received = self.received.saturating_add(n as u64);
-        if let Some(left) = &mut self.left {
-            *left = left
-                .checked_sub(n as u64)
-                .ok_or(HttpError::LengthMismatch)?;
-        }
-        Ok(n)
-    }
-
-    fn end(&self) -> Result<usize, HttpError> {
-        match self.left {
-            Some(1..) => Err(HttpError::LengthMismatch),
-            Some(0) | None => Ok(0),
         }
     }
 }
 
-/// First byte, length and total of the range in a 206.
-fn range(head: &Head, request: &GetRequest<'_>) -> Result<(u64, u64, Option<u64>), HttpError> {
-    let Some(ContentRange::Range { first, last, total }) = head.content_range else {
-        return Err(HttpError::RangeMismatch);
-    };
+/// The number of bytes in `first..=last`, if they are what `request` asks for.
+fn range_len(
+    head: &Head,
+    request: &GetRequest<'_>,
+    first: u64,
+    last: u64,
+) -> Result<u64, HttpError> {
     if head.multipart || request.range_from != Some(first) {
         return Err(HttpError::RangeMismatch);
     }
@@ -224,5 +245,5 @@ fn range(head: &Head, request: &GetRequest<'_>) -> Result<(u64, u64, Option<u64>
     {
         return Err(HttpError::ContentChanged);
     }
-    Ok((first, len, total))
+    Ok(len)
 }

@@ -3,6 +3,8 @@
 use core::fmt;
 use core::future::Future;
 
+use otaria_wire::topics::Topic;
+
 use super::{MqttError, ReasonCode};
 
 /// A topic that the session subscribes to.
@@ -19,15 +21,19 @@ pub enum Inbound {
 impl Inbound {
     /// All of them, in the order in which they are subscribed.
     pub const ALL: [Self; 3] = [Self::Desired, Self::Command, Self::Keys];
+
+    pub(super) const fn topic(self) -> Topic {
+        match self {
+            Self::Desired => Topic::Desired,
+            Self::Command => Topic::Cmd,
+            Self::Keys => Topic::Keys,
+        }
+    }
 }
 
 impl fmt::Display for Inbound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Desired => "desired",
-            Self::Command => "cmd",
-            Self::Keys => "keys",
-        })
+        f.write_str(self.topic().leaf())
     }
 }
 
@@ -42,6 +48,17 @@ pub enum Outbound {
     Event,
     /// `log`
     Log,
+}
+
+impl Outbound {
+    pub(super) const fn topic(self) -> Topic {
+        match self {
+            Self::State => Topic::State,
+            Self::Progress => Topic::Progress,
+            Self::Event => Topic::Event,
+            Self::Log => Topic::Log,
+        }
+    }
 }
 
 /// A message that [`Mailbox::take`] has put into the buffer.

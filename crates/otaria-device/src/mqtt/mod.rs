@@ -18,10 +18,10 @@
 
 mod codec;
 mod connection;
+mod conversation;
 mod error;
 mod flow;
 mod mailbox;
-mod names;
 mod outbox;
 mod reason;
 mod retry;
@@ -30,7 +30,7 @@ mod tests;
 
 use otaria_wire::topics::Topics;
 
-use crate::board::{Clock, Duration};
+use crate::board::Clock;
 use crate::net::Connect;
 
 pub use error::{Awaited, MqttError};
@@ -39,7 +39,6 @@ pub use outbox::PAYLOAD_MAX;
 pub use reason::ReasonCode;
 
 use codec::Receiver;
-use connection::Connection;
 use outbox::Outbox;
 use retry::Retry;
 
@@ -78,6 +77,13 @@ impl<'a> MqttConfig<'a> {
             password: None,
             topics,
             keep_alive: Self::KEEP_ALIVE,
+        }
+    }
+
+    const fn keep_alive(&self) -> u16 {
+        match self.keep_alive {
+            0 => Self::KEEP_ALIVE,
+            secs => secs,
         }
     }
 }
@@ -125,7 +131,7 @@ impl<'a> MqttSession<'a> {
         mailbox: &M,
     ) -> ! {
         loop {
-            let (why, lasted) = self.connect_once(connector, clock, mailbox).await;
+            let (why, lasted) = connection::run(self, connector, clock, mailbox).await;
             match why {
                 MqttError::Refused(ReasonCode::RETAIN_NOT_SUPPORTED) => self.will.retain = false,
                 MqttError::Refused(ReasonCode::QOS_NOT_SUPPORTED) => self.will.qos1 = false,
@@ -135,23 +141,5 @@ impl<'a> MqttSession<'a> {
             let pause = self.retry.pause(&why, lasted);
             clock.sleep_until(clock.now() + pause).await;
         }
-    }
-
-    /// One connection, from its beginning to its end: why it ended, and how long it was up, if it ever was.
-    async fn connect_once<C: Connect, K: Clock, M: Mailbox>(
-        &mut self,
-        connector: &C,
-        clock: &K,
-        mailbox: &M,
-    ) -> (MqttError, Option<Duration>) {
-        let mut connection = match Connection::open(self, connector, clock, mailbox).await {
-            Ok(connection) => connection,
-            Err(why) => return (why, None),
-        };
-        let since = clock.now();
-        let why = connection.serve().await;
-        let lasted = clock.now() - since;
-        connection.close(&why).await;
-        (why, Some(lasted))
     }
 }

@@ -1,167 +1,198 @@
 //! The one message that is on its way, and the packets that it is sent in.
 
-use super::codec::encode::{PUBLISH_HEAD_MAX, PublishHead, publish_head};
-use super::mailbox::{Mailbox, Outgoing, PublishError};
-use super::names::Names;
+use otaria_wire::topics::{Topic, Topics};
+
+use super::MqttError;
+use super::codec::Limits;
+use super::codec::encode::{ONLINE, PUBLISH_HEAD_MAX, PublishHead, publish};
+use super::mailbox::{Mailbox, PublishError};
 
 /// Bytes that a message's payload may have.
 pub const PAYLOAD_MAX: usize = 1024;
 
-/// A QoS 1 message between [`Mailbox::take`] and its acknowledgement. Its payload is in the outbox's buffer.
+/// A message whose payload is in the outbox's buffer.
 #[derive(Clone, Copy, Debug)]
-struct Kept {
-    message: Outgoing,
+struct Message {
+    topic: Topic,
+    len: usize,
+    qos1: bool,
+    retain: bool,
+    /// The mailbox's name for it. `None`: it is `presence`, the session's own.
+    token: Option<u32>,
     /// The packet identifier that it was sent with, if it was sent in the session that the broker has.
     id: Option<u16>,
 }
 
 /// The message that is being sent. It outlives the connection: what is not acknowledged is sent again on the next one.
 pub(super) struct Outbox {
-    kept: Option<Kept>,
+    /// A QoS 1 message between [`Mailbox::take`] and its acknowledgement.
+    kept: Option<Message>,
+    /// Whether `presence` is to be sent on this connection.
+    presence_due: bool,
     last_id: u16,
     /// Room for a PUBLISH packet: the payload starts at `PUBLISH_HEAD_MAX`, the bytes before it end there.
     buf: [u8; PUBLISH_HEAD_MAX + PAYLOAD_MAX],
 }
 
-/// What the broker takes.
+/// What there is to be sent.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Allowed {
-    pub(super) packet_max: u32,
-    pub(super) qos1: bool,
-    pub(super) retain: bool,
-}
-
-/// A packet that is ready to be sent.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ready<'b> {
-    pub(super) bytes: &'b [u8],
-    /// The identifier of the PUBACK that will come, if one will.
-    pub(super) id: Option<u16>,
-    /// The message to be reported as delivered when the bytes have been sent: wanted with QoS 1, but the broker takes only 0.
-    pub(super) delivers: Option<u32>,
+pub(super) enum Next<'b> {
+    /// Nothing.
+    Nothing,
+    /// A message was dropped; there may be another one. (A mailbox full of such messages must not hold up everything else.)
+    Dropped,
+    /// A packet.
+    Packet {
+        bytes: &'b [u8],
+        /// The identifier of the PUBACK that will come, if one will.
+        id: Option<u16>,
+        /// Whether [`Outbox::finish`] is to be called when the bytes have been sent: wanted with QoS 1, but the broker takes
+        /// only 0.
+        finishes: bool,
+    },
 }
 
 impl Outbox {
     pub(super) const fn new() -> Self {
         Self {
             kept: None,
+            presence_due: false,
             last_id: 0,
             buf: [0; PUBLISH_HEAD_MAX + PAYLOAD_MAX],
         }
     }
 
-    /// A packet identifier that is not in use; `others` are those in use beside the kept message's.
-    pub(super) fn fresh_id(&mut self, others: [u16; 2]) -> u16 {
-        // Three identifiers are in use at most, so the fourth try finds one.
-        for _ in 0..4 {
-            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
-            let kept = self.kept.and_then(|kept| kept.id);
-            if kept != Some(self.last_id) && !others.contains(&self.last_id) {
-                break;
-            }
-        }
-        self.last_id
-    }
-
-    /// The broker has no session of before: whatever was sent in it was never sent.
-    pub(super) fn session_lost(&mut self) {
-        if let Some(kept) = &mut self.kept {
+    /// A connection has been accepted. If the broker has no session of before, whatever was sent in it was never sent.
+    pub(super) fn connected(&mut self, session_present: bool) {
+        self.presence_due = true;
+        // What `presence` said about the connection before, it says about this one soon.
+        self.kept = self.kept.filter(|kept| kept.token.is_some());
+        if let Some(kept) = &mut self.kept
+            && !session_present
+        {
             kept.id = None;
         }
     }
 
-    /// Whether a message waits for its acknowledgement.
-    pub(super) fn is_kept(&self) -> bool {
-        self.kept.is_some()
+    /// A packet identifier that is not in use. Beside the kept message's there is none: one packet is sent after the other's
+    /// acknowledgement.
+    pub(super) fn fresh_id(&mut self) -> u16 {
+        let mut id = following(self.last_id);
+        if self.kept.is_some_and(|kept| kept.id == Some(id)) {
+            id = following(id);
+        }
+        self.last_id = id;
+        id
     }
 
-    /// The kept message is acknowledged. Returns its token.
+    /// The kept message is acknowledged. Returns its token, if the mailbox waits for it.
     pub(super) fn finish(&mut self) -> Option<u32> {
-        self.kept.take().map(|kept| kept.message.token)
+        self.kept.take()?.token
     }
 
-    /// The packet to be sent next: the kept message, or else a new one from the mailbox. `None` if there is nothing.
+    /// What is to be sent next: the kept message, which is the oldest; then `presence`; then a new one from the mailbox.
     ///
-    /// Messages that can never be delivered are reported to the mailbox and dropped; then this returns `None` too, and has to
-    /// be called again later (so that a mailbox full of such messages does not hold up everything else).
+    /// Messages that can never be delivered are reported to the mailbox and dropped.
     pub(super) fn next<M: Mailbox>(
         &mut self,
-        names: &Names<'_>,
-        allowed: &Allowed,
-        others: [u16; 2],
+        topics: &Topics,
+        limits: &Limits,
         mailbox: &M,
-    ) -> Result<Option<Ready<'_>>, Again> {
-        let (message, sent_before) = match self.kept {
-            Some(kept) => (kept.message, kept.id),
-            None => {
-                let payload = self.buf.get_mut(PUBLISH_HEAD_MAX..).unwrap_or_default();
-                match mailbox.take(payload) {
-                    Some(message) => (message, None),
-                    None => return Ok(None),
-                }
-            }
+    ) -> Result<Next<'_>, MqttError> {
+        let message = match self.kept.take() {
+            Some(kept) => Some(kept),
+            None if self.presence_due => Some(self.presence()),
+            None => self.take(mailbox),
         };
-        if message.len > PAYLOAD_MAX {
-            mailbox.refused(message.token, &PublishError::BadLength);
-            return Err(Again);
-        }
-        let qos1 = message.qos1 && allowed.qos1;
-        let id = match sent_before {
-            Some(id) if qos1 => Some(id),
-            _ if qos1 => Some(self.fresh_id(others)),
-            _ => None,
+        let Some(message) = message else {
+            return Ok(Next::Nothing);
         };
-        let topic = names.outbound(message.topic);
+        let qos1 = message.qos1 && limits.qos1;
+        let id = match message.id {
+            _ if !qos1 => None,
+            None => Some(self.fresh_id()),
+            sent => sent,
+        };
         let head = PublishHead {
-            topic: &topic,
-            retain: message.retain && allowed.retain,
+            topic: message.topic,
+            retain: message.retain && limits.retain,
             id,
-            dup: sent_before.is_some(),
+            dup: message.id.is_some(),
         };
-        let room = self.buf.get_mut(..PUBLISH_HEAD_MAX).unwrap_or_default();
-        let packet = publish_head(room, &head, message.len)
-            .map(|len| PUBLISH_HEAD_MAX - len..PUBLISH_HEAD_MAX + message.len)
-            .filter(|packet| packet.len() as u64 <= u64::from(allowed.packet_max));
-        let Some(packet) = packet else {
-            self.kept = None;
-            mailbox.refused(message.token, &PublishError::TooLarge(allowed.packet_max));
-            return Err(Again);
-        };
-        self.kept = message.qos1.then_some(Kept { message, id });
-        let delivers = (message.qos1 && !qos1).then_some(message.token);
-        Ok(Some(Ready {
-            bytes: self.buf.get(packet).unwrap_or_default(),
-            id,
-            delivers,
-        }))
+        let packet = publish(&mut self.buf, topics, &head, message.len)
+            .filter(|packet| packet.len() <= limits.packet_max as usize);
+        match (packet, message.token) {
+            (Some(bytes), _) => {
+                self.kept = message.qos1.then_some(Message { id, ..message });
+                Ok(Next::Packet {
+                    bytes,
+                    id,
+                    finishes: message.qos1 && !qos1,
+                })
+            }
+            (None, Some(token)) => {
+                let why = if message.len > PAYLOAD_MAX {
+                    PublishError::BadLength
+                } else {
+                    PublishError::TooLarge(limits.packet_max)
+                };
+                mailbox.refused(token, &why);
+                Ok(Next::Dropped)
+            }
+            (None, None) => Err(MqttError::Settings),
+        }
+    }
+
+    /// Puts `presence` into the buffer.
+    fn presence(&mut self) -> Message {
+        self.presence_due = false;
+        let room = self.buf.iter_mut().skip(PUBLISH_HEAD_MAX);
+        for (to, from) in room.zip(ONLINE) {
+            *to = *from;
+        }
+        Message {
+            topic: Topic::Presence,
+            len: ONLINE.len(),
+            qos1: true,
+            retain: true,
+            token: None,
+            id: None,
+        }
+    }
+
+    /// Takes a message from the mailbox into the buffer.
+    fn take<M: Mailbox>(&mut self, mailbox: &M) -> Option<Message> {
+        let room = self.buf.get_mut(PUBLISH_HEAD_MAX..)?;
+        let message = mailbox.take(room)?;
+        Some(Message {
+            topic: message.topic.topic(),
+            len: message.len,
+            qos1: message.qos1,
+            retain: message.retain,
+            token: Some(message.token),
+            id: None,
+        })
     }
 }
 
-/// A message was dropped; there may be another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Again;
+/// Packet identifiers are never 0 (2.2.1).
+fn following(id: u16) -> u16 {
+    id.checked_add(1).unwrap_or(1)
+}
 
 #[cfg(test)]
 mod tests {
-    use super::super::mailbox::Outbound;
     use super::*;
 
     #[test]
-    fn packet_identifiers_skip_zero_and_those_in_use() {
+    fn packet_identifiers_skip_zero_and_the_one_in_use() {
         let mut outbox = Outbox::new();
-        outbox.last_id = u16::MAX - 1;
-        assert_eq!(outbox.fresh_id([0, 0]), u16::MAX);
-        assert_eq!(outbox.fresh_id([1, 2]), 3);
-        outbox.kept = Some(Kept {
-            message: Outgoing {
-                topic: Outbound::Event,
-                len: 0,
-                qos1: true,
-                retain: false,
-                token: 0,
-            },
-            id: Some(4),
+        outbox.last_id = u16::MAX - 2;
+        outbox.kept = Some(Message {
+            id: Some(1),
+            ..outbox.presence()
         });
-        assert_eq!(outbox.fresh_id([5, 6]), 7);
+        let ids = [(); 4].map(|()| outbox.fresh_id());
+        assert_eq!(ids, [u16::MAX - 1, u16::MAX, 2, 3]);
     }
 }

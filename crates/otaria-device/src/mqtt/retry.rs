@@ -4,55 +4,56 @@ use crate::board::Duration;
 
 use super::MqttError;
 
-/// The pause after the first failure is between half of this and all of it; each further one doubles it.
-const FIRST: Duration = Duration::from_secs(2);
+/// The pause after the first failure is between half of this and all of it, in milliseconds; each further one doubles it.
+const FIRST: u32 = 2_000;
 /// The longest pause.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: u32 = 60_000;
 /// The pause (again: half of it to all of it) when another client has taken the session over. Two devices with one id throw
 /// each other out for ever; at this pace they do no harm, and both still can be found and told apart.
-const TAKEN_OVER: Duration = Duration::from_secs(300);
+const TAKEN_OVER: u32 = 300_000;
 /// A connection that lasted this long was a good one: the next failure starts with the shortest pause again.
 const GOOD: Duration = Duration::from_secs(60);
 
 /// Exponential backoff with jitter: the devices of a fleet must not all come back in the same moment.
 #[derive(Debug)]
 pub(super) struct Retry {
-    failures: u32,
-    random: u64,
+    /// The longest that the next pause may be.
+    longest: u32,
+    random: u32,
 }
 
 impl Retry {
     /// `seed` has to differ between devices.
     pub(super) const fn new(seed: u64) -> Self {
         Self {
-            failures: 0,
-            random: seed,
+            longest: FIRST,
+            random: (seed ^ (seed >> 32)) as u32,
         }
     }
 
     /// The pause after a connection that failed for `why`, having been up for `lasted`, if it ever was.
     pub(super) fn pause(&mut self, why: &MqttError, lasted: Option<Duration>) -> Duration {
         if lasted.is_some_and(|lasted| lasted >= GOOD) {
-            self.failures = 0;
+            self.longest = FIRST;
         }
         let longest = if *why == MqttError::TakenOver {
             TAKEN_OVER
         } else {
-            let factor = 1u32.checked_shl(self.failures).unwrap_or(u32::MAX);
-            self.failures = self.failures.saturating_add(1);
-            FIRST.saturating_mul(factor).min(LONGEST)
+            let longest = self.longest;
+            self.longest = (longest * 2).min(LONGEST);
+            longest
         };
         let half = longest / 2;
-        half + half * (self.random() >> 16) / u32::from(u16::MAX)
+        Duration::from_millis(u64::from(half + self.random() % (half + 1)))
     }
 
-    /// 32 random bits (splitmix64).
+    /// 32 random bits: a counter, and the finalizer of MurmurHash3.
     fn random(&mut self) -> u32 {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        self.random = self.random.wrapping_add(0x9E37_79B9);
         let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z >> 32) as u32
+        z = (z ^ (z >> 16)).wrapping_mul(0x85EB_CA6B);
+        z = (z ^ (z >> 13)).wrapping_mul(0xC2B2_AE35);
+        z ^ (z >> 16)
     }
 }
 
@@ -62,6 +63,10 @@ mod tests {
     use crate::net::LinkError;
     use std::vec::Vec;
 
+    const fn millis(millis: u32) -> Duration {
+        Duration::from_millis(millis as u64)
+    }
+
     const CLOSED: MqttError = MqttError::Link(LinkError::Closed);
 
     #[test]
@@ -70,10 +75,10 @@ mod tests {
             let mut retry = Retry::new(seed);
             for longest in [2, 4, 8, 16, 32, 60, 60, 60] {
                 let pause = retry.pause(&CLOSED, None);
-                let longest = Duration::from_secs(longest);
+                let longest = longest * 1_000;
                 assert!(
-                    pause >= longest / 2 && pause <= longest,
-                    "{pause:?} of {longest:?}"
+                    pause >= millis(longest / 2) && pause <= millis(longest),
+                    "{pause:?} of {longest} ms"
                 );
             }
         }
@@ -85,8 +90,8 @@ mod tests {
         for _ in 0..10 {
             retry.pause(&CLOSED, Some(Duration::from_secs(59)));
         }
-        assert!(retry.pause(&CLOSED, None) >= LONGEST / 2);
-        assert!(retry.pause(&CLOSED, Some(GOOD)) <= FIRST);
+        assert!(retry.pause(&CLOSED, None) >= millis(LONGEST / 2));
+        assert!(retry.pause(&CLOSED, Some(GOOD)) <= millis(FIRST));
     }
 
     #[test]
@@ -94,7 +99,7 @@ mod tests {
         let mut retry = Retry::new(1);
         for _ in 0..3 {
             let pause = retry.pause(&MqttError::TakenOver, Some(Duration::from_secs(3_600)));
-            assert!(pause >= TAKEN_OVER / 2 && pause <= TAKEN_OVER);
+            assert!(pause >= millis(TAKEN_OVER / 2) && pause <= millis(TAKEN_OVER));
         }
     }
 

@@ -5,9 +5,9 @@ use heapless::String;
 use super::{MAX_LOCATION_LEN, Scheme, UrlError};
 
 /// A URL that is being put together.
-pub(super) struct Joined(pub(super) String<MAX_LOCATION_LEN>);
+pub(super) struct Joined<'j>(pub(super) &'j mut String<MAX_LOCATION_LEN>);
 
-impl Joined {
+impl Joined<'_> {
     pub(super) fn push(&mut self, part: &str) -> Result<(), UrlError> {
         self.0.push_str(part).map_err(|_| UrlError::TooLong)
     }

@@ -218,14 +218,19 @@ impl<'a> Url<'a> {
     }
 
     /// Resolves a Location against this URL (RFC 3986, section 5.2), and checks
-    /// the result.
+    /// the result. It is put into `joined`.
     ///
     /// # Errors
     /// See [`UrlError`].
-    pub fn join(&self, location: &str) -> Result<String<MAX_LOCATION_LEN>, UrlError> {
+    pub fn join(
+        &self,
+        location: &str,
+        joined: &mut String<MAX_LOCATION_LEN>,
+    ) -> Result<(), UrlError> {
         check_characters(location, MAX_LOCATION_LEN)?;
         let location = without_fragment(location);
-        let mut joined = Joined(String::new());
+        joined.clear();
+        let mut joined = Joined(joined);
         if let Some((scheme, rest)) = split_scheme(location) {
             let scheme = known_scheme(scheme)?;
             let rest = rest.strip_prefix("//").ok_or(UrlError::Scheme)?;
@@ -259,8 +264,8 @@ impl<'a> Url<'a> {
                 joined.query(query)?;
             }
         }
-        Url::parse_redirected(&joined.0)?;
-        Ok(joined.0)
+        Url::parse_redirected(joined.0)?;
+        Ok(())
     }
 }
 

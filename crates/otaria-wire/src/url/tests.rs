@@ -115,6 +115,12 @@ fn each_bad_url_has_its_own_refusal() {
     assert!(Url::parse_redirected(&long).is_ok());
 }
 
+fn join(base: &Url<'_>, location: &str) -> Result<StdString, UrlError> {
+    let mut joined = heapless::String::new();
+    base.join(location, &mut joined)?;
+    Ok(joined.as_str().into())
+}
+
 #[test]
 fn locations_resolve_as_in_rfc_3986() {
     // Section 5.4, the examples whose result is an http URL; fragments are dropped.
@@ -158,7 +164,7 @@ fn locations_resolve_as_in_rfc_3986() {
         ("g?y/../x", "http://a/b/c/g?y/../x"),
         ("a//b/../c", "http://a/b/c/a//c"),
     ] {
-        assert_eq!(base.join(location).unwrap(), joined, "{location}");
+        assert_eq!(join(&base, location).unwrap(), joined, "{location}");
     }
 }
 
@@ -171,14 +177,14 @@ fn locations_keep_or_replace_scheme_and_port() {
         ("http://other:81?q", "http://other:81/?q"),
         ("HTTPS://[::1]/../c", "https://[::1]/c"),
     ] {
-        assert_eq!(base.join(location).unwrap(), joined, "{location}");
+        assert_eq!(join(&base, location).unwrap(), joined, "{location}");
     }
     assert_eq!(
-        Url::parse("http://host").unwrap().join("c").unwrap(),
+        join(&Url::parse("http://host").unwrap(), "c").unwrap(),
         "http://host/c"
     );
     assert_eq!(
-        Url::parse("http://host?q").unwrap().join("?r").unwrap(),
+        join(&Url::parse("http://host?q").unwrap(), "?r").unwrap(),
         "http://host/?r"
     );
 }
@@ -199,7 +205,7 @@ fn a_location_is_checked_like_a_url() {
         ("http://127.1/", UrlError::Host),
         ("//host:0/", UrlError::Port),
     ] {
-        assert_eq!(base.join(location), Err(error), "{location}");
+        assert_eq!(join(&base, location), Err(error), "{location}");
     }
 }
 
@@ -229,9 +235,9 @@ proptest! {
         let _ = Url::parse(&text);
         let _ = Url::parse(&format!("http://{text}"));
         let base = Url::parse("http://host/a/b?q").unwrap();
-        if let Ok(joined) = base.join(&location) {
+        if let Ok(joined) = join(&base, &location) {
             prop_assert!(Url::parse_redirected(&joined).is_ok());
         }
-        let _ = base.join(&text);
+        let _ = join(&base, &text);
     }
 }

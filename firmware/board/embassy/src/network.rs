@@ -10,33 +10,26 @@
 //! IPv4 only: esp-radio's networks have it, and IPv6 would take another 20 KiB of flash. An IPv6 address in a URL is an
 //! error of the connection, as is a name that has none but IPv6 addresses.
 
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::cell::{RefCell, RefMut};
+use core::net::{IpAddr, Ipv4Addr};
 
 use embassy_futures::select::{Either, select};
 use embassy_net::Stack;
 use embassy_net::dns::{DnsQueryType, Error as DnsError};
-use embassy_net::tcp::Error as TcpError;
-use embassy_net::tcp::client::{TcpClient, TcpClientState, TcpConnection};
+use embassy_net::tcp::{ConnectError as TcpConnectError, Error as TcpError, TcpSocket};
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
-use embedded_nal_async::TcpConnect;
 use otaria_device::board::{Clock, Instant};
 use otaria_device::net::{Connect, ConnectError, Target};
 
-/// Bytes that the broker's connection sends and receives before somebody has to wait.
-const BROKER: (usize, usize) = (2 * 1024, 2 * 1024);
-/// The same of the connection that packages come over.
-const PACKAGES: (usize, usize) = (1024, 16 * 1024);
-
-/// Sockets that the network stack needs: the two connections, DHCP, name look-up; and one while a connection is replaced.
-pub const SOCKETS: usize = 5;
-
-type BrokerPool = TcpClientState<1, { BROKER.0 }, { BROKER.1 }>;
-type PackagePool = TcpClientState<1, { PACKAGES.0 }, { PACKAGES.1 }>;
+/// Sockets that the network stack needs: the two connections, DHCP, name look-up.
+pub const SOCKETS: usize = 4;
 
 /// The buffers of the two connections. Make one, in a `static`.
 pub struct Sockets {
-    broker: BrokerPool,
-    packages: PackagePool,
+    broker_receives: [u8; 2 * 1024],
+    broker_sends: [u8; 2 * 1024],
+    packages_receive: [u8; 16 * 1024],
+    packages_send: [u8; 1024],
 }
 
 impl Sockets {
@@ -44,8 +37,10 @@ impl Sockets {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            broker: TcpClientState::new(),
-            packages: TcpClientState::new(),
+            broker_receives: [0; 2 * 1024],
+            broker_sends: [0; 2 * 1024],
+            packages_receive: [0; 16 * 1024],
+            packages_send: [0; 1024],
         }
     }
 }
@@ -56,36 +51,39 @@ impl Default for Sockets {
     }
 }
 
-/// Opens Otaria's connections.
+/// Opens Otaria's connections. Each of its two sockets carries one after the other.
 pub struct Network<'d> {
     stack: Stack<'d>,
-    broker: TcpClient<'d, 1, { BROKER.0 }, { BROKER.1 }>,
-    packages: TcpClient<'d, 1, { PACKAGES.0 }, { PACKAGES.1 }>,
+    broker: RefCell<TcpSocket<'d>>,
+    packages: RefCell<TcpSocket<'d>>,
     broker_at: (&'d str, u16),
 }
 
 impl<'d> Network<'d> {
     /// Over `stack`, with the buffers of `sockets`. Connections to `broker` get the small ones.
     #[must_use]
-    pub fn new(stack: Stack<'d>, sockets: &'d Sockets, broker: (&'d str, u16)) -> Self {
+    pub fn new(stack: Stack<'d>, sockets: &'d mut Sockets, broker: (&'d str, u16)) -> Self {
+        let Sockets {
+            broker_receives,
+            broker_sends,
+            packages_receive,
+            packages_send,
+        } = sockets;
+        let socket = |receive, send| RefCell::new(TcpSocket::new(stack, receive, send));
         Self {
             stack,
-            broker: TcpClient::new(stack, &sockets.broker),
-            packages: TcpClient::new(stack, &sockets.packages),
+            broker: socket(broker_receives, broker_sends),
+            packages: socket(packages_receive, packages_send),
             broker_at: broker,
         }
     }
 
     async fn look_up(&self, host: &str) -> Result<Ipv4Addr, ConnectError> {
-        let literal = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'))
-            .unwrap_or(host);
-        match literal.parse() {
-            Ok(IpAddr::V4(address)) => return Ok(address),
-            Ok(IpAddr::V6(_)) => return Err(ConnectError::Failed(ErrorKind::Unsupported)),
-            Err(_) => {}
+        // An IPv6 address, in brackets or not.
+        if host.contains(':') {
+            return Err(ConnectError::Failed(ErrorKind::Unsupported));
         }
+        // An IPv4 address comes back as it is, without a query.
         let found = self.stack.dns_query(host, DnsQueryType::A).await;
         let addresses = found.map_err(|error| match error {
             DnsError::InvalidName | DnsError::NameTooLong | DnsError::Failed => {
@@ -103,9 +101,9 @@ impl<'d> Network<'d> {
     }
 }
 
-impl Connect for Network<'_> {
+impl<'d> Connect for Network<'d> {
     type Connection<'a>
-        = Connection<'a>
+        = Connection<'a, 'd>
     where
         Self: 'a;
 
@@ -114,73 +112,74 @@ impl Connect for Network<'_> {
         clock: &K,
         deadline: Instant,
         target: &Target<'_>,
-    ) -> Result<Connection<'a>, ConnectError> {
+    ) -> Result<Connection<'a, 'd>, ConnectError> {
         if target.tls {
             return Err(ConnectError::TlsUnavailable);
         }
         if !self.stack.is_config_up() {
             return Err(ConnectError::Failed(ErrorKind::NotConnected));
         }
-        // Both are safe to drop: embassy-net cancels the query, and closes the socket.
-        let looking = select(self.look_up(target.host), clock.sleep_until(deadline));
-        let ip = match looking.await {
-            Either::First(found) => found?,
-            Either::Second(()) => return Err(ConnectError::NameTimeout),
+        let socket = if (target.host, target.port) == self.broker_at {
+            &self.broker
+        } else {
+            &self.packages
         };
-        let at = SocketAddr::new(IpAddr::V4(ip), target.port);
+        let mut too_late = ConnectError::NameTimeout;
+        // Safe to drop: embassy-net cancels the query, and the socket is closed with the connection.
         let opening = async {
-            if (target.host, target.port) == self.broker_at {
-                self.broker.connect(at).await.map(Connection::Broker)
-            } else {
-                self.packages.connect(at).await.map(Connection::Packages)
+            let address = self.look_up(target.host).await?;
+            too_late = ConnectError::Timeout;
+            let in_use = |_| ConnectError::Failed(ErrorKind::AddrInUse);
+            let mut connection = Connection(socket.try_borrow_mut().map_err(in_use)?);
+            // The connection before may still wait for the last word of its peer.
+            connection.0.abort();
+            match connection.0.connect((address, target.port)).await {
+                Ok(()) => Ok(connection),
+                // All that embassy-net says of a peer that does not want.
+                Err(TcpConnectError::ConnectionReset) => Err(ConnectError::Refused),
+                Err(TcpConnectError::TimedOut) => Err(ConnectError::Timeout),
+                Err(TcpConnectError::NoRoute | TcpConnectError::InvalidState) => {
+                    Err(ConnectError::Failed(ErrorKind::NotConnected))
+                }
             }
         };
         match select(opening, clock.sleep_until(deadline)).await {
-            Either::First(Ok(connection)) => Ok(connection),
-            // All that embassy-net says of a connection that did not come about.
-            Either::First(Err(TcpError::ConnectionReset)) => Err(ConnectError::Refused),
-            Either::Second(()) => Err(ConnectError::Timeout),
+            Either::First(opened) => opened,
+            Either::Second(()) => Err(too_late),
         }
     }
 }
 
 /// An open connection: to the broker, or to where packages come from.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "both are a socket and a pointer to its buffers"
-)]
-pub enum Connection<'a> {
-    /// With the small buffers.
-    Broker(TcpConnection<'a, 1, { BROKER.0 }, { BROKER.1 }>),
-    /// With the large buffer.
-    Packages(TcpConnection<'a, 1, { PACKAGES.0 }, { PACKAGES.1 }>),
+pub struct Connection<'a, 'd>(RefMut<'a, TcpSocket<'d>>);
+
+impl Drop for Connection<'_, '_> {
+    fn drop(&mut self) {
+        if self.0.may_recv() {
+            // The peer would go on sending what nobody reads.
+            self.0.abort();
+        } else {
+            self.0.close();
+        }
+    }
 }
 
-impl ErrorType for Connection<'_> {
+impl ErrorType for Connection<'_, '_> {
     type Error = TcpError;
 }
 
-impl Read for Connection<'_> {
+impl Read for Connection<'_, '_> {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, TcpError> {
-        match self {
-            Self::Broker(connection) => connection.read(buf).await,
-            Self::Packages(connection) => connection.read(buf).await,
-        }
+        self.0.read(buf).await
     }
 }
 
-impl Write for Connection<'_> {
+impl Write for Connection<'_, '_> {
     async fn write(&mut self, buf: &[u8]) -> Result<usize, TcpError> {
-        match self {
-            Self::Broker(connection) => connection.write(buf).await,
-            Self::Packages(connection) => connection.write(buf).await,
-        }
+        self.0.write(buf).await
     }
 
     async fn flush(&mut self) -> Result<(), TcpError> {
-        match self {
-            Self::Broker(connection) => connection.flush().await,
-            Self::Packages(connection) => connection.flush().await,
-        }
+        self.0.flush().await
     }
 }

@@ -4,16 +4,16 @@ use std::vec::Vec;
 
 use super::super::window::WINDOW_LEN;
 use super::*;
-use otaria_wire::url::UrlError;
 
 /// Feeds `bytes` in pieces of `step`. The head, what is left in the window behind it, and the address.
 fn read(bytes: &[u8], step: usize) -> Result<(Head, Vec<u8>, Text), HttpError> {
     let mut window = Window::new();
     let mut url = String::try_from("http://h/dir/file?q").unwrap();
-    let mut reader = HeadReader::new();
+    let mut reader = HeadReader::new(false);
+    let mut head = Head::NONE;
     let mut rest = bytes;
     loop {
-        if let Some(head) = reader.advance(&mut window, &mut url)? {
+        if reader.advance(&mut window, &mut head, &mut url)? {
             let behind = [window.unread(), rest].concat();
             return Ok((head, behind, url.to_string()));
         }
@@ -88,11 +88,12 @@ fn status_lines_may_vary_only_where_the_standard_says() {
 fn what_is_no_status_line_is_refused_at_its_first_wrong_byte() {
     let mut window = Window::new();
     let mut url = String::new();
-    let mut reader = HeadReader::new();
+    let mut reader = HeadReader::new(false);
+    let mut head = Head::NONE;
     window.space()[..4].copy_from_slice(b"SSH-");
     window.filled(4);
     assert_eq!(
-        reader.advance(&mut window, &mut url),
+        reader.advance(&mut window, &mut head, &mut url),
         Err(HttpError::NotHttp)
     );
     let endless = format!("HTTP/1.1 200 {}", "x".repeat(3_000));

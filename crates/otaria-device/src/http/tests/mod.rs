@@ -9,6 +9,7 @@ use std::string::String;
 use std::vec::Vec;
 
 use super::*;
+use crate::board::Instant;
 use crate::net::testing::{Dial, FakeClock, FakeNet, Wire, run};
 
 /// Where [`Bench`] keeps the requests that it got.

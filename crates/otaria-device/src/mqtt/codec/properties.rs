@@ -1,145 +1,197 @@
 //! Properties: optional values in a packet (2.2.2).
 
-use super::CodecError;
 use super::fields::Fields;
+use super::{Limits, MqttError};
 
 pub(super) const SESSION_EXPIRY: u8 = 0x11;
-pub(super) const SERVER_KEEP_ALIVE: u8 = 0x13;
+const SERVER_KEEP_ALIVE: u8 = 0x13;
 pub(super) const REQUEST_PROBLEM_INFORMATION: u8 = 0x17;
 pub(super) const RECEIVE_MAXIMUM: u8 = 0x21;
-pub(super) const TOPIC_ALIAS: u8 = 0x23;
-pub(super) const MAXIMUM_QOS: u8 = 0x24;
-pub(super) const RETAIN_AVAILABLE: u8 = 0x25;
+const TOPIC_ALIAS: u8 = 0x23;
+const MAXIMUM_QOS: u8 = 0x24;
+const RETAIN_AVAILABLE: u8 = 0x25;
 const USER_PROPERTY: u8 = 0x26;
 pub(super) const MAXIMUM_PACKET_SIZE: u8 = 0x27;
 const SUBSCRIPTION_IDENTIFIER: u8 = 0x0B;
 
-/// A property's value. Text and binary data are only checked for their length: nothing here depends on them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Value {
-    /// One, two or four bytes, or a variable byte integer.
-    Number(u32),
-    /// A string, binary data, or a pair of strings.
-    Data,
-}
-
-/// A set of property identifiers, for "may occur in this packet" and "has occurred".
+/// The form of a property's value.
 #[derive(Clone, Copy)]
-pub(super) struct Set(u64);
+enum Form {
+    One,
+    Two,
+    Four,
+    VarInt,
+    /// A string or binary data: only checked for its length, because nothing here depends on it.
+    Data,
+    /// Two strings.
+    Pair,
+}
 
-impl Set {
-    /// All identifiers of the standard are below 64.
-    pub(super) const fn of(ids: &[u8]) -> Self {
-        let mut bits = 0;
-        let mut rest = ids;
-        while let [id, tail @ ..] = rest {
-            bits |= 1u64 << (*id & 63);
-            rest = tail;
+// The packets of a broker that have properties.
+pub(super) const CONNACK: u8 = 1;
+pub(super) const PUBLISH: u8 = 2;
+/// PUBACK and SUBACK.
+pub(super) const ACK: u8 = 4;
+pub(super) const DISCONNECT: u8 = 8;
+
+/// What a broker may send (2.2.2.2, table 2-4): identifier, form, packets.
+#[rustfmt::skip]
+const PROPERTIES: [(u8, Form, u8); 24] = [
+    (0x01, Form::One, PUBLISH),
+    (0x02, Form::Four, PUBLISH),
+    (0x03, Form::Data, PUBLISH),
+    (0x08, Form::Data, PUBLISH),
+    (0x09, Form::Data, PUBLISH),
+    (SUBSCRIPTION_IDENTIFIER, Form::VarInt, PUBLISH),
+    (SESSION_EXPIRY, Form::Four, CONNACK | DISCONNECT),
+    (0x12, Form::Data, CONNACK),
+    (SERVER_KEEP_ALIVE, Form::Two, CONNACK),
+    (0x15, Form::Data, CONNACK),
+    (0x16, Form::Data, CONNACK),
+    (0x1A, Form::Data, CONNACK),
+    (0x1C, Form::Data, CONNACK | DISCONNECT),
+    (0x1F, Form::Data, CONNACK | ACK | DISCONNECT),
+    (RECEIVE_MAXIMUM, Form::Two, CONNACK),
+    (0x22, Form::Two, CONNACK),
+    (TOPIC_ALIAS, Form::Two, PUBLISH),
+    (MAXIMUM_QOS, Form::One, CONNACK),
+    (RETAIN_AVAILABLE, Form::One, CONNACK),
+    (USER_PROPERTY, Form::Pair, CONNACK | PUBLISH | ACK | DISCONNECT),
+    (MAXIMUM_PACKET_SIZE, Form::Four, CONNACK),
+    (0x28, Form::One, CONNACK),
+    (0x29, Form::One, CONNACK),
+    (0x2A, Form::One, CONNACK),
+];
+
+/// What of all properties matters to a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Values {
+    pub(super) limits: Limits,
+    pub(super) topic_alias: bool,
+}
+
+impl Values {
+    fn set(&mut self, id: u8, value: u32) -> Result<(), MqttError> {
+        match (id, value) {
+            (RECEIVE_MAXIMUM | MAXIMUM_PACKET_SIZE, 0) | (MAXIMUM_QOS | RETAIN_AVAILABLE, 2..) => {
+                return Err(MqttError::Malformed);
+            }
+            (MAXIMUM_QOS, qos) => self.limits.qos1 = qos > 0,
+            (RETAIN_AVAILABLE, available) => self.limits.retain = available > 0,
+            (MAXIMUM_PACKET_SIZE, size) => self.limits.packet_max = size,
+            (SERVER_KEEP_ALIVE, secs) => self.limits.keep_alive = secs as u16,
+            (TOPIC_ALIAS, _) => self.topic_alias = true,
+            _ => {}
         }
-        Self(bits)
-    }
-
-    const fn has(self, id: u8) -> bool {
-        id < 64 && self.0 & (1 << id) != 0
+        Ok(())
     }
 }
 
-/// What a CONNACK may carry (3.2.2.3).
-pub(super) const IN_CONNACK: Set = Set::of(&[
-    0x11, 0x12, 0x13, 0x15, 0x16, 0x1A, 0x1C, 0x1F, 0x21, 0x22, 0x24, 0x25, 0x26, 0x27, 0x28, 0x29,
-    0x2A,
-]);
-/// What a PUBLISH may carry (3.3.2.3).
-pub(super) const IN_PUBLISH: Set = Set::of(&[0x01, 0x02, 0x03, 0x08, 0x09, 0x0B, 0x23, 0x26]);
-/// What PUBACK and SUBACK may carry (3.4.2.2, 3.9.2.1).
-pub(super) const IN_ACK: Set = Set::of(&[0x1F, 0x26]);
-/// What a DISCONNECT from a server may carry (3.14.2.2).
-pub(super) const IN_DISCONNECT: Set = Set::of(&[0x11, 0x1C, 0x1F, 0x26]);
-
-/// Reads a packet's properties and calls `each` with every one.
+/// Reads the properties of one of the packets in `packet`.
 ///
-/// Malformed are: lengths beyond the packet, unknown identifiers, identifiers that are not in `allowed`, and repeated ones
-/// (save those that may be repeated).
-pub(super) fn read(
-    fields: &mut Fields<'_>,
-    allowed: Set,
-    mut each: impl FnMut(u8, Value) -> Result<(), CodecError>,
-) -> Result<(), CodecError> {
-    let len = fields.varint()?;
-    let len = usize::try_from(len).map_err(|_| CodecError::Malformed)?;
-    let mut list = Fields::new(fields.take(len)?);
-    let mut seen = 0u64;
+/// Malformed are: lengths beyond the packet, unknown identifiers, those of other packets, and repeated ones (save those that
+/// may be repeated).
+pub(super) fn read(fields: &mut Fields<'_>, packet: u8) -> Result<Values, MqttError> {
+    let mut values = Values {
+        limits: Limits::NONE,
+        topic_alias: false,
+    };
+    let len = fields.varint();
+    let mut list = Fields::new(fields.take(len as usize));
+    let mut seen = 0u32;
     while !list.is_empty() {
         // Identifiers are variable byte integers; all that are defined take one byte.
-        let id = list.u8()?;
-        if !allowed.has(id) {
-            return Err(CodecError::Malformed);
-        }
-        let bit = 1u64 << (id & 63);
+        let id = list.u8();
+        let (index, (_, form, _)) = PROPERTIES
+            .iter()
+            .enumerate()
+            .find(|(_, (known, _, packets))| *known == id && packets & packet != 0)
+            .ok_or(MqttError::Malformed)?;
+        let bit = 1 << index;
         if seen & bit != 0 && id != USER_PROPERTY && id != SUBSCRIPTION_IDENTIFIER {
-            return Err(CodecError::Malformed);
+            return Err(MqttError::Malformed);
         }
         seen |= bit;
-        let value = match id {
-            0x01 | 0x17 | 0x19 | 0x24 | 0x25 | 0x28 | 0x29 | 0x2A => {
-                Value::Number(list.u8()?.into())
+        let value = match form {
+            Form::One => list.number(1),
+            Form::Two => list.number(2),
+            Form::Four => list.number(4),
+            Form::VarInt => list.varint(),
+            Form::Data => {
+                list.prefixed();
+                0
             }
-            0x13 | 0x21 | 0x22 | 0x23 => Value::Number(list.u16()?.into()),
-            0x02 | 0x11 | 0x18 | 0x27 => Value::Number(list.u32()?),
-            0x0B => Value::Number(list.varint()?),
-            0x03 | 0x08 | 0x09 | 0x12 | 0x15 | 0x16 | 0x1A | 0x1C | 0x1F => {
-                list.prefixed()?;
-                Value::Data
+            Form::Pair => {
+                list.prefixed();
+                list.prefixed();
+                0
             }
-            USER_PROPERTY => {
-                list.prefixed()?;
-                list.prefixed()?;
-                Value::Data
-            }
-            _ => return Err(CodecError::Malformed),
         };
-        each(id, value)?;
+        values.set(id, value)?;
     }
-    Ok(())
+    list.whole()?;
+    fields.whole()?;
+    Ok(values)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::vec::Vec;
 
-    fn ids(bytes: &[u8], allowed: Set) -> Result<Vec<(u8, Value)>, CodecError> {
-        let mut found = Vec::new();
-        let mut fields = Fields::new(bytes);
-        read(&mut fields, allowed, |id, value| {
-            found.push((id, value));
-            Ok(())
-        })?;
-        Ok(found)
+    fn limits(bytes: &[u8], packet: u8) -> Result<Limits, MqttError> {
+        read(&mut Fields::new(bytes), packet).map(|values| values.limits)
     }
 
     #[test]
     fn numbers_of_every_width_are_read() {
+        let list = [
+            13, 0x24, 1, 0x21, 0, 20, 0x27, 0, 1, 0, 0, 0x13, 1, 2, 0x25, 0,
+        ];
         assert_eq!(
-            ids(
-                &[11, 0x24, 1, 0x21, 0, 20, 0x27, 0, 1, 0, 0, 0x25, 0],
-                IN_CONNACK
-            ),
-            Err(CodecError::Malformed),
+            limits(&list, CONNACK),
+            Ok(Limits {
+                qos1: true,
+                packet_max: 65_536,
+                keep_alive: 0x0102,
+                ..Limits::NONE
+            }),
+            "the last one is not in the list any more"
+        );
+        assert_eq!(
+            limits(&[&[14], &list[1..]].concat(), CONNACK),
+            Err(MqttError::Malformed),
             "the last one is cut off by the length"
         );
         assert_eq!(
-            ids(&[10, 0x24, 1, 0x21, 0, 20, 0x27, 0, 1, 0, 0], IN_CONNACK),
-            Ok(std::vec![
-                (0x24, Value::Number(1)),
-                (0x21, Value::Number(20)),
-                (0x27, Value::Number(65_536)),
-            ])
+            limits(&[3, 0x0B, 0x80, 0x01], PUBLISH),
+            Ok(Limits::NONE),
+            "a variable byte integer"
         );
         assert_eq!(
-            ids(&[3, 0x0B, 0x80, 0x01], IN_PUBLISH),
-            Ok(std::vec![(0x0B, Value::Number(128))])
+            limits(&[2, 0x0B, 0x80, 0x01], PUBLISH),
+            Err(MqttError::Malformed)
         );
+    }
+
+    #[test]
+    fn a_value_that_is_cut_off_is_malformed() {
+        for (list, packet) in [
+            (&[0x24, 1][..], CONNACK),
+            (&[0x21, 0, 20], CONNACK),
+            (&[0x27, 0, 1, 0, 0], CONNACK),
+            (&[0x1F, 0, 2, b'n', b'o'], CONNACK),
+            (&[0x0B, 0x80, 0x01], PUBLISH),
+            (&[0x26, 0, 1, b'a', 0, 1, b'b'], PUBLISH),
+        ] {
+            for len in 0..=list.len() {
+                let bytes = [&[len as u8], list].concat();
+                let good = len == 0 || len == list.len();
+                assert_eq!(limits(&bytes, packet).is_ok(), good, "{len} of {list:?}");
+                let bytes = [&[list.len() as u8], &list[..len]].concat();
+                let good = len == list.len();
+                assert_eq!(limits(&bytes, packet).is_ok(), good, "{len} of {list:?}");
+            }
+        }
     }
 
     #[test]
@@ -151,8 +203,8 @@ mod tests {
             &[4, 0x26, 0, 1, b'a'],
         ] {
             assert_eq!(
-                ids(bytes, IN_PUBLISH),
-                Err(CodecError::Malformed),
+                limits(bytes, PUBLISH),
+                Err(MqttError::Malformed),
                 "{bytes:?}"
             );
         }
@@ -161,23 +213,22 @@ mod tests {
     #[test]
     fn only_what_may_be_repeated_is_repeated() {
         let twice = [10, 0x26, 0, 0, 0, 0, 0x26, 0, 0, 0, 0];
+        assert_eq!(limits(&twice, PUBLISH), Ok(Limits::NONE), "user properties");
         assert_eq!(
-            ids(&twice, IN_PUBLISH).map(|found| found.len()),
-            Ok(2),
-            "user properties"
-        );
-        assert_eq!(
-            ids(&[4, 0x24, 1, 0x24, 1], IN_CONNACK),
-            Err(CodecError::Malformed)
+            limits(&[4, 0x24, 1, 0x24, 1], CONNACK),
+            Err(MqttError::Malformed)
         );
     }
 
     #[test]
     fn a_property_of_another_packet_or_of_none_is_malformed() {
-        assert_eq!(ids(&[2, 0x24, 1], IN_PUBLISH), Err(CodecError::Malformed));
+        assert_eq!(limits(&[2, 0x24, 1], PUBLISH), Err(MqttError::Malformed));
         for id in [0x00, 0x04, 0x3F, 0x40, 0x7F, 0x80, 0xFF] {
-            let all = Set(u64::MAX);
-            assert_eq!(ids(&[2, id, 0], all), Err(CodecError::Malformed), "{id:#x}");
+            assert_eq!(
+                limits(&[2, id, 0], 0xFF),
+                Err(MqttError::Malformed),
+                "{id:#x}"
+            );
         }
     }
 }

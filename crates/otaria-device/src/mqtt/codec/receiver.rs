@@ -2,7 +2,7 @@
 
 use super::fields::{Fields, varint};
 use super::packet::{self, Packet, Publish};
-use super::{CodecError, PACKET_MAX};
+use super::{MqttError, PACKET_MAX};
 
 /// The bytes of the packet that is coming in, and of those after it.
 pub(in super::super) struct Receiver {
@@ -64,7 +64,7 @@ impl Receiver {
 
     /// The first packet and the number to give to [`consume`](Self::consume) when it has been dealt with; `None` if it is not
     /// whole yet.
-    pub(in super::super) fn next(&self) -> Result<Option<(Received<'_>, usize)>, CodecError> {
+    pub(in super::super) fn next(&self) -> Result<Option<(Received<'_>, usize)>, MqttError> {
         let bytes = self.buf.get(..self.len).unwrap_or_default();
         let Some((first, rest)) = bytes.split_first() else {
             return Ok(None);
@@ -97,19 +97,19 @@ impl Receiver {
     }
 
     fn remove(&mut self, n: usize) {
-        if let Some(from) = self.buf.get(..self.len).map(|_| n)
-            && from <= self.len
+        if let Some(bytes) = self.buf.get_mut(..self.len)
+            && n <= bytes.len()
         {
-            self.buf.copy_within(from..self.len, 0);
-            self.len -= from;
+            bytes.copy_within(n.., 0);
+            self.len -= n;
         }
     }
 }
 
 /// The start of a message that does not fit, if enough of it is there.
-fn oversized(first: u8, start: &[u8], remaining: u32) -> Result<Option<Oversized<'_>>, CodecError> {
+fn oversized(first: u8, start: &[u8], remaining: u32) -> Result<Option<Oversized<'_>>, MqttError> {
     if first >> 4 != packet::PUBLISH {
-        return Err(CodecError::TooLarge);
+        return Err(MqttError::TooLarge);
     }
     let Some(topic_len) = start.first_chunk() else {
         return Ok(None);
@@ -117,11 +117,11 @@ fn oversized(first: u8, start: &[u8], remaining: u32) -> Result<Option<Oversized
     let id_len = if first & 6 == 0 { 0 } else { 2 };
     let needed = 2 + u32::from(u16::from_be_bytes(*topic_len)) + id_len;
     let Some(len) = remaining.checked_sub(needed) else {
-        return Err(CodecError::Malformed);
+        return Err(MqttError::Malformed);
     };
     // Five bytes are the most that the fixed header takes.
     if needed as usize > PACKET_MAX - 5 {
-        return Err(CodecError::TooLarge);
+        return Err(MqttError::TooLarge);
     }
     let Some(start) = start.get(..needed as usize) else {
         return Ok(None);
@@ -215,12 +215,12 @@ mod tests {
     #[test]
     fn only_messages_whose_start_fits_can_be_skipped() {
         for (bytes, error) in [
-            (&[0x90, 0xFF, 0x7F][..], CodecError::TooLarge),
-            (&[0x32, 0xFF, 0x7F, 0x0F, 0xFF], CodecError::TooLarge),
-            (&[0x32, 0xFF, 0x1F, 0x0F, 0xFE], CodecError::Malformed),
-            (&[0x32, 0xFF, 0x80, 0x00], CodecError::Malformed),
-            (&[0x32, 0xFF, 0xFF, 0xFF, 0xFF], CodecError::Malformed),
-            (&[0xFF], CodecError::Malformed),
+            (&[0x90, 0xFF, 0x7F][..], MqttError::TooLarge),
+            (&[0x32, 0xFF, 0x7F, 0x0F, 0xFF], MqttError::TooLarge),
+            (&[0x32, 0xFF, 0x1F, 0x0F, 0xFE], MqttError::Malformed),
+            (&[0x32, 0xFF, 0x80, 0x00], MqttError::Malformed),
+            (&[0x32, 0xFF, 0xFF, 0xFF, 0xFF], MqttError::Malformed),
+            (&[0xFF], MqttError::Malformed),
         ] {
             let mut receiver = Receiver::new();
             feed(&mut receiver, bytes);

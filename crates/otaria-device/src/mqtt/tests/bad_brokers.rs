@@ -6,6 +6,7 @@ use std::{assert_eq, format, vec};
 
 use super::super::*;
 use super::broker::*;
+use crate::board::Duration;
 use crate::net::testing::{Dial, Wire};
 use crate::net::{ConnectError, LinkError};
 

@@ -7,7 +7,7 @@ use std::{assert_eq, format, vec};
 
 use super::super::*;
 use super::broker::*;
-use crate::board::Instant;
+use crate::board::{Duration, Instant};
 use crate::net::testing::Dial;
 use crate::net::{ConnectError, LinkError};
 
