@@ -75,7 +75,6 @@ const OWN: &[&str] = &[
     "primefield",
     "primeorder",
     "serde",
-    "serde_json_core",
     "sha2",
     "signature",
     "subtle",
