@@ -64,7 +64,6 @@ const OWN: &[&str] = &[
     "esp_nvs",
     "heapless",
     "hybrid_array",
-    "miniz_oxide",
     "otaria_app",
     "otaria_device",
     "otaria_embassy",
