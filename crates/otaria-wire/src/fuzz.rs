@@ -5,14 +5,11 @@
 //! and the same bytes in other pieces give the same result. The fuzz targets
 //! and the property tests call these; nothing else does.
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 use crate::esp_image::{self, ImageChecker};
 use crate::journal::{self, Record, RecordView};
 use crate::messages::{
-    Command, Desired, Event, LogLine, MAX_MESSAGE_LEN, Presence, Progress, State, from_json,
-    to_json,
+    Command, Desired, Event, LogLine, MAX_MESSAGE_LEN, Presence, Progress, ReadJson, State,
+    WriteJson, from_json, to_json,
 };
 use crate::otadata::{self, Entry, OtaState};
 use crate::package::{self, BlockTable, CoSignatures, Header, SignedHeader};
@@ -330,13 +327,13 @@ pub fn messages(bytes: &[u8]) -> bool {
         && comes_back::<LogLine>(bytes)
 }
 
-fn comes_back<T: Serialize + DeserializeOwned + PartialEq>(bytes: &[u8]) -> bool {
+fn comes_back<T: ReadJson + WriteJson + PartialEq>(bytes: &[u8]) -> bool {
     from_json::<T>(bytes)
         .ok()
         .is_none_or(|message| same(&message))
 }
 
-fn same<T: Serialize + DeserializeOwned + PartialEq>(message: &T) -> bool {
+fn same<T: ReadJson + WriteJson + PartialEq>(message: &T) -> bool {
     let mut buffer = [0; MAX_MESSAGE_LEN];
     match to_json(message, &mut buffer) {
         Ok(json) => from_json(json).as_ref() == Ok(message),

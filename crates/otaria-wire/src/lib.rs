@@ -57,5 +57,6 @@ pub mod settings;
 pub mod topics;
 pub mod url;
 
+pub use crc32::Crc32;
 pub use digest::{DigestError, Sha256Digest, Sha256Hasher};
 pub use text::{FixedText, TextError, clip};

@@ -132,22 +132,19 @@ impl Entry {
     /// # Errors
     /// Blank, or a bad CRC.
     pub fn parse(bytes: &[u8; ENTRY_LEN]) -> Result<Self, EntryError> {
-        let (entry, crc) = Self::read(bytes).ok_or(EntryError::BadCrc)?;
+        let mut reader = Reader::new(bytes);
+        let entry = Self {
+            seq: reader.u32(),
+            label: reader.array(),
+            state: OtaState::from_number(reader.u32()),
+        };
         if entry.seq == BLANK_SEQ {
             return Err(EntryError::Blank);
         }
-        if crc != seq_crc(entry.seq) {
+        if reader.u32() != seq_crc(entry.seq) {
             return Err(EntryError::BadCrc);
         }
         Ok(entry)
-    }
-
-    fn read(bytes: &[u8; ENTRY_LEN]) -> Option<(Self, u32)> {
-        let mut reader = Reader::new(bytes);
-        let seq = reader.u32()?;
-        let label = reader.array()?;
-        let state = OtaState::from_number(reader.u32()?);
-        Some((Self { seq, label, state }, reader.u32()?))
     }
 
     /// The entry's bytes, CRC included.

@@ -5,6 +5,8 @@ use core::fmt;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::messages::{Json, JsonError, ReadJson, WriteJson, Writer, read_text};
+
 /// At most `N` printable ASCII characters; the rest of the field is zero.
 ///
 /// A field that is full has no zero at its end.
@@ -186,6 +188,23 @@ impl<'de, const N: usize> Deserialize<'de> for FixedText<N> {
             }
         }
         deserializer.deserialize_str(Text)
+    }
+}
+
+impl<const N: usize> WriteJson for FixedText<N> {
+    fn write(&self, json: &mut Writer<'_>) {
+        json.text(self.as_str());
+    }
+}
+
+impl<const N: usize> ReadJson for FixedText<N> {
+    fn blank() -> Self {
+        Self::EMPTY
+    }
+
+    fn read(&mut self, json: Json<'_>) -> Result<(), JsonError> {
+        *self = read_text(json)?;
+        Ok(())
     }
 }
 

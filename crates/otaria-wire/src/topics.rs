@@ -7,6 +7,8 @@ use heapless::String;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::messages::{Json, JsonError, ReadJson, WriteJson, Writer, read_text};
+
 /// First level unless configured otherwise.
 pub const DEFAULT_ROOT: &str = "otaria";
 /// Longest topic name in bytes.
@@ -96,6 +98,23 @@ impl<'de> Deserialize<'de> for DeviceId {
             }
         }
         deserializer.deserialize_str(Name)
+    }
+}
+
+impl WriteJson for DeviceId {
+    fn write(&self, json: &mut Writer<'_>) {
+        json.text(&self.0);
+    }
+}
+
+impl ReadJson for DeviceId {
+    fn blank() -> Self {
+        Self(String::new())
+    }
+
+    fn read(&mut self, json: Json<'_>) -> Result<(), JsonError> {
+        *self = read_text(json)?;
+        Ok(())
     }
 }
 

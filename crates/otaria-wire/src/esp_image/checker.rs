@@ -252,10 +252,7 @@ impl ImageChecker {
 
     fn start_segment(&mut self, header: &[u8; SEGMENT_HEADER_LEN]) -> Result<(), ImageError> {
         let mut reader = Reader::new(header);
-        let (load, len) = reader
-            .u32()
-            .zip(reader.u32())
-            .ok_or(ImageError::Truncated)?;
+        let (load, len) = (reader.u32(), reader.u32());
         self.segments.add(self.header.chip, load, len, self.len)?;
         if self.segments.count() == 1 && (len as usize) < APP_DESCRIPTOR_LEN {
             return Err(ImageError::NoDescriptor);
@@ -305,29 +302,22 @@ fn clamp(left: u32, input: &[u8]) -> usize {
 impl ImageHeader {
     fn parse(bytes: &[u8; HEADER_LEN]) -> Result<Self, ImageError> {
         let mut reader = Reader::new(bytes);
-        let fields = (|| {
-            let _magic = reader.u8()?;
-            let segments = reader.u8()?;
-            let _spi = reader.u16()?;
-            let entry = reader.u32()?;
-            let _pins = reader.u32()?;
-            let chip = ChipId(reader.u16()?);
-            let _old_revision = reader.u8()?;
-            let min_rev_full = reader.u16()?;
-            let max_rev_full = reader.u16()?;
-            let _reserved = reader.u32()?;
-            Some((
-                Self {
-                    segments,
-                    entry,
-                    chip,
-                    min_rev_full,
-                    max_rev_full,
-                },
-                reader.u8()?,
-            ))
-        })();
-        let (header, hash_appended) = fields.ok_or(ImageError::Truncated)?;
+        let _magic = reader.u8();
+        let segments = reader.u8();
+        let _spi = reader.u16();
+        let entry = reader.u32();
+        let _pins = reader.u32();
+        let chip = ChipId(reader.u16());
+        let _old_revision = reader.u8();
+        let header = Self {
+            segments,
+            entry,
+            chip,
+            min_rev_full: reader.u16(),
+            max_rev_full: reader.u16(),
+        };
+        let _reserved = reader.u32();
+        let hash_appended = reader.u8();
         if header.segments == 0 || usize::from(header.segments) > MAX_SEGMENTS {
             return Err(ImageError::SegmentCount(header.segments));
         }

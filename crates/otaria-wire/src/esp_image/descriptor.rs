@@ -31,31 +31,21 @@ impl AppDescriptor {
     /// `NoDescriptor` or `DescriptorText`.
     pub fn parse(bytes: &[u8; APP_DESCRIPTOR_LEN]) -> Result<Self, ImageError> {
         let mut reader = Reader::new(bytes);
-        let fields = (|| {
-            let magic = reader.u32()?;
-            let secure_version = reader.u32()?;
-            let _reserved: [u8; 8] = reader.array()?;
-            let version: [u8; 32] = reader.array()?;
-            let project: [u8; 32] = reader.array()?;
-            let _time_date_idf: [u8; 64] = reader.array()?;
-            Some((
-                magic,
-                secure_version,
-                version,
-                project,
-                Sha256Digest(reader.array()?),
-            ))
-        })();
-        let (magic, secure_version, version, project, elf_sha256) =
-            fields.ok_or(ImageError::NoDescriptor)?;
-        if magic != APP_DESCRIPTOR_MAGIC {
+        if reader.u32() != APP_DESCRIPTOR_MAGIC {
             return Err(ImageError::NoDescriptor);
         }
+        let secure_version = reader.u32();
+        let _reserved = reader.u64();
+        let mut text =
+            || FixedText::from_field(&reader.array()).map_err(|_| ImageError::DescriptorText);
+        let (version, project) = (text()?, text()?);
+        // Time, date, version of ESP-IDF.
+        reader.skip(64);
         Ok(Self {
             secure_version,
-            version: FixedText::from_field(&version).map_err(|_| ImageError::DescriptorText)?,
-            project: FixedText::from_field(&project).map_err(|_| ImageError::DescriptorText)?,
-            elf_sha256,
+            version,
+            project,
+            elf_sha256: Sha256Digest(reader.array()),
         })
     }
 }

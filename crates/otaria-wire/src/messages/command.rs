@@ -3,6 +3,7 @@
 use heapless::String;
 use serde::{Deserialize, Serialize};
 
+use super::json::{Word, message};
 use super::{MAX_COMMAND_ID_LEN, MessageError, from_json, is_plain_name};
 
 /// What to do.
@@ -22,6 +23,21 @@ pub enum CommandKind {
     Unknown,
 }
 
+impl Word for CommandKind {
+    const KNOWN: &'static [Self] = &[Self::Cancel, Self::Reboot, Self::Logs, Self::Identify];
+    const OTHER: Self = Self::Unknown;
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Cancel => "cancel",
+            Self::Reboot => "reboot",
+            Self::Logs => "logs",
+            Self::Identify => "identify",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// A command with the id that makes a repeat harmless.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {
@@ -32,6 +48,12 @@ pub struct Command {
     /// `logs`: how many lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lines: Option<u16>,
+}
+
+message! {
+    Command {
+        always id, always cmd, given lines,
+    }
 }
 
 impl Command {

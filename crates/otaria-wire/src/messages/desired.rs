@@ -3,6 +3,7 @@
 use heapless::String;
 use serde::{Deserialize, Serialize};
 
+use super::json::message;
 use super::{Job, MessageError, from_json, is_plain_name};
 use crate::Sha256Digest;
 use crate::url::{MAX_URL_LEN, Url};
@@ -28,6 +29,13 @@ pub struct Desired {
     /// Not to be started or retried after this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<u64>,
+}
+
+message! {
+    Desired {
+        given job, always url, given version, given image_sha256, given not_before,
+        given deadline,
+    }
 }
 
 /// Another word for [`Desired`], from the device's side.

@@ -4,8 +4,8 @@
 //! versions for `unknown` where a list of names is open. Times are unix seconds
 //! unless a name says otherwise, sizes bytes, digests lower-case hex.
 //!
-//! Devices read and write them with [`from_json`] and [`to_json`], hosts with
-//! serde_json; both give the same.
+//! [`from_json`] and [`to_json`] need neither heap nor much code: a device's way to read and write them, and a server's to read
+//! strictly what devices send. Hosts have serde's traits too; both give the same.
 
 mod command;
 mod desired;
@@ -20,7 +20,11 @@ mod words;
 pub use command::{Command, CommandKind};
 pub use desired::{Desired, Wish};
 pub use failure::{FailureCode, FailureGroup};
-pub use json::{JsonError, MAX_JSON_DEPTH, MAX_MESSAGE_LEN, from_json, to_json};
+pub(crate) use json::read_text;
+pub use json::{
+    Json, JsonError, MAX_JSON_DEPTH, MAX_MESSAGE_LEN, ReadJson, WriteJson, Writer, from_json,
+    to_json,
+};
 pub use report::{Event, InstallId, Level, LogLine, Presence, Progress, State, Timing, Trial};
 pub use words::{EventKind, Phase, ResetReason};
 

@@ -6,7 +6,11 @@ use heapless::String;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{EventKind, FailureCode, Job, MAX_LOG_TEXT_LEN, MAX_TEXT_LEN, Phase, ResetReason};
+use super::json::{Word, message};
+use super::{
+    EventKind, FailureCode, Job, Json, JsonError, MAX_LOG_TEXT_LEN, MAX_TEXT_LEN, Phase, ReadJson,
+    ResetReason, WriteJson, Writer, read_text,
+};
 use crate::digest::{from_hex, hex_digit};
 use crate::topics::DeviceId;
 use crate::{FixedText, Sha256Digest};
@@ -18,6 +22,12 @@ pub struct Presence {
     pub online: bool,
 }
 
+message! {
+    Presence {
+        always online,
+    }
+}
+
 /// Counters of the trial that is open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trial {
@@ -25,6 +35,12 @@ pub struct Trial {
     pub boots: u8,
     /// Crashes.
     pub crashes: u8,
+}
+
+message! {
+    Trial {
+        always boots, always crashes,
+    }
 }
 
 /// Topic `state`, retained: what a device is and runs.
@@ -77,6 +93,15 @@ pub struct State {
     pub phase: Phase,
 }
 
+message! {
+    State {
+        always device, always product, always version, always image_sha256, always sequence,
+        always security_version, always chip, always chip_rev, always slot, always trial,
+        always reset, always boot, always uptime_s, always heap_free, always heap_min,
+        always rssi, always ip, always bootloader_rollback, always job, always phase,
+    }
+}
+
 /// Topic `progress`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
@@ -91,6 +116,12 @@ pub struct Progress {
     pub total: u32,
     /// Bytes a second, over the last few seconds.
     pub rate: u32,
+}
+
+message! {
+    Progress {
+        always job, always phase, always done, always total, always rate,
+    }
 }
 
 /// A random number that names one installation of settings: 16 hexadecimal
@@ -160,6 +191,23 @@ impl<'de> Deserialize<'de> for InstallId {
     }
 }
 
+impl WriteJson for InstallId {
+    fn write(&self, json: &mut Writer<'_>) {
+        json.text(&self.to_hex());
+    }
+}
+
+impl ReadJson for InstallId {
+    fn blank() -> Self {
+        Self(0)
+    }
+
+    fn read(&mut self, json: Json<'_>) -> Result<(), JsonError> {
+        *self = read_text(json)?;
+        Ok(())
+    }
+}
+
 /// Topic `event`: a step of a job. Ordered by (boot, n) within an install.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
@@ -186,6 +234,13 @@ pub struct Event {
     /// Where the time went.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timing: Option<Timing>,
+}
+
+message! {
+    Event {
+        always install, always boot, always n, always job, always event, given code, given text,
+        given retry_in_s, given timing,
+    }
 }
 
 impl Event {
@@ -220,6 +275,13 @@ pub struct Timing {
     /// Signal strength at the end in dBm.
     #[serde(default)]
     pub rssi: Option<i8>,
+}
+
+message! {
+    Timing {
+        always connect_ms, always tls_ms, always receive_ms, always erase_ms, always write_ms,
+        always verify_ms, always total_ms, always bytes, always heap_min, always rssi,
+    }
 }
 
 /// How much a log line matters.
@@ -277,6 +339,15 @@ impl Level {
     }
 }
 
+impl Word for Level {
+    const KNOWN: &'static [Self] = &[Self::Error, Self::Warn, Self::Info, Self::Debug];
+    const OTHER: Self = Self::Unknown;
+
+    fn word(self) -> &'static str {
+        self.name()
+    }
+}
+
 /// Topic `log`: one line of the flash log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
@@ -290,4 +361,10 @@ pub struct LogLine {
     pub level: Level,
     /// The line.
     pub text: String<MAX_LOG_TEXT_LEN>,
+}
+
+message! {
+    LogLine {
+        always n, always boot, always t_ms, always level, always text,
+    }
 }

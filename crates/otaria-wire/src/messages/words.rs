@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::json::Word;
+
 /// What a device is doing about its firmware.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -251,5 +253,48 @@ impl ResetReason {
             7 => Self::External,
             _ => Self::Unknown,
         }
+    }
+}
+
+impl Word for Phase {
+    const KNOWN: &'static [Self] = &[
+        Self::Idle,
+        Self::Checking,
+        Self::Downloading,
+        Self::Verifying,
+        Self::Activating,
+        Self::Rebooting,
+        Self::Trial,
+    ];
+    const OTHER: Self = Self::Unknown;
+
+    fn word(self) -> &'static str {
+        self.name()
+    }
+}
+
+impl Word for EventKind {
+    const KNOWN: &'static [Self] = &Self::ALL;
+    const OTHER: Self = Self::Unknown;
+
+    fn word(self) -> &'static str {
+        self.name()
+    }
+}
+
+impl Word for ResetReason {
+    const KNOWN: &'static [Self] = &[
+        Self::PowerOn,
+        Self::Software,
+        Self::Panic,
+        Self::Watchdog,
+        Self::BrownOut,
+        Self::DeepSleep,
+        Self::External,
+    ];
+    const OTHER: Self = Self::Unknown;
+
+    fn word(self) -> &'static str {
+        self.name()
     }
 }

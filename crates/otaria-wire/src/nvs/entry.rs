@@ -117,16 +117,15 @@ impl EntryHeader {
     #[must_use]
     pub fn parse(bytes: &[u8; ENTRY_LEN]) -> Option<Self> {
         let mut reader = Reader::new(bytes);
-        let (namespace, kind, span, chunk) =
-            (reader.u8()?, reader.u8()?, reader.u8()?, reader.u8()?);
-        let crc = reader.u32()?;
+        let [namespace, kind, span, chunk] = reader.array();
+        let crc = reader.u32();
         let header = Self {
             namespace,
             kind: Kind::of(kind)?,
             span,
             chunk,
-            name: Name(reader.array()?),
-            data: reader.array()?,
+            name: Name(reader.array()),
+            data: reader.array(),
         };
         let fits = (1..=ENTRIES).contains(&usize::from(span));
         (fits && crc == header.crc()).then_some(header)

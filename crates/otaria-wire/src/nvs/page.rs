@@ -63,13 +63,9 @@ impl PageHeader {
             return Err(PageError::Blank);
         }
         let mut reader = Reader::new(bytes);
-        let read = (|| {
-            let (state, sequence, version) = (reader.u32()?, reader.u32()?, reader.u8()?);
-            let _: [u8; 19] = reader.array()?;
-            Some((state, sequence, version, reader.u32()?))
-        })();
-        let (state, sequence, version, found) = read.ok_or(PageError::Header)?;
-        if bytes.get(4..28).map(crc) != Some(found) {
+        let (state, sequence, version) = (reader.u32(), reader.u32(), reader.u8());
+        reader.skip(19);
+        if bytes.get(4..28).map(crc) != Some(reader.u32()) {
             return Err(PageError::Header);
         }
         if version != VERSION_2 {

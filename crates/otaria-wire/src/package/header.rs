@@ -22,9 +22,7 @@
 use core::fmt;
 
 use super::error::{HeaderError, Lookalike};
-use super::{
-    BLOCK_LEN_UNIT, HEADER_LEN, MAGIC, MAX_BLOCK_LEN, SIGNATURE_DOMAIN, SIGNED_LEN, TABLE_ENTRY_LEN,
-};
+use super::{BLOCK_LEN_UNIT, HEADER_LEN, MAGIC, MAX_BLOCK_LEN, SIGNED_LEN, TABLE_ENTRY_LEN};
 use crate::bytes::{Reader, Writer, all_zero};
 use crate::digest::{from_hex, hex_digit};
 use crate::{FixedText, Sha256Digest};
@@ -264,10 +262,7 @@ impl Header {
     /// What the signature is made over: the domain, then the 256 bytes.
     #[must_use]
     pub fn signed_message(&self) -> [u8; super::SIGNED_MESSAGE_LEN] {
-        Writer::new()
-            .put(SIGNATURE_DOMAIN)
-            .put(&self.encode())
-            .finish()
+        super::signed::message_of(&self.encode())
     }
 
     /// The package's identity: SHA-256 of the 256 bytes.
@@ -357,83 +352,60 @@ impl Header {
         if start.is_empty() || !MAGIC.starts_with(start) {
             return Err(HeaderError::NotAPackage(Lookalike::of(bytes)));
         }
-        let mut reader = Reader::new(bytes);
-        let header = Self::read(&mut reader).ok_or(HeaderError::Truncated)??;
+        let Some([.., len_low, len_high]) = bytes.first_chunk::<10>() else {
+            return Err(HeaderError::Truncated);
+        };
+        let header_len = u16::from_le_bytes([*len_low, *len_high]);
+        if usize::from(header_len) != HEADER_LEN {
+            return Err(HeaderError::UnknownLength(header_len));
+        }
+        let signed = bytes
+            .first_chunk::<SIGNED_LEN>()
+            .ok_or(HeaderError::Truncated)?;
+        let header = Self::read(signed)?;
         header.check()?;
         Ok(header)
     }
 
-    /// `None` if the bytes end early.
-    fn read(reader: &mut Reader<'_>) -> Option<Result<Self, HeaderError>> {
-        let _magic: [u8; 8] = reader.array()?;
-        let header_len = reader.u16()?;
-        if usize::from(header_len) != HEADER_LEN {
-            return Some(Err(HeaderError::UnknownLength(header_len)));
+    fn read(bytes: &[u8; SIGNED_LEN]) -> Result<Self, HeaderError> {
+        let mut reader = Reader::new(bytes);
+        let _magic_and_len: [u8; 10] = reader.array();
+        let flags = reader.u16();
+        let [codec, cipher, signature_algorithm, zero_byte] = reader.array();
+        let (chip_id, min_chip_rev, max_chip_rev) = (reader.u16(), reader.u16(), reader.u16());
+        if zero_byte != 0 || reader.u16() != 0 {
+            return Err(HeaderError::NotZero);
         }
-        let flags = reader.u16()?;
-        let codec = reader.u8()?;
-        let cipher = reader.u8()?;
-        let signature_algorithm = reader.u8()?;
-        let zero_byte = reader.u8()?;
-        let chip_id = reader.u16()?;
-        let min_chip_rev = reader.u16()?;
-        let max_chip_rev = reader.u16()?;
-        let zero_half = reader.u16()?;
-        let security_version = reader.u32()?;
-        let image_len = reader.u32()?;
-        let block_len = reader.u32()?;
-        let table_len = reader.u32()?;
-        let sequence = reader.u64()?;
-        let created = reader.u64()?;
-        let key_id = KeyId(reader.array()?);
-        let image_sha256 = Sha256Digest(reader.array()?);
-        let table_sha256 = Sha256Digest(reader.array()?);
-        let base_sha256 = Sha256Digest(reader.array()?);
-        let product: [u8; 32] = reader.array()?;
-        let version: [u8; 32] = reader.array()?;
-        let recipients_len = reader.u32()?;
-        let recipients = reader.u16()?;
-        let kem = reader.u16()?;
-        let recipients_digest = reader.array()?;
-
-        if zero_byte != 0 || zero_half != 0 {
-            return Some(Err(HeaderError::NotZero));
+        let flags = Flags::from_bits(flags)?;
+        let codec = Codec::from_number(codec)?;
+        let cipher = Cipher::from_number(cipher)?;
+        if signature_algorithm != SIGNATURE_ECDSA_P256_SHA256 {
+            return Err(HeaderError::UnknownSignatureAlgorithm(signature_algorithm));
         }
-        let checked = || {
-            let flags = Flags::from_bits(flags)?;
-            let codec = Codec::from_number(codec)?;
-            let cipher = Cipher::from_number(cipher)?;
-            if signature_algorithm != SIGNATURE_ECDSA_P256_SHA256 {
-                return Err(HeaderError::UnknownSignatureAlgorithm(signature_algorithm));
-            }
-            let product = FixedText::from_field(&product).map_err(|_| HeaderError::Product)?;
-            let version = FixedText::from_field(&version).map_err(|_| HeaderError::Version)?;
-            Ok(Self {
-                flags,
-                codec,
-                cipher,
-                chip_id,
-                min_chip_rev,
-                max_chip_rev,
-                security_version,
-                image_len,
-                block_len,
-                table_len,
-                sequence,
-                created,
-                key_id,
-                image_sha256,
-                table_sha256,
-                base_sha256,
-                product,
-                version,
-                recipients_len,
-                recipients,
-                kem,
-                recipients_digest,
-            })
-        };
-        Some(checked())
+        Ok(Self {
+            flags,
+            codec,
+            cipher,
+            chip_id,
+            min_chip_rev,
+            max_chip_rev,
+            security_version: reader.u32(),
+            image_len: reader.u32(),
+            block_len: reader.u32(),
+            table_len: reader.u32(),
+            sequence: reader.u64(),
+            created: reader.u64(),
+            key_id: KeyId(reader.array()),
+            image_sha256: Sha256Digest(reader.array()),
+            table_sha256: Sha256Digest(reader.array()),
+            base_sha256: Sha256Digest(reader.array()),
+            product: FixedText::from_field(&reader.array()).map_err(|_| HeaderError::Product)?,
+            version: FixedText::from_field(&reader.array()).map_err(|_| HeaderError::Version)?,
+            recipients_len: reader.u32(),
+            recipients: reader.u16(),
+            kem: reader.u16(),
+            recipients_digest: reader.array(),
+        })
     }
 }
 

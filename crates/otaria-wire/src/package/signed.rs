@@ -45,11 +45,21 @@ pub trait VerifySignature {
     ) -> Result<(), SignatureError>;
 }
 
+/// What a signature is made over: the domain, then the 256 bytes.
+pub(super) fn message_of(signed: &[u8]) -> [u8; SIGNED_MESSAGE_LEN] {
+    Writer::new().put(SIGNATURE_DOMAIN).put(signed).finish()
+}
+
+fn signed_part(bytes: &[u8; HEADER_LEN]) -> &[u8] {
+    bytes.get(..SIGNED_LEN).unwrap_or_default()
+}
+
 /// A well-formed header with a signature that nobody has checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedHeader {
     header: Header,
-    signature: [u8; SIGNATURE_LEN],
+    /// What the fields encode to, and the signature.
+    bytes: [u8; HEADER_LEN],
 }
 
 impl SignedHeader {
@@ -59,11 +69,9 @@ impl SignedHeader {
     /// See [`HeaderError`].
     pub fn parse(bytes: &[u8]) -> Result<Self, HeaderError> {
         let header = Header::parse(bytes)?;
-        let signature = bytes
-            .get(SIGNED_LEN..HEADER_LEN)
-            .and_then(|signature| signature.try_into().ok())
-            .ok_or(HeaderError::Truncated)?;
-        Ok(Self { header, signature })
+        // `Header::parse` takes nothing that it would not encode the same way.
+        let bytes = *bytes.first_chunk().ok_or(HeaderError::Truncated)?;
+        Ok(Self { header, bytes })
     }
 
     /// Joins a header with a signature made over [`Header::signed_message`].
@@ -72,7 +80,9 @@ impl SignedHeader {
     /// The header's fields do not fit each other.
     pub fn new(header: Header, signature: [u8; SIGNATURE_LEN]) -> Result<Self, HeaderError> {
         header.check()?;
-        Ok(Self { header, signature })
+        let signed = header.encode();
+        let bytes = Writer::new().put(&signed).put(&signature).finish();
+        Ok(Self { header, bytes })
     }
 
     /// The fields, which anybody may have written.
@@ -90,28 +100,26 @@ impl SignedHeader {
     /// The package's identity.
     #[must_use]
     pub fn identity(&self) -> Sha256Digest {
-        self.header.identity()
+        Sha256Digest::of(signed_part(&self.bytes))
     }
 
     /// What the signature has to be over.
     #[must_use]
     pub fn signed_message(&self) -> [u8; SIGNED_MESSAGE_LEN] {
-        self.header.signed_message()
+        message_of(signed_part(&self.bytes))
     }
 
     /// The signature, r || s.
     #[must_use]
     pub fn signature(&self) -> &[u8; SIGNATURE_LEN] {
-        &self.signature
+        // There is always one: a header is longer.
+        self.bytes.last_chunk().unwrap_or(&[0; SIGNATURE_LEN])
     }
 
     /// The 320 bytes at the start of a package.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; HEADER_LEN] {
-        Writer::new()
-            .put(&self.header.encode())
-            .put(&self.signature)
-            .finish()
+        self.bytes
     }
 
     /// Checks the signature.
@@ -119,12 +127,13 @@ impl SignedHeader {
     /// # Errors
     /// See [`SignatureError`].
     pub fn verify(self, keys: &impl VerifySignature) -> Result<VerifiedHeader, SignatureError> {
-        keys.verify(self.key_id(), &self.signed_message(), &self.signature)?;
+        keys.verify(self.key_id(), &self.signed_message(), self.signature())?;
         let identity = self.identity();
+        let Self { header, bytes } = self;
         Ok(VerifiedHeader {
-            bytes: self.to_bytes(),
+            header,
+            bytes,
             identity,
-            header: self.header,
         })
     }
 }
@@ -164,7 +173,7 @@ impl VerifiedHeader {
     /// What co-signatures are made over as well.
     #[must_use]
     pub fn signed_message(&self) -> [u8; SIGNED_MESSAGE_LEN] {
-        self.header.signed_message()
+        message_of(signed_part(&self.bytes))
     }
 }
 

@@ -24,10 +24,10 @@ impl BlockEntry {
     /// Reads one entry; its length is not checked against a header here.
     #[must_use]
     pub fn parse(bytes: &[u8; TABLE_ENTRY_LEN]) -> Self {
-        let (len, digest) = bytes.split_at(4);
+        let mut reader = Reader::new(bytes);
         Self {
-            stored_len: u32::from_le_bytes(len.try_into().unwrap_or_default()),
-            sha256: Sha256Digest(digest.try_into().unwrap_or_default()),
+            stored_len: reader.u32(),
+            sha256: Sha256Digest(reader.array()),
         }
     }
 
@@ -120,8 +120,8 @@ impl<'a> BlockTable<'a> {
     #[must_use]
     pub fn entry(&self, block: u32) -> Option<BlockEntry> {
         let start = usize::try_from(block).ok()?.checked_mul(TABLE_ENTRY_LEN)?;
-        let entry = Reader::new(self.bytes.get(start..)?).array()?;
-        Some(BlockEntry::parse(&entry))
+        let entry = self.bytes.get(start..)?.first_chunk()?;
+        Some(BlockEntry::parse(entry))
     }
 
     /// All entries in order.

@@ -83,23 +83,13 @@ pub struct Partition {
 impl Partition {
     fn parse(bytes: &[u8; ENTRY_LEN]) -> Result<Self, PartitionError> {
         let mut reader = Reader::new(bytes);
-        let read = (|| {
-            let magic: [u8; 2] = reader.array()?;
-            Some((
-                magic,
-                reader.u8()?,
-                reader.u8()?,
-                reader.u32()?,
-                reader.u32()?,
-                reader.array()?,
-                reader.u32()?,
-            ))
-        })();
-        let (magic, kind, subtype, offset, len, name, flags) = read.ok_or(PartitionError::Magic)?;
-        if magic != ENTRY_MAGIC {
+        if reader.array() != ENTRY_MAGIC {
             return Err(PartitionError::Magic);
         }
-        let name = FixedText::from_field(&name).map_err(|_| PartitionError::Name)?;
+        let (kind, subtype) = (reader.u8(), reader.u8());
+        let (offset, len) = (reader.u32(), reader.u32());
+        let name = FixedText::from_field(&reader.array()).map_err(|_| PartitionError::Name)?;
+        let flags = reader.u32();
         let alignment = if kind == TYPE_APP {
             APP_ALIGNMENT
         } else {

@@ -19,18 +19,15 @@ use core::cell::UnsafeCell;
 use core::fmt::{self, Write};
 use core::sync::atomic::{Ordering, compiler_fence};
 
-use crc::{CRC_32_ISO_HDLC, Crc, Table};
 use esp_hal::rtc_cntl::reset_reason as of_core;
 use esp_hal::system::Cpu;
 use otaria_device::board::ResetReason;
+use otaria_wire::Crc32;
 
 /// Most return addresses that are kept.
 pub const MAX_BACKTRACE: usize = 16;
 /// Most bytes of text that are kept: what fits a line of the log.
 pub const MAX_TEXT: usize = 200;
-
-/// The same table as otaria-wire's.
-static CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISO_HDLC);
 
 const MAGIC: u32 = u32::from_le_bytes(*b"OTPR");
 const BACKTRACE: usize = 4;
@@ -119,11 +116,10 @@ impl PanicRecord {
     }
 
     fn checksum(&self) -> u32 {
-        let mut crc = CRC.digest();
-        for word in self.words.iter().skip(2) {
-            crc.update(&word.to_le_bytes());
-        }
-        crc.finalize()
+        let summed = self.words.iter().skip(2);
+        summed
+            .fold(Crc32::new(), |crc, word| crc.with(&word.to_le_bytes()))
+            .finish()
     }
 
     /// What was said, and where.

@@ -15,7 +15,7 @@
 use core::fmt;
 use core::ptr::{read_volatile, write_volatile};
 
-use crc::{CRC_32_ISO_HDLC, Crc};
+use otaria_wire::Crc32;
 use otaria_wire::messages::ResetReason;
 
 use crate::map;
@@ -131,8 +131,9 @@ impl fmt::Write for Record {
 }
 
 fn checksum(bytes: &[u8; RECORD_LEN]) -> u32 {
-    const CRC: Crc<u32, crc::NoTable> = Crc::<u32, crc::NoTable>::new(&CRC_32_ISO_HDLC);
-    CRC.checksum(bytes.get(..CRC_AT).unwrap_or_default())
+    Crc32::new()
+        .with(bytes.get(..CRC_AT).unwrap_or_default())
+        .finish()
 }
 
 fn get(bytes: &[u8], at: usize) -> u32 {

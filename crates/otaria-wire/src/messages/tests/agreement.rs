@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn agree<T: Serialize + DeserializeOwned + PartialEq + core::fmt::Debug>(
+fn agree<T: ReadJson + WriteJson + Serialize + DeserializeOwned + PartialEq + core::fmt::Debug>(
     message: &T,
 ) -> Result<(), TestCaseError> {
     let ours = json_of(message);

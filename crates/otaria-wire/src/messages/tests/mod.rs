@@ -18,13 +18,15 @@ fn text<const N: usize>(text: &str) -> heapless::String<N> {
     heapless::String::try_from(text).unwrap()
 }
 
-fn json_of<T: Serialize>(message: &T) -> StdString {
+fn json_of(message: &dyn WriteJson) -> StdString {
     let mut buffer = [0; MAX_MESSAGE_LEN];
     StdString::from_utf8(to_json(message, &mut buffer).unwrap().to_vec()).unwrap()
 }
 
 /// Shows that a message has exactly this text, written and read by either library.
-fn is_fixed<T: Serialize + DeserializeOwned + PartialEq + core::fmt::Debug>(
+fn is_fixed<
+    T: ReadJson + WriteJson + Serialize + DeserializeOwned + PartialEq + core::fmt::Debug,
+>(
     message: &T,
     golden: &str,
 ) {

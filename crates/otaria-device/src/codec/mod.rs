@@ -3,13 +3,14 @@
 //! Whoever calls this has checked the stored bytes against the signed block table: no decoder ever sees bytes that the signer
 //! did not make. It is safe against any bytes all the same.
 
+mod inflate;
+
 use core::fmt;
 
-use miniz_oxide::inflate::TINFLStatus;
-use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
-use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 use otaria_wire::messages::FailureCode;
 use otaria_wire::package::Codec;
+
+use inflate::Inflater;
 
 /// Why a block does not decode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,20 +58,17 @@ pub const fn supported(codec: Codec) -> bool {
     }
 }
 
-/// The decoder's state: about 10.5 KiB, of which nothing outlives a block.
-///
-/// [`Decoder::new`] builds it on the stack, so it is made once, in the workspace, while the stack is still empty; from then on
-/// each block only resets it.
+/// The decoder's state: about 800 bytes, of which nothing outlives a block.
 pub struct Decoder {
-    inflate: DecompressorOxide,
+    inflater: Inflater,
 }
 
 impl Decoder {
-    /// A decoder. See the type about the stack.
+    /// A decoder.
     #[must_use]
-    pub fn new() -> Self {
+    pub const fn new() -> Self {
         Self {
-            inflate: DecompressorOxide::new(),
+            inflater: Inflater::new(),
         }
     }
 
@@ -92,33 +90,9 @@ impl Decoder {
                 plain.copy_from_slice(stored);
                 Ok(())
             }
-            Codec::Deflate => self.inflate(stored, plain),
+            // A block stands for itself: its own output is all that it can refer to.
+            Codec::Deflate => self.inflater.inflate(stored, plain),
             Codec::Delta => Err(DecodeError::Unsupported(codec)),
-        }
-    }
-
-    /// Raw deflate (RFC 1951). The block stands for itself, so the output is all the window that there is.
-    fn inflate(&mut self, stored: &[u8], plain: &mut [u8]) -> Result<(), DecodeError> {
-        self.inflate.init();
-        let (status, taken, made) = decompress(
-            &mut self.inflate,
-            stored,
-            plain,
-            0,
-            TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF,
-        );
-        match status {
-            TINFLStatus::Done if taken == stored.len() && made == plain.len() => Ok(()),
-            TINFLStatus::Done if taken != stored.len() => Err(DecodeError::Malformed),
-            TINFLStatus::Done | TINFLStatus::HasMoreOutput => Err(DecodeError::Length),
-            TINFLStatus::FailedCannotMakeProgress
-            | TINFLStatus::BadParam
-            | TINFLStatus::Adler32Mismatch
-            | TINFLStatus::Failed
-            | TINFLStatus::NeedsMoreInput => Err(DecodeError::Malformed),
-            // Other states belong to features that are not built in.
-            #[allow(unreachable_patterns)]
-            _ => Err(DecodeError::Malformed),
         }
     }
 }
