@@ -116,6 +116,7 @@ fn failure(code: FailureCode, text: impl fmt::Display) -> Failure {
     Failure {
         code,
         text: clipped,
+        retry_after: None,
     }
 }
 

@@ -6,7 +6,7 @@ use otaria_wire::messages::FailureCode;
 use otaria_wire::{Sha256Digest, Sha256Hasher};
 
 use super::{Times, failure};
-use crate::board::Clock;
+use crate::board::{Clock, Duration};
 use crate::http::{HttpError, Response};
 
 /// Bytes that are read and thrown away at once.
@@ -20,7 +20,15 @@ pub(super) struct Body<'b, 'r, S, K> {
 }
 
 pub(super) fn http_failure(error: HttpError) -> Failure {
-    failure(error.code(), error)
+    let mut failure = failure(error.code(), error);
+    if let HttpError::Status {
+        retry_after: Some(secs),
+        ..
+    } = error
+    {
+        failure.retry_after = Some(Duration::from_secs(u64::from(secs)));
+    }
+    failure
 }
 
 impl<'b, 'r, S: Read + Write, K: Clock> Body<'b, 'r, S, K> {

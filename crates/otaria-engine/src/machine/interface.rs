@@ -23,6 +23,8 @@ pub struct Failure {
     pub code: FailureCode,
     /// More for people; may be empty.
     pub text: Text,
+    /// What the other side has asked for: not to be asked again before this has passed.
+    pub retry_after: Option<Duration>,
 }
 
 impl From<FailureCode> for Failure {
@@ -30,6 +32,7 @@ impl From<FailureCode> for Failure {
         Self {
             code,
             text: Text::new(),
+            retry_after: None,
         }
     }
 }

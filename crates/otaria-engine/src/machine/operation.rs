@@ -137,11 +137,19 @@ pub(super) fn ended(run: &Run, cx: &mut Context, code: FailureCode, text: Text) 
 
 /// A try failed: wait for the next one, or give up.
 pub(super) fn failed(mut run: Run, failure: Failure, cx: &mut Context, now: Instant) -> Step {
-    let Failure { code, text } = failure;
+    let Failure {
+        code,
+        text,
+        retry_after,
+    } = failure;
     if run.failed(code) {
         return ended(&run, cx, code, text);
     }
     let wait = backoff::wait(&cx.policy.backoff, run.failures, &mut cx.rng);
+    let wait = match retry_after {
+        Some(after) => wait.not_before(after, &cx.policy.backoff, &mut cx.rng),
+        None => wait,
+    };
     let (said, text) = if wait.slow && !run.slow {
         run.slow = true;
         let mut last = Text::new();

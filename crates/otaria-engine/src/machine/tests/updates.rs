@@ -6,7 +6,7 @@ use otaria_wire::Sha256Digest;
 use otaria_wire::messages::{Desired, FailureCode, Phase};
 
 use super::bench::{Bench, IDENTITY, TOTAL, fails, failure, wish};
-use crate::machine::{Action, BootFacts, Event, FetchError};
+use crate::machine::{Action, BootFacts, Event, Failure, FetchError};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -137,6 +137,23 @@ fn a_package_that_can_never_work_is_kept_away_from_its_job() {
     bench.next();
     assert_eq!(bench.last().code, Some(FailureCode::ImageMalformed));
     assert_eq!(bench.last().quarantine, Some(IDENTITY));
+}
+
+#[test]
+fn a_server_that_asks_for_time_is_left_alone_for_so_long() {
+    let mut bench = Bench::online();
+    bench.wish(&wish("a"));
+    bench.expect(Action::Fetch);
+    let busy = Failure {
+        retry_after: Some(Duration::from_secs(30)),
+        ..FailureCode::HttpStatus.into()
+    };
+    bench.tell(Event::Fetched(Err(FetchError::Failed(busy))));
+    bench.expect_nothing();
+    let waited = bench.wait();
+    assert!((Duration::from_secs(30)..=Duration::from_secs(33)).contains(&waited));
+    assert_eq!(bench.last().retry_in, Some(waited));
+    bench.expect(Action::Fetch);
 }
 
 #[test]
