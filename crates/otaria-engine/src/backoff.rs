@@ -41,6 +41,19 @@ pub struct Wait {
     pub slow: bool,
 }
 
+impl Wait {
+    /// At least what the other side has asked for, and a random tenth of it: all that it has turned away have been told the same.
+    /// It is only a courier, so the longest quick wait is the most that it can ask for.
+    pub(crate) fn not_before(self, after: Duration, policy: &BackoffPolicy, rng: &mut Rng) -> Self {
+        let after = after.min(policy.longest);
+        let asked = after.saturating_add(fraction(after / 10, rng));
+        Self {
+            delay: self.delay.max(asked),
+            ..self
+        }
+    }
+}
+
 /// The wait after `failures` tries in a row without progress (1 after the first).
 ///
 /// A quick wait lies between half and all of its exponential value, a slow one between nine and eleven tenths of the interval:
@@ -87,6 +100,26 @@ mod tests {
                 let Wait { delay, slow } = wait(&policy, failures, &mut rng);
                 assert!(slow && delay >= policy.slow * 9 / 10 && delay <= policy.slow * 11 / 10);
             }
+        }
+    }
+
+    #[test]
+    fn who_asks_for_time_gets_it_but_not_for_ever() {
+        let policy = BackoffPolicy::DEFAULT;
+        for seed in 0..200 {
+            let mut rng = Rng::new(seed);
+            let mut after = |secs| {
+                let quick = wait(&policy, 1, &mut rng);
+                quick.not_before(Duration::from_secs(secs), &policy, &mut rng)
+            };
+            let seconds = |secs| Duration::from_secs(secs);
+            assert!(after(0).delay <= policy.first);
+            assert!((seconds(30)..=seconds(33)).contains(&after(30).delay));
+            for long in [300, 86_400, u64::from(u32::MAX)] {
+                let delay = after(long).delay;
+                assert!((policy.longest..=policy.longest * 11 / 10).contains(&delay));
+            }
+            assert!(!after(86_400).slow);
         }
     }
 

@@ -1,9 +1,10 @@
 //! Why something failed: a number that travels, and words that stay where they were put down.
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::fmt;
 
-use otaria_engine::machine::Text;
+use otaria_engine::machine::{Failure, Text};
+use otaria_engine::time::Duration;
 use otaria_wire::messages::FailureCode;
 use otaria_wire::package::{CoSignatureError, HeaderError, SignatureError, TableError};
 
@@ -38,21 +39,29 @@ const _: () = assert!(size_of::<Result<(), FetchError>>() <= 4);
 /// Whoever makes a failure puts its words down here, over those of an earlier one, and hands on the code. Whoever reports the
 /// failure takes them.
 #[derive(Debug, Default)]
-pub struct Words(RefCell<Text>);
+pub struct Words {
+    text: RefCell<Text>,
+    /// When the other side wants to be asked again, if it has said so.
+    retry_after: Cell<Option<Duration>>,
+}
 
 impl Words {
     /// Nothing has failed yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self(RefCell::new(Text::new()))
+        Self {
+            text: RefCell::new(Text::new()),
+            retry_after: Cell::new(None),
+        }
     }
 
     /// Puts down why `code` failed, as far as it fits.
     pub(crate) fn failure(&self, code: FailureCode, text: fmt::Arguments<'_>) -> FailureCode {
         use fmt::Write;
-        let mut words = self.0.borrow_mut();
+        let mut words = self.text.borrow_mut();
         words.clear();
         let _ = Clipped(&mut words).write_fmt(text);
+        self.retry_after.set(None);
         code
     }
 
@@ -60,12 +69,23 @@ impl Words {
     // One copy of it: it is called wherever something can fail.
     #[inline(never)]
     pub(crate) fn failed(&self, error: &dyn Reason) -> FailureCode {
-        self.failure(error.code(), format_args!("{error}"))
+        let code = self.failure(error.code(), format_args!("{error}"));
+        self.retry_after.set(error.retry_after());
+        code
     }
 
     /// The words, for a report.
     pub fn take(&self) -> Text {
-        core::mem::take(&mut self.0.borrow_mut())
+        core::mem::take(&mut self.text.borrow_mut())
+    }
+
+    /// The failure with its `text`, which was taken from here, as the engine is told.
+    pub(crate) fn of<'t>(&self, code: FailureCode, text: &'t str) -> Failure<'t> {
+        Failure {
+            code,
+            text,
+            retry_after: self.retry_after.take(),
+        }
     }
 }
 
@@ -92,6 +112,11 @@ impl fmt::Write for Clipped<'_> {
 pub(crate) trait Reason: fmt::Display {
     /// The number.
     fn code(&self) -> FailureCode;
+
+    /// When the other side wants to be asked again, if it has said so.
+    fn retry_after(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Whose number is settled in otaria-wire.
@@ -110,6 +135,15 @@ numbered_by_wire!(HeaderError SignatureError TableError CoSignatureError);
 impl Reason for HttpError {
     fn code(&self) -> FailureCode {
         HttpError::code(self)
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => {
+                retry_after.map(|secs| Duration::from_secs(u64::from(secs)))
+            }
+            _ => None,
+        }
     }
 }
 

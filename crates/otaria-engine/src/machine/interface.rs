@@ -23,11 +23,17 @@ pub struct Failure<'a> {
     pub code: FailureCode,
     /// More for people; may be empty.
     pub text: &'a str,
+    /// What the other side has asked for: not to be asked again before this has passed.
+    pub retry_after: Option<Duration>,
 }
 
 impl From<FailureCode> for Failure<'_> {
     fn from(code: FailureCode) -> Self {
-        Self { code, text: "" }
+        Self {
+            code,
+            text: "",
+            retry_after: None,
+        }
     }
 }
 

@@ -153,11 +153,19 @@ pub(super) fn ended(cx: &mut Context, code: FailureCode, text: &str) -> Step {
 
 /// A try failed: wait for the next one, or give up.
 pub(super) fn failed(failure: Failure<'_>, cx: &mut Context, now: Instant) -> Step {
-    let Failure { code, text } = failure;
+    let Failure {
+        code,
+        text,
+        retry_after,
+    } = failure;
     if cx.run.failed(code) {
         return ended(cx, code, text);
     }
     let wait = backoff::wait(&cx.policy.backoff, cx.run.failures, &mut cx.rng);
+    let wait = match retry_after {
+        Some(after) => wait.not_before(after, &cx.policy.backoff, &mut cx.rng),
+        None => wait,
+    };
     let (said, text) = if wait.slow && !cx.run.slow {
         cx.run.slow = true;
         let last = if text.is_empty() { code.name() } else { text };

@@ -108,6 +108,9 @@ fn spawn_application(spawner: SendSpawner) {
     if let Ok(token) = ticker() {
         spawner.spawn(token);
     }
+    if let Ok(token) = watch() {
+        spawner.spawn(token);
+    }
     if let Some(pin) = LED
         && let Ok(pin) = u8::try_from(pin)
         && let Ok(token) = heartbeat(pin)
@@ -119,6 +122,11 @@ fn spawn_application(spawner: SendSpawner) {
 #[embassy_executor::task]
 async fn ticker() -> ! {
     ALIVE.tick().await
+}
+
+#[embassy_executor::task]
+async fn watch() -> ! {
+    board::watch().await
 }
 
 /// One short beat a second; for `identify`, ten seconds of fast blinking.

@@ -1,12 +1,14 @@
 //! The chip as Otaria's `Board`.
 
 use core::fmt::Write;
-use core::sync::atomic::{AtomicBool, AtomicI8, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI8, AtomicU32, Ordering};
 
+use embassy_time::{Instant, Timer};
 use esp_hal::efuse;
-use esp_hal::peripherals::RTC_TIMER;
+use esp_hal::peripherals::{RTC_TIMER, TIMG0};
 use esp_hal::rng::Rng;
 use esp_hal::rtc_cntl::{Rtc, Rwdt, RwdtStage};
+use esp_hal::timer::timg::{MwdtStage, Wdt};
 use heapless::String;
 use otaria_device::board::{Board, Duration, ResetReason, Slot};
 use otaria_wire::partitions::{DEFAULT_4MB, Layout, Region};
@@ -21,6 +23,19 @@ static RSSI: AtomicI8 = AtomicI8::new(0);
 /// Somebody wants to see which board this is.
 static IDENTIFY: AtomicBool = AtomicBool::new(false);
 
+/// Second of this boot in which the watchdog was fed last, and how many seconds it waits; 0 while it is not armed.
+static FED_AT: AtomicU32 = AtomicU32::new(0);
+static PATIENCE: AtomicU32 = AtomicU32::new(0);
+
+/// Of the watchdog's time-out, the part after which [`watch`] does not wait any longer: before either watchdog resets the chip.
+const WATCH: (u32, u32) = (5, 6);
+/// How often [`watch`] looks.
+const WATCH_EVERY: u64 = 1;
+/// The second watchdog's time-out, as a part of the first one's: later, so that a reset says which clock was to blame.
+const SECOND: (u64, u64) = (9, 8);
+/// See [`Board::arm_watchdog`] of [`EspBoard`].
+const HOUR: esp_hal::time::Duration = esp_hal::time::Duration::from_secs(3600);
+
 /// Keeps the signal strength for the reports.
 pub(crate) fn set_rssi(dbm: Option<i8>) {
     RSSI.store(dbm.unwrap_or(0), Ordering::Relaxed);
@@ -31,6 +46,28 @@ pub fn identify_wanted() -> bool {
     let wanted = IDENTIFY.load(Ordering::Relaxed);
     IDENTIFY.store(false, Ordering::Relaxed);
     wanted
+}
+
+/// Watches the task that feeds the watchdog, and panics shortly before the watchdog resets the chip: a panic says where that task
+/// is, a watchdog does not. To be run on an executor that interrupts it. What stops interrupts, too, is the watchdog's.
+#[allow(
+    clippy::panic,
+    reason = "this is how a place is kept for the next boot"
+)]
+pub async fn watch() -> ! {
+    loop {
+        Timer::after_secs(WATCH_EVERY).await;
+        let patience = PATIENCE.load(Ordering::Relaxed);
+        let since = seconds().wrapping_sub(FED_AT.load(Ordering::Relaxed));
+        if patience > 0 && since >= patience {
+            panic!("watchdog: the main task has not come back for {since} s");
+        }
+    }
+}
+
+/// Seconds of this boot; differences are right for ever.
+fn seconds() -> u32 {
+    (Instant::now().as_secs() & u64::from(u32::MAX)) as u32
 }
 
 /// An id made of the chip's MAC address, such as `esp32c3-34b4721a9c00`.
@@ -49,6 +86,8 @@ pub fn device_id() -> String<32> {
 /// The chip in one boot.
 pub struct EspBoard {
     rwdt: Rwdt,
+    /// A second watchdog, on the bus clock: for what stops the first one's, the slow clock of the RTC.
+    second: Wdt<TIMG0<'static>>,
     rng: Rng,
     armed: bool,
     reset_reason: ResetReason,
@@ -64,6 +103,7 @@ impl EspBoard {
         let last_panic = PanicRecord::take();
         Self {
             rwdt: Rtc::new(timer).rwdt,
+            second: Wdt::new(),
             rng: Rng::new(),
             armed: false,
             reset_reason: reset::reset_reason(last_panic.is_some()),
@@ -76,6 +116,12 @@ impl EspBoard {
     /// Where the slots are, if not where they usually are.
     pub fn set_layout(&mut self, layout: &Layout) {
         self.slots = layout.slots;
+    }
+
+    fn feed(&mut self) {
+        FED_AT.store(seconds(), Ordering::Relaxed);
+        self.rwdt.feed();
+        self.second.feed();
     }
 
     /// What the boot before died of, if that was a panic.
@@ -122,26 +168,40 @@ impl Board for EspBoard {
         // The counter has 32 bits at 136 kHz or so: eight hours.
         let micros = timeout.as_micros().min(3_600_000_000);
         // Enabling starts from the default time-out, so the time is set on both sides of it: never disarmed, never too short.
-        self.rwdt.feed();
+        self.feed();
         self.rwdt.set_timeout(
             RwdtStage::Stage0,
             esp_hal::time::Duration::from_micros(micros),
         );
+        // The clock's divider is taken over when it changes. It goes with the time: so first a time that wants a large one, for a
+        // stage that is off.
+        let (times, of) = SECOND;
+        self.second.set_timeout(MwdtStage::Stage1, HOUR);
+        self.second.set_timeout(
+            MwdtStage::Stage0,
+            esp_hal::time::Duration::from_micros(micros * times / of),
+        );
+        let seconds = u32::try_from(micros / 1_000_000).unwrap_or(u32::MAX);
+        let (times, of) = WATCH;
+        PATIENCE.store((seconds * times / of).max(1), Ordering::Relaxed);
         if !self.armed {
             self.rwdt.enable();
+            self.second.enable();
             self.armed = true;
         }
-        self.rwdt.feed();
+        self.feed();
     }
 
     fn feed_watchdog(&mut self) {
         if self.armed {
-            self.rwdt.feed();
+            self.feed();
         }
     }
 
     fn disarm_watchdog(&mut self) {
+        PATIENCE.store(0, Ordering::Relaxed);
         self.rwdt.disable();
+        self.second.disable();
         self.armed = false;
     }
 

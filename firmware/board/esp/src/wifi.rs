@@ -203,6 +203,8 @@ async fn stay(controller: &WifiController<'static>, name: &str, stack: Stack<'_>
         warn!("wifi: \"{name}\" gives out no address");
         return false;
     }
+    // Whoever reports that the device is there says how well it hears.
+    look(controller);
     loop {
         // The event can be missed between the look and the wait (the radio's task is another thread), so there is a look, too.
         match with_timeout(LOOK, controller.wait_for_disconnect_async()).await {
@@ -215,8 +217,7 @@ async fn stay(controller: &WifiController<'static>, name: &str, stack: Stack<'_>
                 return true;
             }
             Err(_) => {
-                let dbm = controller.rssi().ok();
-                set_rssi(dbm.and_then(|dbm| i8::try_from(dbm).ok()));
+                look(controller);
                 if !stack.is_config_up() {
                     warn!("wifi: \"{name}\" has taken its address back");
                     return true;
@@ -224,6 +225,12 @@ async fn stay(controller: &WifiController<'static>, name: &str, stack: Stack<'_>
             }
         }
     }
+}
+
+/// Keeps the signal strength for the reports.
+fn look(controller: &WifiController<'static>) {
+    let dbm = controller.rssi().ok();
+    set_rssi(dbm.and_then(|dbm| i8::try_from(dbm).ok()));
 }
 
 /// Lets go, whatever state the driver is in.

@@ -146,8 +146,8 @@ fn what_is_said_about_a_failure_is_reported_as_far_as_it_fits() {
     let long = "\u{e4}".repeat(FAILURE_TEXT_LEN);
     for (text, reported) in [("no route", "no route"), (&long, &long[..FAILURE_TEXT_LEN])] {
         bench.tell(Event::Fetched(Err(Failure {
-            code: FailureCode::Connect,
             text,
+            ..FailureCode::Connect.into()
         })));
         bench.next();
         assert_eq!(bench.last().text, reported);
@@ -158,6 +158,23 @@ fn what_is_said_about_a_failure_is_reported_as_far_as_it_fits() {
     bench.tell(fails(FailureCode::WrongProduct));
     bench.next();
     assert_eq!(bench.last().text, "");
+}
+
+#[test]
+fn a_server_that_asks_for_time_is_left_alone_for_so_long() {
+    let mut bench = Bench::online();
+    bench.wish(&wish("a"));
+    bench.expect(Action::Fetch);
+    let busy = Failure {
+        retry_after: Some(Duration::from_secs(30)),
+        ..FailureCode::HttpStatus.into()
+    };
+    bench.tell(Event::Fetched(Err(busy)));
+    bench.expect_nothing();
+    let waited = bench.wait();
+    assert!((Duration::from_secs(30)..=Duration::from_secs(33)).contains(&waited));
+    assert_eq!(bench.last().retry_in, Some(waited));
+    bench.expect(Action::Fetch);
 }
 
 #[test]
