@@ -69,6 +69,7 @@ const OWN: &[&str] = &[
     "otaria_device",
     "otaria_embassy",
     "otaria_engine",
+    "otaria_esp::app",
     "otaria_settings",
     "otaria_wire",
     "p256",
@@ -232,6 +233,10 @@ fn is_allocated<'d>(section: &impl ObjectSection<'d>) -> bool {
 fn owner(name: &str) -> String {
     if name.contains("embassy_executor::raw::TaskStorage") {
         return "embassy_executor::raw::TaskStorage".to_owned();
+    }
+    // What an application calls is Otaria; the rest of the crate is the board.
+    if name.starts_with("otaria_esp::app::") {
+        return "otaria_esp::app".to_owned();
     }
     if !name.contains("::") {
         // `main` is the firmware's, what is generated has no crate, and the rest is C.
