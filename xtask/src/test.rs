@@ -13,6 +13,7 @@ const DEVICE_CRATES: &[&str] = &[
     "otaria-engine",
     "otaria-device",
     "otaria-boot",
+    "otaria-nor",
     "otaria-settings",
 ];
 

@@ -65,12 +65,10 @@ pub fn layout<F: NorFlash>(flash: &RefCell<F>) -> Option<Layout> {
     Layout::from_table(&PartitionTable::parse(&table.0).ok()?).ok()
 }
 
-/// Guards this boot, says on the console what runs and why, and resets the board if the guard wants it. `last_words` are what the
-/// boot before died of, a line of the log in flash each. `None` if flash cannot be worked with: the application runs then, and
-/// nothing is updated.
+/// Guards this boot, and says on the console what runs and why. `None` if flash cannot be worked with: the application runs then,
+/// and nothing is updated.
 pub(crate) fn guard<'a, B: Board, F: NorFlash>(
-    hardware: &mut Hardware<'a, B, F>,
-    last_words: &[&dyn Display],
+    hardware: &Hardware<'a, B, F>,
 ) -> Option<Guarded<'a, F>> {
     let Hardware {
         board,
@@ -113,21 +111,30 @@ pub(crate) fn guard<'a, B: Board, F: NorFlash>(
             reset.name()
         ),
     }
+    guarded
+}
+
+/// Notes what the boot before died of, a line of the log in flash each; then resets the board if the guard wants it.
+pub(crate) fn go_on<B: Board, F: NorFlash>(
+    board: &mut B,
+    guarded: Option<&Guarded<'_, F>>,
+    last_words: &[&dyn Display],
+) {
     for words in last_words {
         warn!("the boot before died: {words}");
     }
-    if let Some(Guarded { stores, boot }) = &guarded {
-        for words in last_words {
-            let now = EmbassyClock.now();
-            stores.note(boot.boot, now, Level::Error, format_args!("died: {words}"));
-        }
-        if let Some(error) = boot.failed {
-            error!("guard: {error}");
-        }
-        if boot.then == Then::Reset {
-            info!("guard: resetting");
-            board.reset();
-        }
+    let Some(Guarded { stores, boot }) = guarded else {
+        return;
+    };
+    for words in last_words {
+        let now = EmbassyClock.now();
+        stores.note(boot.boot, now, Level::Error, format_args!("died: {words}"));
     }
-    guarded
+    if let Some(error) = boot.failed {
+        error!("guard: {error}");
+    }
+    if boot.then == Then::Reset {
+        info!("guard: resetting");
+        board.reset();
+    }
 }

@@ -103,18 +103,20 @@ struct Boot<'a, B, F> {
 
 impl<'a, B: Board, F: NorFlash> Otaria<'a, B, F> {
     /// Guards this boot: to be called before anything that can crash, with the watchdog armed. Says on the console what runs and
-    /// why, and resets the board if the guard wants it. `last_words` are what the boot before died of, a line of the log in flash
-    /// each. `lend` is called when that is done; once it returns there has to be a heap.
+    /// why.
+    ///
+    /// As soon as the boot is counted `lend` is called; once it returns there has to be a heap, and whatever flash the log lies in.
+    /// Then `last_words`, what the boot before died of, go into the log, a line each; and the board is reset if the guard wants it.
     ///
     /// Nothing here fails: without a flash that Otaria can work with the application runs, and nothing is updated.
     pub fn guard(
-        mut hardware: Hardware<'a, B, F>,
+        hardware: Hardware<'a, B, F>,
         last_words: &[&dyn Display],
         lend: impl FnOnce() -> Lent<'a>,
     ) -> Self {
-        let guarded = boot::guard(&mut hardware, last_words);
+        let guarded = boot::guard(&hardware);
         let Hardware {
-            board,
+            mut board,
             flash,
             layout,
             image,
@@ -124,6 +126,7 @@ impl<'a, B: Board, F: NorFlash> Otaria<'a, B, F> {
             monitor,
             device_id,
         } = lend();
+        boot::go_on(&mut board, guarded.as_ref(), last_words);
         let boot = Box::new(Boot {
             board,
             flash,

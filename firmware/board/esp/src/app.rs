@@ -78,22 +78,23 @@ pub fn image() -> Image<'static> {
 /// To be called once.
 #[must_use]
 pub fn guard(timer: RTC_TIMER<'static>, flash: FLASH<'static>) -> Otaria {
-    let (board, flash) = (
-        armed(timer),
-        &*FLASH_CHIP.init(RefCell::new(flash::open(flash))),
-    );
-    guard_with(board, flash, None)
+    let board = armed(timer);
+    let flash = &*FLASH_CHIP.init(RefCell::new(flash::open(flash)));
+    guard_with(board, flash, None, || ())
 }
 
-/// The same with a flash that is more than the chip's own, see [`flash::open`]: the chip's own is at its start. `log` is where the
-/// ring of the log lies, if not in the partition `otalog`. Guard first: a second chip is not asked for anything yet.
+/// The same with a flash that is more than the chip's own, which [`flash::open`] opens and which has to be at its start.
+///
+/// `log` is where the ring of the log lies, if not in the partition `otalog`: at least two sectors of 4 KiB. `counted` is called
+/// once the boot is counted and there is a heap: what is not needed before may be set up then, such as a second chip and its bus.
 #[must_use]
 pub fn guard_on<F: NorFlash>(
     timer: RTC_TIMER<'static>,
     flash: &'static RefCell<F>,
     log: Option<Region>,
+    counted: impl FnOnce(),
 ) -> Otaria<F> {
-    guard_with(armed(timer), flash, log)
+    guard_with(armed(timer), flash, log, counted)
 }
 
 fn armed(timer: RTC_TIMER<'static>) -> EspBoard {
@@ -107,6 +108,7 @@ fn guard_with<F: NorFlash>(
     mut board: EspBoard,
     flash: &'static RefCell<F>,
     log: Option<Region>,
+    counted: impl FnOnce(),
 ) -> Otaria<F> {
     let mut layout = layout(flash);
     if let Some(layout) = &mut layout {
@@ -131,7 +133,11 @@ fn guard_with<F: NorFlash>(
         layout,
         image: image(),
     };
-    Otaria::guard(hardware, last_words, lend)
+    Otaria::guard(hardware, last_words, || {
+        let lent = lend();
+        counted();
+        lent
+    })
 }
 
 /// From here on a crash has been counted before it happens.
