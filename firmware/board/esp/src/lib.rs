@@ -52,5 +52,8 @@ pub use board::EspBoard;
 #[doc(hidden)]
 pub use esp_bootloader_esp_idf;
 pub use otaria_device::runtime::{AlwaysHealthy, Health, HealthCheck};
+pub use otaria_device::settings::Timing;
+pub use otaria_embassy::{Link, Uplink};
 pub use otaria_settings::{BrokerUrl, Settings, WifiNetwork};
+pub use otaria_wire::partitions::Region;
 pub use wifi::WifiLink;
