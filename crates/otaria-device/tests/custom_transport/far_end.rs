@@ -44,7 +44,7 @@ impl Line {
             match (byte[0], escaped) {
                 (0xC0, _) if frame.is_empty() => {}
                 (0xC0, _) => return frame,
-                (0xDB, _) => escaped = true,
+                (0xDB, _) => {}
                 (0xDC, true) => frame.push(0xC0),
                 (0xDD, true) => frame.push(0xDB),
                 (byte, _) => frame.push(byte),
