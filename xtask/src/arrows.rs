@@ -11,6 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("otaria-engine", &["otaria-wire"]),
     ("otaria-device", &["otaria-wire", "otaria-engine"]),
     ("otaria-boot", &["otaria-wire"]),
+    ("otaria-nor", &[]),
     (
         "otaria-sim",
         &[
@@ -52,6 +53,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 /// What tests alone may use beside that.
 const ALLOWED_IN_TESTS: &[(&str, &[&str])] = &[
+    ("otaria-nor", &["otaria-device", "otaria-wire"]),
     ("otaria-package", &["otaria-sim"]),
     ("otaria-server", &["otaria-sim"]),
     ("otaria-settings", &["otaria-sim"]),

@@ -1,22 +1,24 @@
-//! Files under `docs/` that are written by code, so that they cannot drift from it.
+//! Files that are written by code, so that they cannot drift from it.
 
 use std::fmt::Write;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use otaria_wire::messages::FailureCode;
+use otaria_wire::partitions::{default_4mb_partitions, encode};
 
 /// Each generated file and what the code says now.
-fn files() -> Result<Vec<(&'static str, String)>> {
+fn files() -> Result<Vec<(&'static str, Vec<u8>)>> {
     Ok(vec![
-        ("docs/state-diagram.md", state_diagram()?),
-        ("docs/failure-codes.md", failure_codes()?),
+        ("docs/state-diagram.md", state_diagram()?.into_bytes()),
+        ("docs/failure-codes.md", failure_codes()?.into_bytes()),
+        ("examples/partitions.bin", partitions()?),
     ])
 }
 
 /// Writes them.
 pub(crate) fn write() -> Result<()> {
-    for (path, text) in files()? {
-        std::fs::write(path, text)?;
+    for (path, bytes) in files()? {
+        std::fs::write(path, bytes)?;
         println!("wrote {path}");
     }
     Ok(())
@@ -24,8 +26,8 @@ pub(crate) fn write() -> Result<()> {
 
 /// Fails if one of them is not what the code says.
 pub(crate) fn check() -> Result<()> {
-    for (path, text) in files()? {
-        if std::fs::read_to_string(path).unwrap_or_default() != text {
+    for (path, bytes) in files()? {
+        if std::fs::read(path).unwrap_or_default() != bytes {
             bail!("{path} differs from what the code says; run `cargo xtask docs` and commit it");
         }
     }
@@ -57,4 +59,12 @@ fn failure_codes() -> Result<String> {
         )?;
     }
     Ok(text)
+}
+
+/// The partition table of 4 MB, as it is written to flash at 0x8000. In binary, because espflash 4.7 (esp-idf-part 0.6) takes no
+/// data partition with a subtype of its own, neither in CSV nor in binary.
+fn partitions() -> Result<Vec<u8>> {
+    let table = encode(&default_4mb_partitions());
+    let table = table.map_err(|error| anyhow!("the partition table does not encode: {error}"))?;
+    Ok(table.to_vec())
 }

@@ -1,5 +1,7 @@
 //! The one test command.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 
 use crate::process::{cargo, command, run as execute, succeeds};
@@ -13,6 +15,7 @@ const DEVICE_CRATES: &[&str] = &[
     "otaria-engine",
     "otaria-device",
     "otaria-boot",
+    "otaria-nor",
     "otaria-settings",
 ];
 
@@ -101,10 +104,18 @@ fn docs() -> Result<()> {
     execute(doc)
 }
 
+/// In every workspace: each has dependencies of its own.
 fn deny(checks: &[&str]) -> Result<()> {
     let program = setup::cargo_deny()?;
-    let program = program.to_string_lossy();
-    execute(command(&program, &[&["check"], checks].concat()))
+    let mut projects = firmware::examples()?;
+    projects.extend(["", "firmware", "fuzz"].map(PathBuf::from));
+    for project in projects {
+        let mut check = command(&program.to_string_lossy(), &["--manifest-path"]);
+        check.arg(project.join("Cargo.toml"));
+        check.args(["check", "--config", "deny.toml"]).args(checks);
+        execute(check)?;
+    }
+    Ok(())
 }
 
 /// The advisory database is a repository; a machine without access to it says so.

@@ -1,5 +1,6 @@
-//! The README's commands, taken from its text and run in its order. What stands for the reader's own machines (`broker.lan`, a
-//! port that everybody knows) is replaced by what the test has started; nothing else is.
+//! What the README shows: an example, as it is in its file; and commands, taken from its text and run in its order. What stands
+//! for the reader's own machines (`broker.lan`, a port that everybody knows) is replaced by what the test has started; nothing
+//! else is.
 
 #[path = "../../otaria-sim/tests/servers/mod.rs"]
 mod servers;
@@ -13,21 +14,32 @@ use otaria_sim::images::Stamp;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The lines of the first `sh` block under a heading.
-fn commands(heading: &str) -> Vec<String> {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
-    let text = fs::read_to_string(readme).unwrap();
+/// A file of the project.
+fn file(path: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    fs::read_to_string(root.join(path)).unwrap()
+}
+
+/// The blocks of a language under a heading.
+fn blocks(heading: &str, language: &str) -> Vec<String> {
+    let text = file("README.md");
     let section = text
         .split("\n## ")
         .find(|section| section.starts_with(heading))
         .unwrap_or_else(|| panic!("the README has no section '{heading}'"));
     section
-        .split("```sh\n")
+        .split(&format!("```{language}\n"))
         .skip(1)
         .filter_map(|block| block.split("```").next())
-        .flat_map(str::lines)
         .map(str::to_owned)
         .collect()
+}
+
+/// The lines of the `sh` blocks under a heading.
+fn commands(heading: &str) -> Vec<String> {
+    let blocks = blocks(heading, "sh");
+    let lines = blocks.iter().flat_map(|block| block.lines());
+    lines.map(str::to_owned).collect()
 }
 
 /// Puts something of the test's in the place of something of the reader's, which has to be there.
@@ -121,6 +133,13 @@ impl Drop for Running {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// `cargo xtask test` builds the file.
+#[test]
+fn the_readme_shows_the_smallest_application_as_it_is() {
+    let shown = blocks("Add Otaria to your own firmware", "rust");
+    assert_eq!(shown, [file("examples/minimal/src/main.rs")]);
 }
 
 #[test]

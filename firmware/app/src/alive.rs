@@ -2,10 +2,15 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use embassy_time::{Duration, Instant, Ticker};
+use embassy_time::{Duration, Instant, Ticker, Timer};
+use log::info;
+use otaria_device::runtime::Monitor;
 
 /// The ticker's pace.
 pub const TICK: Duration = Duration::from_millis(10);
+
+/// How often is looked for another phase.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// A ticker that has not come for so long does not run: a flash erase stops everything for up to a second.
 const MISSING: u32 = 3_000;
@@ -58,11 +63,18 @@ impl Alive {
         self.ticks.load(Ordering::Relaxed) > 0 && since < MISSING
     }
 
-    /// The worst delay since the last call, in microseconds.
-    pub fn take_worst_us(&self) -> u32 {
-        let worst = self.worst_us.load(Ordering::Relaxed);
-        self.worst_us.store(0, Ordering::Relaxed);
-        worst
+    /// Says on the console, at the start of each phase of an update, how late the ticker came at worst since the one before.
+    pub(crate) async fn report(&self, monitor: &Monitor) -> ! {
+        let mut phase = monitor.phase();
+        loop {
+            Timer::after(LOOK).await;
+            if monitor.phase() != phase {
+                phase = monitor.phase();
+                let worst = self.worst_us.load(Ordering::Relaxed);
+                self.worst_us.store(0, Ordering::Relaxed);
+                info!("ticker: {worst} us late at worst before {phase:?}");
+            }
+        }
     }
 }
 

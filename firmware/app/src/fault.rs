@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::future::pending;
 
 use embassy_time::Timer;
+use log::warn;
 
 /// How an image fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,9 @@ impl Fault {
 /// Fails, in its time, if this build is to.
 #[allow(clippy::panic, reason = "this is what it is for")]
 pub(crate) async fn fail() {
+    if let Some(fault) = FAULT {
+        warn!("this image is built to fail: {fault:?}");
+    }
     match FAULT {
         Some(Fault::CrashAtStart) => panic!("this image is built to crash at start"),
         Some(Fault::Hang) => loop {

@@ -1,16 +1,12 @@
 //! Settings: out of flash, and for development out of the build.
 
-use core::cell::RefCell;
-use core::future::pending;
-
-use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use embassy_time::Timer;
 use embedded_storage::nor_flash::NorFlash;
-use log::{error, warn};
+use log::error;
+use otaria_device::board::Board;
+use otaria_embassy::Otaria;
 use otaria_settings::{BrokerUrl, Settings, WifiNetwork};
-use otaria_wire::partitions::Region;
 
 /// For development: settings that a build has where flash has none. `cargo xtask firmware` never sets them, and an image that is
 /// released must not have them: whoever has the image can read them.
@@ -20,17 +16,10 @@ const BROKER: Option<&str> = option_env!("OTARIA_BROKER");
 /// A public key: 130 hexadecimal digits.
 const SIGNER: Option<&str> = option_env!("OTARIA_SIGNER");
 
-/// Seconds between two reminders.
-const REMIND: u64 = 10;
-
-/// Reads the settings in `nvs`. Damage is said on the console, and is as if nothing were there: a device on trial rolls back then,
-/// and any other waits for a person.
-pub(crate) fn load<F: NorFlash>(flash: &RefCell<F>, nvs: Option<Region>) -> Settings {
-    let loaded = match (nvs, flash.try_borrow_mut()) {
-        (Some(nvs), Ok(mut flash)) => otaria_settings::load(&mut *flash, nvs),
-        (None, _) | (_, Err(_)) => Ok(Settings::default()),
-    };
-    let mut settings = loaded.unwrap_or_else(|error| {
+/// The settings in flash, and those of the build where flash has none. Damage is said on the console, and is as if nothing were
+/// there: a device on trial rolls back then, and any other waits for a person.
+pub(crate) fn settings<B: Board, F: NorFlash>(otaria: &Otaria<'_, B, F>) -> Settings {
+    let mut settings = otaria.stored_settings().unwrap_or_else(|error| {
         error!("{error}");
         Settings::default()
     });
@@ -75,26 +64,4 @@ fn point(digits: &str) -> Option<[u8; 65]> {
     };
     let bytes: Vec<u8> = pairs.iter().map(|[high, low]| high << 4 | low).collect();
     bytes.try_into().ok()
-}
-
-/// Says every few seconds what is missing, as long as something is.
-pub(crate) async fn remind(settings: &Settings) {
-    let mut missing = Vec::new();
-    if settings.wifi.is_empty() {
-        missing.push("a Wi-Fi network");
-    }
-    if settings.broker.is_none() {
-        missing.push("a broker");
-    }
-    if settings.signers.is_empty() {
-        missing.push("a public key");
-    }
-    if missing.is_empty() {
-        return pending().await;
-    }
-    let missing = missing.join(" and no ").to_string();
-    loop {
-        warn!("not set up: the settings have no {missing}; write them with `otaria provision`");
-        Timer::after_secs(REMIND).await;
-    }
 }

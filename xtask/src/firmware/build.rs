@@ -51,7 +51,9 @@ pub(super) fn app(args: &FirmwareArgs) -> Result<PathBuf> {
         build.env_remove(name);
     }
     run(build)?;
-    Ok(target_folder()?.join(chip.target()).join("release/esp"))
+    Ok(target_folder("firmware")?
+        .join(chip.target())
+        .join("release/esp"))
 }
 
 /// clippy over what `chip` is built from.
@@ -81,7 +83,10 @@ pub(super) fn type_check(chip: Chip) -> Result<()> {
         &features,
     ]);
     check.current_dir("firmware");
-    check.env("CARGO_TARGET_DIR", target_folder()?.join("xtensa"));
+    check.env(
+        "CARGO_TARGET_DIR",
+        target_folder("firmware")?.join("xtensa"),
+    );
     check.env("CARGO_ENCODED_RUSTFLAGS", "-Zno-codegen");
     // cargo has set it to the toolchain that this program was built with.
     check.env_remove("RUSTUP_TOOLCHAIN");
@@ -123,7 +128,7 @@ fn base(chip: Chip, chore: &str) -> Result<Command> {
         chip.target(),
     ]);
     build.current_dir("firmware");
-    build.env("CARGO_TARGET_DIR", target_folder()?);
+    build.env("CARGO_TARGET_DIR", target_folder("firmware")?);
     build.env("CARGO_ENCODED_RUSTFLAGS", rustflags()?.join("\x1f"));
     build.env_remove("RUSTFLAGS");
     build.env("SOURCE_DATE_EPOCH", "0");
@@ -159,9 +164,9 @@ fn install(chip: Chip) -> Result<()> {
 }
 
 /// Beside the host's builds, so that neither throws the other's away.
-fn target_folder() -> Result<PathBuf> {
+pub(super) fn target_folder(of: &str) -> Result<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    Ok(std::path::absolute(target)?.join("firmware"))
+    Ok(std::path::absolute(target)?.join(of))
 }
 
 fn rustflags() -> Result<Vec<String>> {
@@ -177,7 +182,7 @@ fn rustflags() -> Result<Vec<String>> {
     let places = [
         (home("CARGO_HOME", ".cargo")?, "/cargo"),
         (PathBuf::from(sysroot.trim()), "/rust"),
-        (target_folder()?, "/target"),
+        (target_folder("firmware")?, "/target"),
         (root, "/otaria"),
     ];
     let mut flags: Vec<String> = FLAGS.iter().map(|flag| (*flag).to_owned()).collect();

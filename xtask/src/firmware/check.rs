@@ -9,7 +9,7 @@ use otaria_wire::partitions::{
     DEFAULT_4MB, Layout, PARTITION_TABLE_LEN, PARTITION_TABLE_OFFSET, PartitionTable,
 };
 
-use super::{Chip, FirmwareArgs, build, image, report};
+use super::{Chip, FirmwareArgs, build, examples, image, report};
 use crate::process::{cargo, command, output, run};
 use crate::steps::Outcome;
 
@@ -30,7 +30,7 @@ pub(crate) fn step(python: &Path, full: bool) -> Result<()> {
         let elf = fs::read(build::app(&FirmwareArgs::plain(chip))?)?;
         let settings = some_settings()?;
         let made = image::make(&elf, chip, Some(&settings), None)?;
-        check_with_esptool(python, chip, &made.app)?;
+        check_with_esptool(python, chip, chip.name(), &made.app)?;
         check_merged(chip, &made, &settings)?;
         let report = report::Report::of(&elf, &made.app, chip)?;
         println!("{report}");
@@ -39,6 +39,7 @@ pub(crate) fn step(python: &Path, full: bool) -> Result<()> {
             check_reproducible(chip, &made.app)?;
         }
     }
+    examples::check_all(python)?;
     ensure!(over.is_empty(), "over budget: {}", over.join("; "));
     Ok(())
 }
@@ -78,8 +79,8 @@ fn some_settings() -> Result<Settings> {
 }
 
 /// esptool must find checksum and validation hash valid.
-fn check_with_esptool(python: &Path, chip: Chip, app: &[u8]) -> Result<()> {
-    let file = Path::new("target/firmware").join(format!("{}.bin", chip.name()));
+pub(super) fn check_with_esptool(python: &Path, chip: Chip, name: &str, app: &[u8]) -> Result<()> {
+    let file = Path::new("target/firmware").join(format!("{name}.bin"));
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder)?;
     }
@@ -97,12 +98,8 @@ fn check_with_esptool(python: &Path, chip: Chip, app: &[u8]) -> Result<()> {
                 wanted.to_lowercase()
             )
         })?;
-        ensure!(
-            line.contains("(valid)"),
-            "{}: esptool says: {line}",
-            chip.name()
-        );
-        println!("{}: esptool: {line}", chip.name());
+        ensure!(line.contains("(valid)"), "{name}: esptool says: {line}");
+        println!("{name}: esptool: {line}");
     }
     Ok(())
 }

@@ -7,6 +7,7 @@
 
 mod build;
 mod check;
+mod examples;
 mod flash;
 mod image;
 mod owners;
@@ -20,6 +21,7 @@ use clap::{Args, ValueEnum};
 
 pub(crate) use build::wrap_rustc;
 pub(crate) use check::{step, xtensa};
+pub(crate) use examples::projects as examples;
 pub(crate) use flash::{FlashArgs, write as flash};
 
 /// A chip that the firmware is built for.

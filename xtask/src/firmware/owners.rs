@@ -89,6 +89,10 @@ fn crate_of_file(path: &str) -> Option<String> {
     let (folder, _) = path
         .rsplit_once("/src/")
         .or_else(|| path.rsplit_once("/library/"))?;
+    // What an application calls is Otaria; the rest of the crate is the board.
+    if path.ends_with("/esp/src/app.rs") {
+        return Some("otaria_esp::app".to_owned());
+    }
     let folder = folder.rsplit('/').next()?;
     let is_version = |at: &usize| folder[at + 1..].starts_with(|c: char| c.is_ascii_digit());
     let version = folder.match_indices('-').map(|(at, _)| at).find(is_version);

@@ -68,6 +68,7 @@ const OWN: &[&str] = &[
     "otaria_device",
     "otaria_embassy",
     "otaria_engine",
+    "otaria_esp::app",
     "otaria_settings",
     "otaria_wire",
     "p256",

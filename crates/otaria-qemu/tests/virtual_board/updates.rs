@@ -40,16 +40,16 @@ fn a_task_of_ten_milliseconds_keeps_its_pace_during_an_update() {
     let mut device = lab.device("pace", false);
     update(&mut device, &lab);
     let console = device.power_off();
-    // "update: Verifying; the ticker was 6 us late at worst", at the start of a phase: of the time since the one before. It is
-    // looked at four times a second, so a short phase may be passed over.
+    // "ticker: 6 us late at worst before Verifying", at the start of a phase: of the time since the one before. It is looked at
+    // four times a second, so a short phase may be passed over.
     let worst: Vec<(&str, u32)> = console
         .iter()
         .filter_map(|line| {
-            line.split_once("update: ")?
+            line.split_once("ticker: ")?
                 .1
-                .split_once("; the ticker was ")
+                .split_once(" us late at worst before ")
         })
-        .filter_map(|(phase, rest)| Some((phase, rest.split(' ').next()?.parse().ok()?)))
+        .filter_map(|(late, phase)| Some((phase, late.parse().ok()?)))
         .collect();
     println!("worst delays in us before each phase: {worst:?}");
     for needed in ["Downloading", "Trial"] {

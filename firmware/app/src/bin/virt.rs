@@ -12,17 +12,17 @@ use core::future::pending;
 use embassy_net::Stack;
 use embassy_time::Timer;
 use log::{error, info};
-use otaria_app::{Alive, PRODUCT, Parts, Resources, SECURITY_VERSION, TIMING, VERSION};
+use otaria_app::{Alive, PRODUCT, SECURITY_VERSION, TIMING, VERSION};
 use otaria_device::board::Board;
-use otaria_embassy::Link;
-use otaria_embassy::clock;
+use otaria_device::runtime::Monitor;
+use otaria_embassy::{Hardware, Image, Lent, Link, Otaria, Resources, clock, layout};
 use otaria_settings::Settings;
 use otaria_virt::Machine;
 use otaria_virt::board::VirtBoard;
 use otaria_virt::executor::{Main, Urgent};
 use otaria_virt::flash::CfiFlash;
 use otaria_virt::heap::Heap;
-use otaria_virt::net::{self, Net};
+use otaria_virt::net::{self, Net, Port};
 use otaria_virt::{reset, rtc, stack};
 use static_cell::StaticCell;
 
@@ -35,6 +35,7 @@ static HEAP: Heap = Heap::new();
 static FLASH: StaticCell<RefCell<CfiFlash>> = StaticCell::new();
 static RESOURCES: StaticCell<Resources> = StaticCell::new();
 static MAIN: StaticCell<Main> = StaticCell::new();
+static MONITOR: Monitor = Monitor::new();
 static ALIVE: Alive = Alive::new();
 
 fn main(slot: u32) -> ! {
@@ -49,47 +50,57 @@ fn main(slot: u32) -> ! {
             reset::power_off(1)
         }
     };
-    let layout = otaria_app::layout(flash);
-    let words = machine.last_words.as_ref().map(|record| record.text());
-    let started = match &words {
-        Some(words) if !words.is_empty() => {
-            otaria_app::start(&mut board, flash, layout, &[words as &dyn Display])
-        }
-        Some(_) | None => otaria_app::start(&mut board, flash, layout, &[]),
-    };
-    // From here on a crash has been counted before it happens.
-    clock::set_unix_time(rtc::unix_nanos() / 1_000_000_000);
-    let driver = match machine.port.open() {
-        Ok(net) => net,
-        Err(why) => {
-            error!("network: {why:?}; start QEMU with -device virtio-net-device");
-            reset::power_off(1)
-        }
-    };
-    let [.., a, b, c] = driver.mac();
-    let device_id = Box::leak(alloc::format!("virt-{a:02x}{b:02x}{c:02x}").into_boxed_str());
-    let parts = Parts {
+    let hardware = Hardware {
         board,
         flash,
-        started,
-        driver,
-        link: Cable,
-        resources: RESOURCES.init_with(Resources::new),
-        alive: &ALIVE,
-        device_id,
+        layout: layout(flash),
+        image: Image {
+            product: PRODUCT,
+            version: VERSION,
+        },
     };
+    let words = machine.last_words.as_ref().map(|record| record.text());
+    let words = words.as_ref().filter(|words| !words.is_empty());
+    let lines: &[&dyn Display] = match &words {
+        Some(words) => &[words],
+        None => &[],
+    };
+    let mut driver = None;
+    // From where this is called on, a crash has been counted before it happens.
+    let lend = || {
+        let net = open(machine.port);
+        let [.., a, b, c] = net.mac();
+        driver = Some(net);
+        let device_id = alloc::format!("virt-{a:02x}{b:02x}{c:02x}");
+        Lent {
+            resources: RESOURCES.init_with(Resources::new),
+            monitor: &MONITOR,
+            device_id: Box::leak(device_id.into_boxed_str()),
+        }
+    };
+    let otaria = Otaria::guard(hardware, lines, lend);
+    clock::set_unix_time(rtc::unix_nanos() / 1_000_000_000);
     // The application's own task interrupts the main executor, as on a chip.
     if let Ok(token) = ticker() {
         Urgent::start().spawn(token);
     }
     MAIN.init_with(Main::new).run(|spawner| {
         // The pool of this task has one place, and this is the one call.
-        if let Ok(token) = otaria(parts) {
+        if let Some(driver) = driver
+            && let Ok(token) = update(otaria, driver)
+        {
             spawner.spawn(token);
         }
         if let Ok(token) = watch_stack() {
             spawner.spawn(token);
         }
+    })
+}
+
+fn open(port: Port) -> Net {
+    port.open().unwrap_or_else(|why| {
+        error!("network: {why:?}; start QEMU with -device virtio-net-device");
+        reset::power_off(1)
     })
 }
 
@@ -103,11 +114,9 @@ impl Link for Cable {
     }
 }
 
-type VirtParts = Parts<'static, VirtBoard, CfiFlash, Net, Cable>;
-
 #[embassy_executor::task]
-async fn otaria(parts: VirtParts) -> ! {
-    otaria_app::run(parts).await
+async fn update(otaria: Otaria<'static, VirtBoard, CfiFlash>, driver: Net) -> ! {
+    otaria_app::run(otaria, driver, Cable, &ALIVE, &MONITOR).await
 }
 
 #[embassy_executor::task]

@@ -1,24 +1,58 @@
-//! A board whose link and address are the network stack's.
+//! A board whose link and address are the network's.
 
 use core::net::IpAddr;
 
 use embassy_net::Stack;
 use otaria_device::board::{Board, Duration, ResetReason, Slot};
 
-/// The board `B`, with the two answers that only the network stack knows: whether there is a link with an address, and which.
-pub struct Networked<'d, B> {
-    board: B,
-    stack: Stack<'d>,
+/// What only a network can say: whether the device is in it, and as whom.
+pub trait Uplink {
+    /// Whether there is a link, and an address on it: whether it makes sense to open a connection.
+    fn is_up(&self) -> bool;
+
+    /// The device's address, for reports; `None` without a link, or if nobody knows it.
+    fn address(&self) -> Option<IpAddr>;
 }
 
-impl<'d, B> Networked<'d, B> {
-    /// `board`, connected by `stack`.
-    pub const fn new(board: B, stack: Stack<'d>) -> Self {
-        Self { board, stack }
+impl<U: Uplink> Uplink for &U {
+    fn is_up(&self) -> bool {
+        (**self).is_up()
+    }
+
+    fn address(&self) -> Option<IpAddr> {
+        (**self).address()
     }
 }
 
-impl<B: Board> Board for Networked<'_, B> {
+impl Uplink for Stack<'_> {
+    fn is_up(&self) -> bool {
+        // The stack keeps an address for a while after the link has gone.
+        self.is_link_up() && self.is_config_up()
+    }
+
+    fn address(&self) -> Option<IpAddr> {
+        if !self.is_up() {
+            return None;
+        }
+        let config = self.config_v4()?;
+        Some(IpAddr::V4(config.address.address()))
+    }
+}
+
+/// The board `B`, with the two answers that only its network has.
+pub struct Networked<B, U> {
+    board: B,
+    uplink: U,
+}
+
+impl<B, U> Networked<B, U> {
+    /// `board`, connected by `uplink`.
+    pub const fn new(board: B, uplink: U) -> Self {
+        Self { board, uplink }
+    }
+}
+
+impl<B: Board, U: Uplink> Board for Networked<B, U> {
     fn reset(&mut self) {
         self.board.reset();
     }
@@ -56,16 +90,11 @@ impl<B: Board> Board for Networked<'_, B> {
     }
 
     fn link_up(&self) -> bool {
-        // The stack keeps an address for a while after the link has gone.
-        self.stack.is_link_up() && self.stack.is_config_up()
+        self.uplink.is_up()
     }
 
     fn ip(&self) -> Option<IpAddr> {
-        if !self.link_up() {
-            return None;
-        }
-        let config = self.stack.config_v4()?;
-        Some(IpAddr::V4(config.address.address()))
+        self.uplink.address()
     }
 
     fn rssi(&self) -> Option<i8> {

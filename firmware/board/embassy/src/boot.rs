@@ -8,29 +8,38 @@ use log::{error, info, warn};
 use otaria_device::board::{Board, Clock, Slot};
 use otaria_device::guard::{BootReport, Then};
 use otaria_device::install::Stores;
-use otaria_embassy::EmbassyClock;
 use otaria_wire::messages::Level;
 use otaria_wire::partitions::{
     Layout, PARTITION_TABLE_LEN, PARTITION_TABLE_OFFSET, PartitionTable,
 };
 
-use crate::facts::{PRODUCT, VERSION};
-use crate::fault::FAULT;
+use crate::EmbassyClock;
 
-/// A boot that the guard has looked at.
-pub struct Guarded<'a, F> {
-    /// What is kept in flash.
-    pub stores: Stores<'a, F>,
-    /// What the guard said.
-    pub boot: BootReport,
+/// What the running image calls itself: the same as in its app descriptor, which packager and bootloader read.
+#[derive(Clone, Copy, Debug)]
+pub struct Image<'a> {
+    /// The product that the image is for, 1 to 31 printable ASCII characters. A device takes packages of its own product only.
+    pub product: &'a str,
+    /// Its version, for people.
+    pub version: &'a str,
 }
 
-/// How `main` goes on.
-pub struct Started<'a, F> {
-    /// Where the partitions are; `None` if there is no table that Otaria can work with.
+/// A board at the start of `main`: nothing has run yet that could crash.
+pub struct Hardware<'a, B, F> {
+    /// The board. Its watchdog is armed.
+    pub board: B,
+    /// The flash, lent for the whole boot. The same for all that is in it: everybody borrows it for one command at a time.
+    pub flash: &'a RefCell<F>,
+    /// Where the partitions are, see [`layout`]; `None` if there is no table that Otaria can work with.
     pub layout: Option<Layout>,
-    /// The guarded boot; `None` if flash cannot be worked with. The application runs then, and nothing is updated.
-    pub guarded: Option<Guarded<'a, F>>,
+    /// What runs.
+    pub image: Image<'a>,
+}
+
+/// What is in flash, and what the guard has made of it.
+pub(crate) struct Guarded<'a, F> {
+    pub(crate) stores: Stores<'a, F>,
+    pub(crate) boot: BootReport,
 }
 
 struct SlotName(Option<Slot>);
@@ -56,14 +65,17 @@ pub fn layout<F: NorFlash>(flash: &RefCell<F>) -> Option<Layout> {
     Layout::from_table(&PartitionTable::parse(&table.0).ok()?).ok()
 }
 
-/// Guards this boot: to be called before anything that can crash, with the watchdog armed. Says on the console what runs and why,
-/// and resets the board if the guard wants it. `last_words` are what the boot before died of, a line of the log in flash each.
-pub fn start<'a, F: NorFlash>(
-    board: &mut impl Board,
-    flash: &'a RefCell<F>,
-    layout: Option<Layout>,
-    last_words: &[&dyn Display],
-) -> Started<'a, F> {
+/// Guards this boot, and says on the console what runs and why. `None` if flash cannot be worked with: the application runs then,
+/// and nothing is updated.
+pub(crate) fn guard<'a, B: Board, F: NorFlash>(
+    hardware: &Hardware<'a, B, F>,
+) -> Option<Guarded<'a, F>> {
+    let Hardware {
+        board,
+        flash,
+        layout,
+        image: Image { product, version },
+    } = hardware;
     let running = board.running_slot();
     let reset = board.reset_reason();
     let opened = layout.map(|layout| Stores::open(flash, &layout, running));
@@ -89,34 +101,40 @@ pub fn start<'a, F: NorFlash>(
     let slot = SlotName(running);
     match &guarded {
         Some(Guarded { boot, .. }) => info!(
-            "{PRODUCT} {VERSION} in {slot}, boot {} after {}, guard: {:?}",
+            "{product} {version} in {slot}, boot {} after {}, guard: {:?}",
             boot.boot,
             reset.name(),
             boot.decision
         ),
         None => info!(
-            "{PRODUCT} {VERSION} in {slot}, after {}, not guarded",
+            "{product} {version} in {slot}, after {}, not guarded",
             reset.name()
         ),
     }
-    if let Some(fault) = FAULT {
-        warn!("this image is built to fail: {fault:?}");
-    }
+    guarded
+}
+
+/// Notes what the boot before died of, a line of the log in flash each; then resets the board if the guard wants it.
+pub(crate) fn go_on<B: Board, F: NorFlash>(
+    board: &mut B,
+    guarded: Option<&Guarded<'_, F>>,
+    last_words: &[&dyn Display],
+) {
     for words in last_words {
         warn!("the boot before died: {words}");
     }
-    if let Some(Guarded { stores, boot }) = &guarded {
-        for words in last_words {
-            let now = EmbassyClock.now();
-            stores.note(boot.boot, now, Level::Error, format_args!("died: {words}"));
-        }
-        if let Some(error) = boot.failed {
-            error!("guard: {error}");
-        }
-        if boot.then == Then::Reset {
-            info!("guard: resetting");
-            board.reset();
-        }
+    let Some(Guarded { stores, boot }) = guarded else {
+        return;
+    };
+    for words in last_words {
+        let now = EmbassyClock.now();
+        stores.note(boot.boot, now, Level::Error, format_args!("died: {words}"));
     }
-    Started { layout, guarded }
+    if let Some(error) = boot.failed {
+        error!("guard: {error}");
+    }
+    if boot.then == Then::Reset {
+        info!("guard: resetting");
+        board.reset();
+    }
 }
