@@ -26,6 +26,8 @@
 extern crate alloc;
 
 mod broker;
+pub mod dhcp;
+pub mod dns;
 mod error;
 #[cfg(feature = "host")]
 #[allow(
