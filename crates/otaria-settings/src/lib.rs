@@ -25,6 +25,7 @@
 
 extern crate alloc;
 
+pub mod access_point;
 mod broker;
 pub mod dhcp;
 pub mod dns;

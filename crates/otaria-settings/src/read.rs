@@ -12,7 +12,7 @@ use otaria_wire::settings as names;
 use otaria_wire::topics::DeviceId;
 use zeroize::Zeroizing;
 
-use crate::types::is_host;
+use crate::types::{is_host, is_passphrase};
 use crate::{BrokerUrl, MAX_HOSTS, Secret, Settings, SettingsError, WifiNetwork, network};
 
 /// Longest payload that is kept: no setting is longer.
@@ -196,6 +196,15 @@ impl<'a> Setting<'a> {
             install: match self.part(names::INSTALL, NO_CHUNK) {
                 None => None,
                 Some(part) => Some(part.header.as_u64().ok_or(kind(names::INSTALL))?),
+            },
+            setup_password: match self.text(names::SETUP_PASSWORD)? {
+                Some(text) if !is_passphrase(text) => {
+                    return Err(invalid(
+                        names::SETUP_PASSWORD,
+                        "a password of 8 to 63 printable ASCII characters",
+                    ));
+                }
+                text => text.map(Secret::from),
             },
         })
     }

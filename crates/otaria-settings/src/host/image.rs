@@ -79,6 +79,9 @@ pub fn entries(settings: &Settings) -> Vec<Entry> {
     if let Some(install) = settings.install {
         put(names::INSTALL, Value::U64(install));
     }
+    if let Some(password) = &settings.setup_password {
+        put(names::SETUP_PASSWORD, text(password));
+    }
     entries
 }
 
