@@ -191,7 +191,8 @@ struct Head<'a> {
 
 impl<'a> Head<'a> {
     fn parse(head: &'a str) -> Option<Self> {
-        let mut lines = head.split("\r\n");
+        // A search for one character is a tenth of the code of one for two.
+        let mut lines = head.split('\n').map(str::trim_ascii_end);
         let mut start = lines.next()?.split(' ');
         let (method, target, version) = (start.next()?, start.next()?, start.next()?);
         if start.next().is_some() || !version.starts_with("HTTP/1.") {
@@ -206,7 +207,7 @@ impl<'a> Head<'a> {
         };
         for line in lines {
             let (name, value) = line.split_once(':')?;
-            let value = value.trim();
+            let value = value.trim_ascii();
             if name.eq_ignore_ascii_case("content-length") {
                 let digits = value.bytes().all(|byte| byte.is_ascii_digit());
                 let len = if digits { value.parse().ok() } else { None };
@@ -257,7 +258,7 @@ impl Fields {
     fn entered(&self, set: Option<&BrokerUrl>) -> Result<Entered, String> {
         let network = WifiNetwork::new(&self.ssid, &self.password);
         let network = network.map_err(|error| sentence(&error.to_string()))?;
-        let broker = self.broker.trim();
+        let broker = self.broker.trim_ascii();
         if broker.is_empty() {
             if set.is_none() {
                 return Err("The broker's address is missing".to_string());
@@ -271,7 +272,10 @@ impl Fields {
                 Err("User and password at the broker need the broker's address".to_string())
             };
         }
-        let url = if broker.contains("://") {
+        let has_scheme = broker
+            .split_once(':')
+            .is_some_and(|(_, rest)| rest.starts_with("//"));
+        let url = if has_scheme {
             Zeroizing::new(broker.to_string())
         } else {
             Zeroizing::new(format!("mqtt://{broker}"))
