@@ -36,6 +36,8 @@
 #![no_std]
 #![deny(unsafe_code)]
 
+extern crate alloc;
+
 pub mod app;
 pub mod board;
 pub mod chip;
