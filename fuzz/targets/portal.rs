@@ -13,6 +13,7 @@ fuzz_target!(|input: (Option<Vec<u8>>, String)| {
         device: &text,
         networks: &networks,
         broker: None,
+        problem: Some(&text),
     };
     let request = request.unwrap_or_else(|| {
         let len = text.len();
@@ -24,10 +25,10 @@ fuzz_target!(|input: (Option<Vec<u8>>, String)| {
             return;
         }
         Answer::Reply(reply) => reply,
-        Answer::Save { entered, saved, .. } => {
+        Answer::Try { entered, reply } => {
             let network = &entered.network;
             assert!(WifiNetwork::new(&network.ssid, &network.password).is_ok());
-            saved
+            reply
         }
     };
     let reply = String::from_utf8(reply).expect("replies are text");

@@ -18,6 +18,35 @@ pub const HOST: &str = "10.0.2.2";
 /// Where the board's straps lie (`firmware/board/virt/src/straps.rs`).
 const STRAPS: u32 = 0x8008_0FFC;
 
+/// Where the board's network cable goes.
+#[derive(Clone, Debug, Default)]
+pub enum Cable {
+    /// Into QEMU's user-mode network, which hands out addresses and leads to this computer at [`HOST`].
+    #[default]
+    User,
+    /// To whoever has the other end: each Ethernet frame is a datagram between two Unix sockets.
+    Frames {
+        /// The board's socket, which QEMU makes.
+        board: PathBuf,
+        /// The other side's, which is there already.
+        peer: PathBuf,
+    },
+}
+
+impl Cable {
+    fn netdev(&self) -> String {
+        match self {
+            Self::User => "user,id=net0".to_owned(),
+            // QEMU's documentation, "System Emulation", -netdev dgram; since 7.2.
+            Self::Frames { board, peer } => format!(
+                "dgram,id=net0,local.type=unix,local.path={},remote.type=unix,remote.path={}",
+                board.display(),
+                peer.display()
+            ),
+        }
+    }
+}
+
 /// How the board is built.
 #[derive(Clone, Debug)]
 pub struct Board {
@@ -29,6 +58,8 @@ pub struct Board {
     pub rollback: bool,
     /// Instructions are what time is made of, 8 ns each: how long code takes does not depend on this computer.
     pub icount: bool,
+    /// Where its cable goes.
+    pub cable: Cable,
 }
 
 impl Board {
@@ -45,7 +76,7 @@ impl Board {
             self.flash.display()
         ));
         command.args(["-global", "virtio-mmio.force-legacy=false"]);
-        command.args(["-netdev", "user,id=net0"]);
+        command.arg("-netdev").arg(self.cable.netdev());
         command.args(["-device", "virtio-net-device,netdev=net0,id=nic0"]);
         if self.rollback {
             command
@@ -68,6 +99,8 @@ struct Console {
 #[derive(Debug, Default)]
 struct Lines {
     text: Vec<String>,
+    /// The same as it came.
+    bytes: Vec<u8>,
     ended: bool,
 }
 
@@ -90,7 +123,7 @@ impl Machine {
         let mut command = board.command();
         command.args(["-serial", "stdio", "-qmp"]);
         command.arg(format!("unix:{},server=on,wait=off", monitor.display()));
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         command.stderr(Stdio::inherit());
         let mut process = command.spawn().with_context(|| {
             format!("cannot start {QEMU}; on Debian it is in the package qemu-system-misc")
@@ -131,6 +164,44 @@ impl Machine {
     #[must_use]
     pub fn console(&self) -> Vec<String> {
         self.console.lock().text.clone()
+    }
+
+    /// Sends bytes to the board's serial port.
+    ///
+    /// # Errors
+    /// QEMU does not take them.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        let input = self.process.stdin.as_mut().context("QEMU has no console")?;
+        input.write_all(bytes)?;
+        Ok(input.flush()?)
+    }
+
+    /// How many bytes the serial port has sent so far.
+    #[must_use]
+    pub fn sent(&self) -> usize {
+        self.console.lock().bytes.len()
+    }
+
+    /// Waits until the serial port has sent these bytes, and a line break at some time after, behind the first `skip` bytes; what
+    /// came with them.
+    ///
+    /// # Errors
+    /// With the whole console, if they do not come in time or QEMU ends.
+    pub fn expect_bytes(&self, skip: usize, bytes: &[u8], limit: Duration) -> Result<Vec<u8>> {
+        let found = self.console.wait(limit, |lines| {
+            let new = lines.bytes.get(skip..).unwrap_or_default();
+            if new.windows(bytes.len()).any(|some| some == bytes) {
+                return Some(Some(new.to_vec()));
+            }
+            lines.ended.then_some(None)
+        });
+        found.flatten().with_context(|| {
+            format!(
+                "the serial port does not send {:?} within {limit:?}; it says:\n{}",
+                String::from_utf8_lossy(bytes),
+                self.console().join("\n")
+            )
+        })
     }
 
     /// Waits until a line after the first `skip` ones contains `text`; gives that line's number and itself.
@@ -207,8 +278,10 @@ impl Console {
         let mut line = Vec::new();
         while matches!(output.read_until(b'\n', &mut line), Ok(1..)) {
             let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-            line.clear();
-            self.lock().text.push(text);
+            let mut lines = self.lock();
+            lines.text.push(text);
+            lines.bytes.append(&mut line);
+            drop(lines);
             self.grown.notify_all();
         }
         self.lock().ended = true;

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use otaria_qemu::flash::FlashImage;
 use otaria_qemu::image;
-use otaria_qemu::machine::{Board, QEMU};
+use otaria_qemu::machine::{Board, Cable, QEMU};
 use otaria_settings::host::{partition_image, read_device_file};
 use otaria_wire::partitions::DEFAULT_4MB;
 
@@ -81,6 +81,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         flash: cli.flash.clone(),
         rollback: cli.rollback,
         icount: false,
+        cable: Cable::User,
     };
     println!("{QEMU}: Ctrl-A X ends it, Ctrl-A C is QEMU's monitor");
     let status = board

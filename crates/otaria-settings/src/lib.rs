@@ -25,7 +25,10 @@
 
 extern crate alloc;
 
+pub mod access_point;
 mod broker;
+pub mod dhcp;
+pub mod dns;
 mod error;
 #[cfg(feature = "host")]
 #[allow(

@@ -6,7 +6,7 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /` | the form |
-//! | `POST /save` from the form | [`Answer::Save`], or the form with what is wrong |
+//! | `POST /save` from the form | [`Answer::Try`], or the form with what is wrong |
 //! | any other `GET` or `HEAD` | a redirect to the form: so that telephones show it when they look for the Internet |
 //! | anything else | an error |
 //!
@@ -35,8 +35,10 @@ pub struct Portal<'a> {
     pub device: &'a str,
     /// Names of the networks in reach, to choose from.
     pub networks: &'a [&'a str],
-    /// The broker that is set, without its password.
+    /// The broker that is set. Its password is not shown.
     pub broker: Option<&'a BrokerUrl>,
+    /// What was wrong with what was entered last.
+    pub problem: Option<&'a str>,
 }
 
 /// What a person entered, checked.
@@ -55,14 +57,13 @@ pub enum Answer {
     More,
     /// Write this and close the connection.
     Reply(Vec<u8>),
-    /// Save this with [`save_network`](crate::save_network); then write `saved`, or `failed` if that did not work, and close.
-    Save {
+    /// Write the reply and close the connection. Then leave this network and join that one; when that works, save it with
+    /// [`save_network`](crate::save_network) and restart, and when it does not, come back and say so in [`Portal::problem`].
+    Try {
         /// What a person entered.
         entered: Entered,
-        /// Says that it is saved and the device restarts.
-        saved: Vec<u8>,
-        /// Says that it could not be saved.
-        failed: Vec<u8>,
+        /// Says that the device goes.
+        reply: Vec<u8>,
     },
 }
 
@@ -86,7 +87,10 @@ impl Portal<'_> {
             return refuse("400 Bad Request", "This is no request that can be read.");
         };
         match (head.method, head.path) {
-            ("GET", "/") => Answer::Reply(reply("200 OK", &self.form(&Fields::default(), None))),
+            ("GET", "/") => {
+                let form = self.form(&Fields::default(), self.problem);
+                Answer::Reply(reply("200 OK", &form))
+            }
             ("GET" | "HEAD", _) => Answer::Reply(self.redirect()),
             ("POST", "/save") => self.save(&head, head_len, body),
             _ => refuse("405 Method Not Allowed", "There is only one page here."),
@@ -115,16 +119,17 @@ impl Portal<'_> {
             Err(problem) => return again(&Fields::default(), problem),
         };
         match fields.entered(self.broker) {
-            Ok(entered) => Answer::Save {
-                entered,
-                saved: reply(
+            Ok(entered) => Answer::Try {
+                reply: reply(
                     "200 OK",
-                    &page("<p>Saved. The device restarts and joins the network.</p>"),
+                    &page(&format!(
+                        "<h1>{}</h1><p>The device leaves now and joins \u{201c}{}\u{201d}. If its own network is there again \
+                         in a minute, that did not work: join it once more to see why.</p>",
+                        escaped(self.device),
+                        escaped(&entered.network.ssid),
+                    )),
                 ),
-                failed: reply(
-                    "500 Internal Server Error",
-                    &page("<p>The settings could not be saved. <a href=\"/\">Try again</a>.</p>"),
-                ),
+                entered,
             },
             Err(problem) => again(&fields, &problem),
         }
@@ -158,12 +163,17 @@ impl Portal<'_> {
              <label>Wi-Fi network<input name=\"ssid\" list=\"networks\" maxlength=\"32\" required value=\"{ssid}\"></label>\
              <datalist id=\"networks\">{networks}</datalist>\
              <label>Password<input name=\"password\" type=\"password\" maxlength=\"64\" autocomplete=\"off\"></label>\
-             <label>Broker<input name=\"broker\" placeholder=\"mqtt://192.168.1.10\" value=\"{broker}\"></label>\
+             <label>Broker<input name=\"broker\" placeholder=\"mqtt://192.168.1.10\"{required} value=\"{broker}\"></label>\
              <label>User at the broker<input name=\"broker_user\" value=\"{user}\"></label>\
              <label>Password at the broker<input name=\"broker_password\" type=\"password\" autocomplete=\"off\"></label>\
              <button>Save</button></form>",
             device = escaped(self.device),
             problem = problem.unwrap_or_default(),
+            required = if self.broker.is_some() {
+                ""
+            } else {
+                " required"
+            },
             ssid = escaped(&fields.ssid),
             broker = escaped(&address),
             user = escaped(&user),
@@ -181,7 +191,8 @@ struct Head<'a> {
 
 impl<'a> Head<'a> {
     fn parse(head: &'a str) -> Option<Self> {
-        let mut lines = head.split("\r\n");
+        // A search for one character is a tenth of the code of one for two.
+        let mut lines = head.split('\n').map(str::trim_ascii_end);
         let mut start = lines.next()?.split(' ');
         let (method, target, version) = (start.next()?, start.next()?, start.next()?);
         if start.next().is_some() || !version.starts_with("HTTP/1.") {
@@ -196,7 +207,7 @@ impl<'a> Head<'a> {
         };
         for line in lines {
             let (name, value) = line.split_once(':')?;
-            let value = value.trim();
+            let value = value.trim_ascii();
             if name.eq_ignore_ascii_case("content-length") {
                 let digits = value.bytes().all(|byte| byte.is_ascii_digit());
                 let len = if digits { value.parse().ok() } else { None };
@@ -247,8 +258,11 @@ impl Fields {
     fn entered(&self, set: Option<&BrokerUrl>) -> Result<Entered, String> {
         let network = WifiNetwork::new(&self.ssid, &self.password);
         let network = network.map_err(|error| sentence(&error.to_string()))?;
-        let broker = self.broker.trim();
+        let broker = self.broker.trim_ascii();
         if broker.is_empty() {
+            if set.is_none() {
+                return Err("The broker's address is missing".to_string());
+            }
             return if self.broker_user.is_empty() && self.broker_password.is_empty() {
                 Ok(Entered {
                     network,
@@ -258,7 +272,10 @@ impl Fields {
                 Err("User and password at the broker need the broker's address".to_string())
             };
         }
-        let url = if broker.contains("://") {
+        let has_scheme = broker
+            .split_once(':')
+            .is_some_and(|(_, rest)| rest.starts_with("//"));
+        let url = if has_scheme {
             Zeroizing::new(broker.to_string())
         } else {
             Zeroizing::new(format!("mqtt://{broker}"))
@@ -362,6 +379,7 @@ mod tests {
         device: "otaria-a1b2",
         networks: &["home", "<script>\"'&"],
         broker: None,
+        problem: None,
     };
 
     fn post(body: &str, headers: &str) -> Vec<u8> {
@@ -404,12 +422,7 @@ mod tests {
     fn what_is_entered_is_decoded_and_handed_over() {
         let body = "ssid=caf%C3%A9+%26+bar&password=p%2Bss%20word&broker=10.0.0.9&broker_user=me&broker_password=s%25t&signer0=x";
         let answer = PORTAL.answer(&post(body, "Origin: http://192.168.4.1\r\n"));
-        let Answer::Save {
-            entered,
-            saved,
-            failed,
-        } = answer
-        else {
+        let Answer::Try { entered, reply } = answer else {
             panic!("{answer:?}");
         };
         let broker = BrokerUrl::parse("mqtt://me:s%25t@10.0.0.9").unwrap();
@@ -420,12 +433,26 @@ mod tests {
                 broker: Some(broker),
             }
         );
-        assert!(saved.starts_with(b"HTTP/1.1 200") && failed.starts_with(b"HTTP/1.1 500"));
-        let open = PORTAL.answer(&post("ssid=open&password=&broker=", ""));
-        let Answer::Save { entered, .. } = open else {
+        let reply = String::from_utf8(reply).unwrap();
+        assert!(reply.starts_with("HTTP/1.1 200"));
+        assert!(reply.contains("joins \u{201c}café &amp; bar\u{201d}") && !reply.contains("p+ss"));
+        let open = PORTAL.answer(&post("ssid=open&password=&broker=b", ""));
+        let Answer::Try { entered, .. } = open else {
             panic!("{open:?}");
         };
-        assert_eq!(entered.broker, None);
+        assert!(entered.network.password.is_empty());
+    }
+
+    #[test]
+    fn what_did_not_work_is_shown_when_the_form_is_asked_for_again() {
+        let portal = Portal {
+            problem: Some("\u{201c}<home>\u{201d} cannot be joined"),
+            ..PORTAL
+        };
+        let form = text(portal.answer(b"GET / HTTP/1.1\r\n\r\n"));
+        assert!(
+            form.contains("<p class=\"bad\">\u{201c}&lt;home&gt;\u{201d} cannot be joined.</p>")
+        );
     }
 
     #[test]
@@ -439,11 +466,12 @@ mod tests {
                 "ssid=a&password=horse",
                 "A Wi-Fi password has 8 to 63 bytes",
             ),
+            ("ssid=a&broker=", "The broker&#39;s address is missing."),
             ("ssid=a&broker=http://b", "does not start with mqtt://"),
             ("ssid=a&broker=b:99999", "host or port is wrong"),
             (
                 "ssid=a&broker_user=me&broker_password=horse",
-                "need the broker&#39;s address",
+                "The broker&#39;s address is missing.",
             ),
             ("ssid=%zz", "A field is wrongly encoded."),
             ("ssid=%ff", "A field is wrongly encoded."),
@@ -490,7 +518,7 @@ mod tests {
             ),
         ] {
             let answer = portal.answer(&post(body, ""));
-            let Answer::Save { entered, .. } = answer else {
+            let Answer::Try { entered, .. } = answer else {
                 panic!("{answer:?}");
             };
             let expected = broker.map(|broker| BrokerUrl::parse(broker).unwrap());
@@ -524,11 +552,11 @@ mod tests {
 
     #[test]
     fn a_request_in_pieces_is_waited_for() {
-        let whole = post("ssid=home&password=12345678", "");
+        let whole = post("ssid=home&password=12345678&broker=b", "");
         for len in 0..whole.len() {
             assert_eq!(PORTAL.answer(&whole[..len]), Answer::More, "{len}");
         }
-        assert!(matches!(PORTAL.answer(&whole), Answer::Save { .. }));
+        assert!(matches!(PORTAL.answer(&whole), Answer::Try { .. }));
     }
 
     proptest! {

@@ -12,7 +12,7 @@ use otaria_wire::settings as names;
 use otaria_wire::topics::DeviceId;
 use zeroize::Zeroizing;
 
-use crate::types::is_host;
+use crate::types::{is_host, is_passphrase};
 use crate::{BrokerUrl, MAX_HOSTS, Secret, Settings, SettingsError, WifiNetwork, network};
 
 /// Longest payload that is kept: no setting is longer.
@@ -70,12 +70,17 @@ impl Found {
     fn in_flash<F: NorFlash>(flash: &mut F, region: Region) -> Result<Self, SettingsError> {
         let pages = check_region(flash, region)?;
         let mut buffer = Zeroizing::new(vec![0; PAGE_LEN]);
-        let mut used = Vec::new();
+        // In order. There are four as a rule, and a sort of the standard library takes 2.5 KiB of flash.
+        let mut used: Vec<(u32, u16)> = Vec::new();
         let mut is_foreign = false;
         for page in 0..pages {
             let bytes = read_page(flash, region, page, &mut buffer)?;
             match Page::parse(bytes) {
-                Ok(parsed) => used.push((parsed.header().sequence, page)),
+                Ok(parsed) => {
+                    let sequence = parsed.header().sequence;
+                    let before = used.partition_point(|known| known.0 <= sequence);
+                    used.insert(before, (sequence, page));
+                }
                 Err(PageError::Blank) => {}
                 // A header that was cut short has nothing behind it.
                 Err(PageError::Header) => {
@@ -87,7 +92,6 @@ impl Found {
         if used.is_empty() && is_foreign {
             return Err(SettingsError::NotNvs);
         }
-        used.sort_unstable();
         let mut found = Self::default();
         for (_, page) in used {
             let bytes = read_page(flash, region, page, &mut buffer)?;
@@ -142,7 +146,7 @@ impl Found {
     }
 }
 
-fn read_page<'b, F: NorFlash>(
+pub(crate) fn read_page<'b, F: NorFlash>(
     flash: &mut F,
     region: Region,
     page: u16,
@@ -196,6 +200,15 @@ impl<'a> Setting<'a> {
             install: match self.part(names::INSTALL, NO_CHUNK) {
                 None => None,
                 Some(part) => Some(part.header.as_u64().ok_or(kind(names::INSTALL))?),
+            },
+            setup_password: match self.text(names::SETUP_PASSWORD)? {
+                Some(text) if !is_passphrase(text) => {
+                    return Err(invalid(
+                        names::SETUP_PASSWORD,
+                        "a password of 8 to 63 printable ASCII characters",
+                    ));
+                }
+                text => text.map(Secret::from),
             },
         })
     }

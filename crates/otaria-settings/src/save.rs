@@ -1,41 +1,53 @@
 //! Settings into flash: what a person may change at the device itself.
+//!
+//! NVS was made for many small changes. Here there are few, and the whole partition fits into memory; so everything that counts is
+//! written once more, with the new networks and broker, onto pages that hold nothing, and the old pages are given back:
+//!
+//! | step | a cut leaves |
+//! |---|---|
+//! | 1 erase a page that holds nothing | a page that holds nothing: it is erased again before it is used |
+//! | 2 write its items, then their marks | the same: without a header nobody reads them |
+//! | 3 write its header | without its CRC, the same; with it, items that are there twice, alike |
+//! | 4 the same for the last page, which has the new value | as in 1 and 2: the old value; then, at once and for good, the new one |
+//! | 5 overwrite each old page's header with zeros | pages nothing of which counts any more, or that are none |
+//! | 6 erase it | the same |
+//!
+//! If there is no page left in step 1, one is given back early whose items are all on others, too. (esp-nvs, which does all of NVS and
+//! puts its items behind the others one by one, takes 33 kB of flash more on an ESP32-C3.)
 
-use core::ops::Range;
+use alloc::vec;
+use alloc::vec::Vec;
 
-use embedded_storage::nor_flash::{
-    ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash,
+use embedded_storage::nor_flash::{NorFlash, NorFlashError};
+use otaria_wire::nvs::{
+    ENTRIES, ENTRY_LEN, EntryHeader, Kind, NO_CHUNK, Name, PAGE_LEN, Page, PageHeader, PageState,
+    crc,
 };
-use esp_nvs::platform::{Crc, software_crc32};
-use esp_nvs::{Key, Nvs};
-use otaria_wire::nvs::PAGE_LEN;
 use otaria_wire::partitions::Region;
 use otaria_wire::settings as names;
+use zeroize::Zeroizing;
 
-use crate::read::check_region;
-use crate::{BrokerUrl, Settings, SettingsError, WifiNetwork, load, network};
-
-const NAMESPACE: Key = Key::from_str(names::NAMESPACE);
-const NETWORK: Key = Key::from_str(names::NETWORK);
+use crate::read::{check_region, read_page};
+use crate::{BrokerUrl, SettingsError, WifiNetwork, load, network};
 
 /// Saves Wi-Fi networks and broker, for the set-up page and Improv; `None` keeps the broker that is set.
 ///
 /// No other setting can be set this way: neither keys nor hosts nor the device's id. A power cut at any time leaves either the
-/// old or the new networks and broker, never a mixture; or, once, those of an earlier call that was cut. Blocks while sectors are
-/// erased: none, one, or on a partition that is nearly full, two.
+/// old or the new networks and broker, never a mixture. Blocks while sectors are erased: those in use, and as many again. Takes
+/// as much heap as the partition is long, and 12 KiB.
 ///
-/// What a cut left half-done in the partition is put right first, and what is damaged in it is dropped: so that a person at the
-/// set-up page can bring a device back to its network. A partition without any NVS page is written anew.
+/// What is damaged in the partition is dropped: so that a person at the set-up page can bring a device back to its network. A
+/// partition without any NVS page is written anew.
 ///
 /// # Errors
-/// See [`SettingsError`]. After [`SettingsError::NotSaved`] read the settings again: another one may have changed, which takes a
-/// partition that was damaged.
+/// See [`SettingsError`].
 pub fn save_network<F: NorFlash>(
     flash: &mut F,
     region: Region,
     wifi: &[WifiNetwork],
     broker: Option<&BrokerUrl>,
 ) -> Result<(), SettingsError> {
-    check_region(flash, region)?;
+    let pages = check_region(flash, region)?;
     let before = load(flash, region);
     let broker = match (broker, &before) {
         (_, Err(error @ SettingsError::Version)) => return Err(*error),
@@ -45,169 +57,318 @@ pub fn save_network<F: NorFlash>(
         (None, Err(error)) => return Err(*error),
     };
     let blob = network::encode(wifi, broker)?;
-    let partition = Partition {
-        flash,
-        region,
-        fresh: None,
-        error: None,
-    };
-    let mut nvs = Nvs::new(0, partition.capacity(), partition).map_err(of_nvs)?;
-    let saved = nvs.set(&NAMESPACE, &NETWORK, &blob[..]).map_err(of_nvs);
-    let Partition { flash, error, .. } = nvs.into_inner();
-    if let Some(kind) = error {
-        return Err(SettingsError::Flash(kind));
-    }
-    saved?;
+    Partition::read(flash, region, pages)?.save(&blob)?;
     let after = load(flash, region)?;
-    let expected = Settings {
-        wifi: wifi.to_vec(),
-        broker: broker.cloned(),
-        ..before.clone().unwrap_or_else(|_| after.clone())
-    };
-    if after == expected {
+    // All else is in what was written, and that was read back.
+    if after.wifi == wifi && after.broker.as_ref() == broker {
         Ok(())
     } else {
         Err(SettingsError::NotSaved)
     }
 }
 
-fn of_nvs(error: esp_nvs::error::Error) -> SettingsError {
-    use esp_nvs::error::Error;
-    match error {
-        Error::FlashError => SettingsError::Flash(NorFlashErrorKind::Other),
-        Error::InvalidPartitionOffset | Error::InvalidPartitionSize => SettingsError::Region,
-        // A value of this length fails only for want of room.
-        Error::FlashFull | Error::PageFull | Error::ValueTooLong | Error::TooManyNamespaces => {
-            SettingsError::Full
-        }
-        _ => SettingsError::NotSaved,
+/// An item, to be written again.
+#[derive(PartialEq, Eq)]
+struct Item {
+    header: EntryHeader,
+    payload: Zeroizing<Vec<u8>>,
+}
+
+impl Item {
+    /// By this two items are the same thing, one newer than the other.
+    fn key(&self) -> (u8, Name, u8) {
+        (self.header.namespace, self.header.name, self.header.chunk)
+    }
+
+    fn is_network_of(&self, namespace: u8) -> bool {
+        self.header.namespace == namespace && self.header.name.is(names::NETWORK)
+    }
+
+    fn span(&self) -> usize {
+        self.header.span.into()
     }
 }
 
-/// The partition as a flash of its own, so that nothing outside it can be reached.
+/// A page that holds something.
+struct InUse {
+    page: u16,
+    sequence: u32,
+    bytes: Zeroizing<Vec<u8>>,
+}
+
 struct Partition<'a, F> {
     flash: &'a mut F,
     region: Region,
-    /// The page that was erased last, until something is written to it.
-    fresh: Option<u32>,
-    /// The first failure, with more than [`Nvs`] tells of it.
-    error: Option<NorFlashErrorKind>,
+    pages: u16,
+    /// By sequence: the newest is the last.
+    in_use: Vec<InUse>,
 }
 
-/// Where the entries' states lie in a page.
-const STATES: Range<u32> = 32..64;
-/// The low bits of the states. Written is 10, erased 00, empty 11.
-const LOW_BITS: u8 = 0b0101_0101;
-/// Length of a page's header: the first write to a page that is taken into use.
-const HEADER_LEN: usize = 32;
-
-impl<F: NorFlash> Partition<'_, F> {
-    /// Where in flash `len` bytes at `at` of the partition lie.
-    fn place(&self, at: u32, len: usize) -> Result<u32, NorFlashErrorKind> {
-        let len = u32::try_from(len).ok();
-        let end = len.and_then(|len| at.checked_add(len));
-        if end.is_none_or(|end| end > self.region.len) {
-            return Err(NorFlashErrorKind::OutOfBounds);
+impl<'a, F: NorFlash> Partition<'a, F> {
+    fn read(flash: &'a mut F, region: Region, pages: u16) -> Result<Self, SettingsError> {
+        let mut in_use: Vec<InUse> = Vec::with_capacity(pages.into());
+        for page in 0..pages {
+            let mut bytes = Zeroizing::new(vec![0; PAGE_LEN]);
+            if let Ok(parsed) = Page::parse(read_page(flash, region, page, &mut bytes)?) {
+                let sequence = parsed.header().sequence;
+                let used = InUse {
+                    page,
+                    sequence,
+                    bytes,
+                };
+                let before = in_use.partition_point(|known| known.sequence <= sequence);
+                in_use.insert(before, used);
+            }
         }
-        self.region
-            .offset
-            .checked_add(at)
-            .ok_or(NorFlashErrorKind::OutOfBounds)
+        Ok(Self {
+            flash,
+            region,
+            pages,
+            in_use,
+        })
     }
 
-    fn noted<T>(&mut self, result: Result<T, NorFlashErrorKind>) -> Result<T, NorFlashErrorKind> {
-        if let Err(kind) = &result {
-            self.error.get_or_insert(*kind);
+    /// What counts: of items with the same key the newest, as a reader sees it. `without` one of the pages, if that is said.
+    fn items(&self, without: Option<u16>) -> Vec<Item> {
+        let mut items: Vec<Item> = Vec::new();
+        for used in &self.in_use {
+            let page = used.bytes.first_chunk().map(Page::parse);
+            let Some(Ok(page)) = page.filter(|_| Some(used.page) != without) else {
+                continue;
+            };
+            for found in page.items().flatten() {
+                let header = *found.header();
+                let payload = match (header.kind.has_payload(), found.payload()) {
+                    (false, _) => &[],
+                    (true, Ok(payload)) => payload,
+                    (true, Err(_)) => continue,
+                };
+                let item = Item {
+                    header,
+                    payload: Zeroizing::new(payload.to_vec()),
+                };
+                items.retain(|known| known.key() != item.key());
+                items.push(item);
+            }
         }
-        result
+        items
     }
 
-    /// The first half of a write of states. An entry that goes from empty to erased in one write, cut short, could be left as
-    /// written, and then be taken for a damaged one. With the high bit cleared first it cannot.
-    fn clear_high_bits(&mut self, at: u32, states: &[u8]) -> Result<(), NorFlashErrorKind> {
-        let mut buffer = [0; 32];
-        let found = buffer
-            .get_mut(..states.len())
-            .ok_or(NorFlashErrorKind::OutOfBounds)?;
-        self.flash.read(at, found).map_err(|error| error.kind())?;
-        let mut changes = false;
-        for (byte, state) in found.iter_mut().zip(states) {
-            let half = *byte & (state | LOW_BITS);
-            changes |= half != *byte;
-            *byte = half;
+    fn save(&mut self, blob: &[u8]) -> Result<(), SettingsError> {
+        let mut items = self.items(None);
+        let namespace = namespace(&mut items)?;
+        items.retain(|item| !item.is_network_of(namespace));
+        let groups = items.len();
+        items.extend(network_items(namespace, blob)?);
+        let first = match self.in_use.last() {
+            Some(newest) => newest.sequence.checked_add(1).ok_or(SettingsError::Full)?,
+            None => 0,
+        };
+        let mut next = first;
+
+        let mut rest = &items[..];
+        let mut before_network = groups;
+        while !rest.is_empty() {
+            let fitting = fitting(rest, before_network);
+            let (now, later) = rest.split_at_checked(fitting).ok_or(SettingsError::Full)?;
+            if now.is_empty() {
+                return Err(SettingsError::Full);
+            }
+            let state = if later.is_empty() {
+                PageState::Active
+            } else {
+                PageState::Full
+            };
+            self.write_page(
+                PageHeader {
+                    state,
+                    sequence: next,
+                },
+                now,
+            )?;
+            next = next.checked_add(1).ok_or(SettingsError::Full)?;
+            before_network = before_network.saturating_sub(fitting);
+            rest = later;
         }
-        if changes && found != states {
-            self.flash.write(at, found).map_err(|error| error.kind())?;
+        // By their sequence: one that was given back early may be in use again.
+        while let Some(old) = self.in_use.iter().find(|used| used.sequence < first) {
+            self.give_back(old.page)?;
         }
         Ok(())
     }
 
-    fn erase_pages(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
-        let len = to.checked_sub(from).ok_or(NorFlashErrorKind::OutOfBounds)?;
-        let len = usize::try_from(len).map_err(|_| NorFlashErrorKind::OutOfBounds)?;
-        let start = self.place(from, len)?;
-        let end = self.place(to, 0)?;
-        self.flash.erase(start, end).map_err(|error| error.kind())?;
-        self.fresh = (len == PAGE_LEN).then_some(from);
+    /// A page that holds nothing. If there is none, one whose items are all on others, too.
+    fn spare(&mut self) -> Result<u16, SettingsError> {
+        let is_spare = |page: &u16| !self.in_use.iter().any(|used| used.page == *page);
+        if let Some(page) = (0..self.pages).find(is_spare) {
+            return Ok(page);
+        }
+        let all = self.items(None);
+        let redundant = self.in_use.iter().map(|used| used.page).find(|page| {
+            let others = self.items(Some(*page));
+            all.iter().all(|item| others.contains(item))
+        });
+        let page = redundant.ok_or(SettingsError::Full)?;
+        self.give_back(page)?;
+        Ok(page)
+    }
+
+    fn write_page(&mut self, header: PageHeader, items: &[Item]) -> Result<(), SettingsError> {
+        let page = self.spare()?;
+        let mut bytes = Zeroizing::new(vec![0xFF; PAGE_LEN]);
+        let mut entry = 0;
+        for item in items {
+            for written in entry..entry + item.span() {
+                if let Some(marks) = bytes.get_mut(MARKS + written / 4) {
+                    *marks &= !(1 << (2 * (written % 4)));
+                }
+            }
+            let at = ITEMS + entry * ENTRY_LEN;
+            let whole = [&item.header.encode()[..], &item.payload];
+            let whole = Zeroizing::new(whole.concat());
+            let place = bytes.get_mut(at..at + whole.len());
+            place.ok_or(SettingsError::Full)?.copy_from_slice(&whole);
+            entry += item.span();
+        }
+        let head = header.encode();
+        self.erase(page)?;
+        let len = ITEMS + entry * ENTRY_LEN;
+        for part in [ITEMS..len, MARKS..ITEMS] {
+            let at = part.start;
+            self.write(page, at, bytes.get(part).unwrap_or_default())?;
+        }
+        // Before its header says that it counts.
+        if !self.holds(page, &bytes)? {
+            return Err(SettingsError::NotSaved);
+        }
+        self.write(page, 0, &head)?;
+        if let Some(place) = bytes.first_chunk_mut() {
+            *place = head;
+        }
+        self.in_use.push(InUse {
+            page,
+            sequence: header.sequence,
+            bytes,
+        });
         Ok(())
     }
-}
 
-impl<F> ErrorType for Partition<'_, F> {
-    type Error = NorFlashErrorKind;
-}
-
-impl<F: NorFlash> ReadNorFlash for Partition<'_, F> {
-    const READ_SIZE: usize = F::READ_SIZE;
-
-    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), Self::Error> {
-        let result = self
-            .place(offset, bytes.len())
-            .and_then(|at| self.flash.read(at, bytes).map_err(|error| error.kind()));
-        self.noted(result)
+    /// Nothing of it counts any more. An erase that is cut could leave a header that reads well in front of items that do not.
+    fn give_back(&mut self, page: u16) -> Result<(), SettingsError> {
+        self.in_use.retain(|used| used.page != page);
+        self.write(page, 0, &[0; MARKS])?;
+        self.erase(page)
     }
 
-    fn capacity(&self) -> usize {
-        usize::try_from(self.region.len).unwrap_or_default()
-    }
-}
-
-impl<F: NorFlash> NorFlash for Partition<'_, F> {
-    const WRITE_SIZE: usize = F::WRITE_SIZE;
-    const ERASE_SIZE: usize = PAGE_LEN;
-
-    fn erase(&mut self, from: u32, to: u32) -> Result<(), Self::Error> {
-        let result = self.erase_pages(from, to);
-        self.noted(result)
+    fn holds(&mut self, page: u16, bytes: &[u8]) -> Result<bool, SettingsError> {
+        let mut found = Zeroizing::new(vec![0; PAGE_LEN]);
+        Ok(read_page(self.flash, self.region, page, &mut found)? == bytes)
     }
 
-    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Self::Error> {
-        let starts_page = offset.is_multiple_of(PAGE_LEN as u32);
-        let result = (|| {
-            let at = self.place(offset, bytes.len())?;
-            // An erase that a power cut ended may read blank and not hold what is written: a page is never taken into use on
-            // its looks alone.
-            if starts_page && bytes.len() == HEADER_LEN && self.fresh != Some(offset) {
-                let end = offset.checked_add(PAGE_LEN as u32);
-                self.erase_pages(offset, end.ok_or(NorFlashErrorKind::OutOfBounds)?)?;
-            }
-            if self
-                .fresh
-                .is_some_and(|page| offset / PAGE_LEN as u32 == page / PAGE_LEN as u32)
-            {
-                self.fresh = None;
-            }
-            if STATES.contains(&(offset % PAGE_LEN as u32)) {
-                self.clear_high_bits(at, bytes)?;
-            }
-            self.flash.write(at, bytes).map_err(|error| error.kind())
-        })();
-        self.noted(result)
+    fn place(&self, page: u16, at: usize) -> Result<u32, SettingsError> {
+        let at = u32::try_from(usize::from(page) * PAGE_LEN + at).ok();
+        at.and_then(|at| self.region.offset.checked_add(at))
+            .ok_or(SettingsError::Region)
+    }
+
+    fn erase(&mut self, page: u16) -> Result<(), SettingsError> {
+        let (from, to) = (self.place(page, 0)?, self.place(page, PAGE_LEN)?);
+        let erased = self.flash.erase(from, to);
+        erased.map_err(|error| SettingsError::Flash(error.kind()))
+    }
+
+    fn write(&mut self, page: u16, at: usize, bytes: &[u8]) -> Result<(), SettingsError> {
+        let at = self.place(page, at)?;
+        let written = self.flash.write(at, bytes);
+        written.map_err(|error| SettingsError::Flash(error.kind()))
     }
 }
 
-impl<F> Crc for Partition<'_, F> {
-    fn crc32(init: u32, data: &[u8]) -> u32 {
-        software_crc32(init, data)
+/// Where the entries' marks lie in a page, two bits each; the header is before them.
+const MARKS: usize = 32;
+/// Where the entries lie.
+const ITEMS: usize = 64;
+
+/// How many of these items go onto a page. Those from `network` on stay together: that page's header is what makes them count.
+fn fitting(items: &[Item], network: usize) -> usize {
+    let (mut entries, mut count) = (0, 0);
+    for item in items {
+        entries += item.span();
+        if entries > ENTRIES {
+            return if count > network { network } else { count };
+        }
+        count += 1;
     }
+    count
+}
+
+/// The number of Otaria's namespace; if there is none, an item that names it is added.
+fn namespace(items: &mut Vec<Item>) -> Result<u8, SettingsError> {
+    let ours = |item: &Item| item.header.namespace == 0 && item.header.name.is(names::NAMESPACE);
+    if let Some(number) = items.iter().rfind(|item| ours(item)) {
+        // What cannot be read as a number names nothing, and is of no use to anybody.
+        if let Some(number) = number.header.as_u8() {
+            return Ok(number);
+        }
+        items.retain(|item| !ours(item));
+    }
+    let is_taken = |number: u8| {
+        items.iter().any(|item| {
+            let header = &item.header;
+            header.namespace == number || (header.namespace == 0 && header.as_u8() == Some(number))
+        })
+    };
+    let number = (1..NO_CHUNK).find(|number| !is_taken(*number));
+    let number = number.ok_or(SettingsError::Full)?;
+    let mut data = [0xFF; 8];
+    data[0] = number;
+    items.push(Item {
+        header: EntryHeader {
+            namespace: 0,
+            kind: Kind::U8,
+            span: 1,
+            chunk: NO_CHUNK,
+            name: name(names::NAMESPACE)?,
+            data,
+        },
+        payload: Zeroizing::default(),
+    });
+    Ok(number)
+}
+
+/// The blob's one part, and its index.
+fn network_items(namespace: u8, blob: &[u8]) -> Result<[Item; 2], SettingsError> {
+    let span = blob.len().div_ceil(ENTRY_LEN) + 1;
+    let (Ok(len), Ok(span)) = (u16::try_from(blob.len()), u8::try_from(span)) else {
+        return Err(SettingsError::Full);
+    };
+    let [low, high] = len.to_le_bytes();
+    let [a, b, c, d] = crc(blob).to_le_bytes();
+    let header = EntryHeader {
+        namespace,
+        kind: Kind::BlobPart,
+        span,
+        chunk: 0,
+        name: name(names::NETWORK)?,
+        data: [low, high, 0xFF, 0xFF, a, b, c, d],
+    };
+    let part = Item {
+        header,
+        payload: Zeroizing::new(blob.to_vec()),
+    };
+    let index = Item {
+        header: EntryHeader {
+            kind: Kind::BlobIndex,
+            span: 1,
+            chunk: NO_CHUNK,
+            data: [low, high, 0, 0, 1, 0, 0xFF, 0xFF],
+            ..header
+        },
+        payload: Zeroizing::default(),
+    };
+    Ok([part, index])
+}
+
+fn name(name: &'static str) -> Result<Name, SettingsError> {
+    Name::new(name).ok_or(SettingsError::Full)
 }

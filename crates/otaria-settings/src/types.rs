@@ -27,6 +27,12 @@ pub(crate) fn is_host(text: &str) -> bool {
         && Url::parse(&format!("http://{text}/")).is_ok_and(|url| url.host_str() == text)
 }
 
+/// Whether a text can be the password of an access point.
+pub(crate) fn is_passphrase(text: &str) -> bool {
+    let printable = text.bytes().all(|byte| (0x20..0x7F).contains(&byte));
+    printable && (MIN_PASSWORD_LEN..MAX_PASSWORD_LEN).contains(&text.len())
+}
+
 /// All settings. [`Settings::default`] is what a blank partition means: no network, no broker, nobody trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -49,6 +55,8 @@ pub struct Settings {
     pub allow_unguarded: bool,
     /// Random number that names this installation in reports; `None`: the journal's own is used.
     pub install: Option<u64>,
+    /// Password of the set-up access point, 8 to 63 bytes; `None`: the device makes a random one in each boot.
+    pub setup_password: Option<Secret>,
 }
 
 impl Default for Settings {
@@ -63,6 +71,7 @@ impl Default for Settings {
             allowed_hosts: Vec::new(),
             allow_unguarded: false,
             install: None,
+            setup_password: None,
         }
     }
 }

@@ -196,6 +196,38 @@ fn without_a_broker_the_one_that_is_set_stays_with_its_password() {
     );
 }
 
+/// An independent reader: Rust's esp-nvs.
+#[test]
+fn what_is_saved_is_what_esp_nvs_reads_and_all_else_is_still_there() {
+    let settings = usual();
+    let mut flash = flash_with(&image(&settings));
+    for number in 0..20 {
+        let networks = [wifi(&format!("network-{number}"), "new password")];
+        save_network(&mut flash, PARTITION, &networks, None).unwrap();
+    }
+    let bytes = flash.peek(PARTITION.offset, PARTITION.len as usize);
+    let blank = bytes
+        .chunks(4096)
+        .filter(|page| page.iter().all(|byte| *byte == 0xFF));
+    assert_eq!(
+        blank.count(),
+        3,
+        "one page holds it all, and the others are given back"
+    );
+    let flash = esp_nvs::mem_flash::MemFlash::from_bytes(bytes);
+    let mut nvs = esp_nvs::Nvs::new(0, PARTITION.len as usize, flash).unwrap();
+    let namespace = esp_nvs::Key::from_str("otaria");
+    let key = esp_nvs::Key::from_str;
+    let network: Vec<u8> = nvs.get(&namespace, &key("network")).unwrap();
+    assert!(network.windows(10).any(|bytes| bytes == b"network-19"));
+    let signer: Vec<u8> = nvs.get(&namespace, &key("signer1")).unwrap();
+    assert_eq!(signer, settings.signers[1]);
+    let product: String = nvs.get(&namespace, &key("product")).unwrap();
+    assert_eq!(product, "sensor");
+    let install: u64 = nvs.get(&namespace, &key("install")).unwrap();
+    assert_eq!(Some(install), settings.install);
+}
+
 #[test]
 fn secrets_are_not_in_debug_output() {
     let broker = BrokerUrl::parse("mqtts://me:hush-1@host").unwrap();

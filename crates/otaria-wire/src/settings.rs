@@ -31,12 +31,14 @@ pub const ALLOWED_HOSTS: &str = "hosts";
 pub const ALLOW_UNGUARDED: &str = "unguarded";
 /// Random number that names this installation in reports (u64, made on first use).
 pub const INSTALL: &str = "install";
+/// Password of the set-up access point (string, default: a random one in each boot).
+pub const SETUP_PASSWORD: &str = "setup_pass";
 /// The Wi-Fi networks and the broker as the device's set-up page or Improv saved them last (blob). While it is
 /// there, the names above of Wi-Fi and broker do not count. It is one value so that a power cut leaves all of it or nothing.
 pub const NETWORK: &str = "network";
 
 /// All names.
-pub const ALL: [&str; 22] = [
+pub const ALL: [&str; 23] = [
     "wifi_ssid",
     "wifi_pass",
     "wifi_ssid1",
@@ -58,6 +60,7 @@ pub const ALL: [&str; 22] = [
     ALLOWED_HOSTS,
     ALLOW_UNGUARDED,
     INSTALL,
+    SETUP_PASSWORD,
     NETWORK,
 ];
 

@@ -164,6 +164,37 @@ fn a_device_file_and_arguments_go_together() {
 }
 
 #[test]
+fn a_password_for_the_label_is_made_and_printed_once() {
+    let desk = Desk::new();
+    let made = || {
+        let run = desk.provision("--setup-password --public-key release.pub.pem");
+        let output = run.success().get_output().stdout.clone();
+        let text = String::from_utf8(output).unwrap();
+        let row = text
+            .lines()
+            .find_map(|line| line.strip_prefix("set-up password"));
+        let password = row.unwrap().split_whitespace().next().unwrap().to_owned();
+        let settings = desk.settings("nvs.bin", ALONE);
+        let stored = settings.setup_password.as_deref().map(str::to_owned);
+        assert_eq!(stored, Some(password.clone()));
+        assert!(!settings.is_provisioned());
+        password
+    };
+    let (first, second) = (made(), made());
+    assert_eq!(first.len(), "k7qm-2xwp-9fhd".len());
+    assert_ne!(first, second);
+    // One that a device file has is known already.
+    fs::write(
+        desk.path("setup.toml"),
+        "setup_password = \"from the file\"\n",
+    )
+    .unwrap();
+    let run = desk.provision("--from setup.toml");
+    let output = String::from_utf8(run.success().get_output().stdout.clone()).unwrap();
+    assert!(!output.contains("set-up password") && !output.contains("from the file"));
+}
+
+#[test]
 fn a_flash_image_gets_its_nvs_partition_and_keeps_the_rest() {
     let desk = Desk::new();
     let before = fs::read(desk.path("flash.bin")).unwrap();

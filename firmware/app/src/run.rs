@@ -8,19 +8,21 @@ use embassy_net_driver::Driver;
 use embedded_storage::nor_flash::NorFlash;
 use otaria_device::board::Board;
 use otaria_device::runtime::{Health, Monitor};
+use otaria_embassy::setup::{Serial, SetUpLink};
 use otaria_embassy::{Link, Otaria};
 use otaria_settings::Settings;
 
 use crate::alive::Alive;
 use crate::fault::{FAULT, Fault, fail};
 use crate::provisioning;
-use crate::timing::TIMING;
+use crate::timing::{SETUP, TIMING};
 
-/// Runs for the rest of the boot: Otaria over `driver` and `link`, and what this application watches.
-pub async fn run<B, F, D, L>(
+/// Runs for the rest of the boot: set-up if that is needed, Otaria over `driver` and `link`, and what this application watches.
+pub async fn run<B, F, D, L, S>(
     otaria: Otaria<'static, B, F>,
-    driver: D,
-    link: L,
+    mut driver: D,
+    mut link: L,
+    mut serial: S,
     alive: &'static Alive,
     monitor: &Monitor,
 ) -> !
@@ -28,10 +30,11 @@ where
     B: Board,
     F: NorFlash,
     D: Driver,
-    L: Link,
+    L: Link + SetUpLink,
+    S: Serial,
 {
     let settings = provisioning::settings(&otaria);
-    let otaria = otaria.with_settings(settings).with_timing(TIMING);
+    let mut otaria = otaria.with_settings(settings).with_timing(TIMING);
     // The application works if its ticker runs; that network and broker are there, Otaria asks itself.
     let health = move || {
         if Fault::allows_health(FAULT) && alive.is_alive() {
@@ -40,12 +43,13 @@ where
             Health::Unknown
         }
     };
-    let (never, ..) = join3(
-        otaria.run(driver, Joining(link), health),
-        fail(),
-        alive.report(monitor),
-    )
-    .await;
+    let otaria = async {
+        otaria
+            .set_up(&mut driver, &mut link, &mut serial, SETUP)
+            .await;
+        otaria.run(&mut driver, Joining(link), health).await
+    };
+    let (never, ..) = join3(otaria, fail(), alive.report(monitor)).await;
     never
 }
 

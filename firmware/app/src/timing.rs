@@ -2,6 +2,7 @@
 
 use otaria_device::board::Duration;
 use otaria_device::settings::Timing;
+use otaria_embassy::setup::Limits;
 
 /// What suits a device on mains power and Wi-Fi; with the feature `test-timing` the same in seconds, so that a test sees the end
 /// of every trial.
@@ -9,6 +10,16 @@ pub const TIMING: Timing = if cfg!(feature = "test-timing") {
     in_seconds(Timing::DEFAULT)
 } else {
     Timing::DEFAULT
+};
+
+/// How long set-up may take.
+pub(crate) const SETUP: Limits = if cfg!(feature = "test-timing") {
+    Limits {
+        open: embassy_time::Duration::from_secs(40),
+        join: embassy_time::Duration::from_secs(5),
+    }
+} else {
+    Limits::DEFAULT
 };
 
 const fn in_seconds(usual: Timing) -> Timing {

@@ -1,7 +1,7 @@
 //! The board itself: the self-test of `firmware/board/virt/examples/selftest.rs`.
 
 use otaria_qemu::flash::FlashImage;
-use otaria_qemu::machine::{Board, Machine};
+use otaria_qemu::machine::{Board, Cable, Machine};
 
 use crate::lab::{LIMIT, built, image_of};
 
@@ -18,6 +18,7 @@ fn flash_time_and_every_kind_of_reset_are_as_on_a_chip() {
             flash,
             rollback,
             icount: true,
+            cable: Cable::User,
         };
         let machine = Machine::start(&board, dir.path()).unwrap();
         machine.expect(0, "selftest: passed", LIMIT).unwrap();
@@ -41,6 +42,7 @@ fn a_blank_flash_is_told_on_the_console_again_and_again() {
         flash,
         rollback: false,
         icount: true,
+        cable: Cable::User,
     };
     let machine = Machine::start(&board, dir.path()).unwrap();
     let complaint = "loader: there is no partition table";

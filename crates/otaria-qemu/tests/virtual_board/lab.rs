@@ -8,13 +8,15 @@ use otaria_package::keys::SigningKey;
 use otaria_package::pack::{Options, TimeStamp, pack};
 use otaria_qemu::flash::FlashImage;
 use otaria_qemu::image;
-use otaria_qemu::machine::{Board, HOST, Machine};
+use otaria_qemu::machine::{Board, Cable, HOST, Machine};
 use otaria_settings::{BrokerUrl, Settings, WifiNetwork};
 use otaria_wire::messages::{Event, EventKind, FailureCode, Phase, Progress, State};
+use otaria_wire::partitions::DEFAULT_4MB;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Packet;
 use rumqttc::v5::{Client, MqttOptions};
 
+use crate::peer::Peer;
 use crate::servers::{self, Server};
 
 /// Nothing here takes longer, unless something is wrong.
@@ -89,19 +91,34 @@ impl Lab {
 
     /// A new board with version A, switched off.
     pub(crate) fn device(&self, id: &str, rollback: bool) -> Device {
-        let dir = tempfile::tempdir().unwrap();
-        let settings = Settings {
+        let settings = self.settings(id);
+        let mut device = self.device_with(&partition(&settings), id);
+        device.board.rollback = rollback;
+        device
+    }
+
+    /// What a board is provisioned with here.
+    pub(crate) fn settings(&self, id: &str) -> Settings {
+        Settings {
             device_id: Some(id.parse().unwrap()),
-            broker: Some(BrokerUrl::parse(&format!("mqtt://{HOST}:{}", self.broker.port)).unwrap()),
+            broker: Some(BrokerUrl::parse(&self.broker_url()).unwrap()),
             // Nobody asks for it here, but the app misses one.
             wifi: vec![WifiNetwork::new("cable", "").unwrap()],
             signers: vec![self.key.public_key().to_sec1()],
             ..Settings::default()
-        };
-        let nvs_len = otaria_wire::partitions::DEFAULT_4MB.nvs.len as usize;
-        let nvs = otaria_settings::host::partition_image(&settings, nvs_len).unwrap();
+        }
+    }
+
+    /// Where a board finds the broker.
+    pub(crate) fn broker_url(&self) -> String {
+        format!("mqtt://{HOST}:{}", self.broker.port)
+    }
+
+    /// A new board with version A and this in its NVS partition, switched off, that is known by this id.
+    pub(crate) fn device_with(&self, nvs: &[u8], id: &str) -> Device {
+        let dir = tempfile::tempdir().unwrap();
         let flash = dir.path().join("flash.bin");
-        FlashImage::new(&image_of("a.elf"), &nvs)
+        FlashImage::new(&image_of("a.elf"), nvs)
             .unwrap()
             .write_to(&flash)
             .unwrap();
@@ -109,8 +126,9 @@ impl Lab {
             board: Board {
                 loader: built("loader.elf"),
                 flash,
-                rollback,
+                rollback: false,
                 icount: true,
+                cable: Cable::User,
             },
             ear: Ear::listen(self.broker.port, id),
             id: id.to_owned(),
@@ -127,6 +145,13 @@ impl Lab {
     }
 }
 
+/// The NVS partition with these settings.
+pub(crate) fn partition(settings: &Settings) -> Vec<u8> {
+    let len = DEFAULT_4MB.nvs.len as usize;
+    let image = otaria_settings::host::partition_image(settings, len);
+    image.unwrap().to_vec()
+}
+
 /// One board.
 pub(crate) struct Device {
     pub(crate) board: Board,
@@ -137,6 +162,28 @@ pub(crate) struct Device {
 }
 
 impl Device {
+    /// Puts the cable's other end into the hands of somebody who talks in Ethernet frames.
+    pub(crate) fn peer(&mut self) -> Peer {
+        let (board, peer) = (self.dir.path().join("board"), self.dir.path().join("peer"));
+        self.board.cable = Cable::Frames {
+            board: board.clone(),
+            peer: peer.clone(),
+        };
+        Peer::new(&peer, &board)
+    }
+
+    /// The settings in its flash.
+    pub(crate) fn stored(&self) -> Settings {
+        let flash = std::fs::read(&self.board.flash).unwrap();
+        let region = DEFAULT_4MB.nvs;
+        let bytes = &flash[region.offset as usize..][..region.len as usize];
+        otaria_settings::host::read_partition(bytes).unwrap()
+    }
+
+    pub(crate) fn machine_mut(&mut self) -> &mut Machine {
+        self.machine.as_mut().expect("it is switched on")
+    }
+
     pub(crate) fn power_on(&mut self) {
         self.machine = Some(Machine::start(&self.board, self.dir.path()).unwrap());
     }

@@ -8,6 +8,7 @@
 //! | `faults.rs` | releases that are bad, each in its way |
 //! | `kills.rs` | power cuts: QEMU is killed and started again on the same flash file |
 //! | `links.rs` | brokers and cables |
+//! | `setup.rs` | set-up: by the access point's page and by Improv; `peer.rs` is the telephone |
 
 #[path = "../../../otaria-sim/tests/servers/mod.rs"]
 mod servers;
@@ -17,4 +18,6 @@ mod faults;
 mod kills;
 mod lab;
 mod links;
+mod peer;
+mod setup;
 mod updates;

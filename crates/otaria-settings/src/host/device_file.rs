@@ -26,6 +26,7 @@ struct DeviceFile {
     #[serde(default)]
     allow_unguarded: bool,
     install: Option<u64>,
+    setup_password: Option<SecretSource>,
     #[serde(default)]
     wifi: Vec<Wifi>,
 }
@@ -90,7 +91,8 @@ pub fn read_device_file(path: &Path) -> Result<Settings, HostError> {
 /// password = { file = "wifi.txt" }          # or a text, or { env = "NAME" }
 /// ```
 ///
-/// Also `topic_root`, `allow_unguarded` and `install`, for those who need them.
+/// Also `setup_password` for the set-up access point, in the same three ways, and `topic_root`, `allow_unguarded` and `install`, for
+/// those who need them.
 ///
 /// # Errors
 /// See [`HostError`].
@@ -128,6 +130,10 @@ pub fn from_toml(text: &str, folder: &Path) -> Result<Settings, HostError> {
         allowed_hosts: file.allowed_hosts,
         allow_unguarded: file.allow_unguarded,
         install: file.install,
+        setup_password: file
+            .setup_password
+            .map(|source| source.read(folder))
+            .transpose()?,
         ..Settings::default()
     };
     if let Some(root) = file.topic_root {

@@ -79,6 +79,9 @@ pub fn entries(settings: &Settings) -> Vec<Entry> {
     if let Some(install) = settings.install {
         put(names::INSTALL, Value::U64(install));
     }
+    if let Some(password) = &settings.setup_password {
+        put(names::SETUP_PASSWORD, text(password));
+    }
     entries
 }
 
@@ -88,18 +91,26 @@ pub fn entries(settings: &Settings) -> Vec<Entry> {
 /// The settings do not fit, or a device would not read them back as they are.
 pub fn partition_image(settings: &Settings, len: usize) -> Result<Zeroizing<Vec<u8>>, HostError> {
     let image = image_of_entries(&entries(settings), len)?;
-    // The device's own reader has the last word.
-    let mut flash = MemFlash::from_bytes(image.to_vec());
-    let region = Region {
-        offset: 0,
-        len: u32::try_from(len).map_err(|_| HostError::PartitionLength(len as u64))?,
-    };
-    let read = load(&mut flash, region).map_err(HostError::Refused)?;
-    drop(Zeroizing::new(flash.into_inner()));
-    if read != *settings {
+    if read_partition(&image)? != *settings {
         return Err(HostError::Refused(SettingsError::NotSaved));
     }
     Ok(image)
+}
+
+/// The settings in a partition's bytes, as the device's own reader reads them.
+///
+/// # Errors
+/// What the device would say.
+pub fn read_partition(bytes: &[u8]) -> Result<Settings, HostError> {
+    let mut flash = MemFlash::from_bytes(bytes.to_vec());
+    let len = u32::try_from(bytes.len());
+    let region = Region {
+        offset: 0,
+        len: len.map_err(|_| HostError::PartitionLength(bytes.len() as u64))?,
+    };
+    let read = load(&mut flash, region).map_err(HostError::Refused);
+    drop(Zeroizing::new(flash.into_inner()));
+    read
 }
 
 /// Sectors that must be: the generator refuses fewer.

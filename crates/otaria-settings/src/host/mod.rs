@@ -13,7 +13,7 @@ use crate::{BrokerUrlError, SettingsError, WifiError};
 
 pub use device_file::{from_toml, read_device_file};
 pub use flash_image::{nvs_region, put_into_flash};
-pub use image::{Entry, Value, entries, image_of_entries, partition_image};
+pub use image::{Entry, Value, entries, image_of_entries, partition_image, read_partition};
 
 /// Why settings cannot be made or placed on the host.
 #[derive(Debug, thiserror::Error)]

@@ -76,6 +76,7 @@ pub(crate) fn longest() -> Settings {
         allowed_hosts: (0..7).map(|_| host.clone()).collect(),
         allow_unguarded: true,
         install: Some(u64::MAX),
+        setup_password: Some("s".repeat(63).into()),
     }
 }
 
@@ -117,6 +118,10 @@ pub(crate) fn random(rng: &mut fastrand::Rng) -> Settings {
     };
     let len = rng.usize(0..=32);
     settings.product = printable(rng, len);
+    if rng.bool() {
+        let len = rng.usize(8..=63);
+        settings.setup_password = Some(printable(rng, len).into());
+    }
     if rng.bool() {
         let broker = BrokerUrl::parse(&format!("mqtt://h{}:{}", name(rng), rng.u16(1..))).unwrap();
         let (user, password) = (rng.usize(1..=256), rng.usize(1..=256));

@@ -10,7 +10,7 @@ use otaria_package::files::{Existing, Readers, write_atomically};
 use otaria_package::keyfile::read_public;
 use otaria_package::keys::PublicKey;
 use otaria_settings::host::{nvs_region, partition_image, put_into_flash, read_device_file};
-use otaria_settings::{BrokerUrl, Secret, Settings, WifiNetwork};
+use otaria_settings::{BrokerUrl, Secret, Settings, WifiNetwork, access_point};
 use otaria_wire::nvs::PAGE_LEN;
 use otaria_wire::partitions::DEFAULT_4MB;
 use otaria_wire::settings::SIGNERS;
@@ -103,6 +103,11 @@ pub(crate) struct Provision {
     #[arg(long)]
     allow_unguarded: bool,
 
+    /// Make a password for the device's set-up access point and print it, for the device's label; without one the device makes
+    /// its own at each start, and says it on the serial port only.
+    #[arg(long)]
+    setup_password: bool,
+
     /// Start from the settings in a device file (TOML).
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
@@ -127,6 +132,7 @@ impl Provision {
             && self.ssid.is_none()
             && self.broker.is_none()
             && self.public_key.is_empty()
+            && !self.setup_password
         {
             let problem = "no settings are given: name a device file (--from), or --ssid, --broker, --public-key";
             return Err(UsageError(problem.to_owned()).into());
@@ -137,7 +143,10 @@ impl Provision {
         let keys = public_keys(&settings)?;
         let image = partition_image(&settings, target.len())?;
         let (offset, file) = target.write(&image)?;
-        let provisioned = Provisioned::new(&settings, &keys, file, offset, image.len());
+        let mut provisioned = Provisioned::new(&settings, &keys, file, offset, image.len());
+        if self.setup_password {
+            provisioned.setup_password = settings.setup_password.clone().map(Printed);
+        }
         ctx.output.result(&provisioned)?;
         for warning in warnings(&settings) {
             ctx.output.note(format_args!("warning: {warning}"));
@@ -172,6 +181,11 @@ impl Provision {
             settings.allowed_hosts.clone_from(&self.allowed_host);
         }
         settings.allow_unguarded |= self.allow_unguarded;
+        if self.setup_password {
+            let mut random = Zeroizing::new([0; access_point::RANDOM_LEN]);
+            getrandom::fill(&mut *random).context("no random numbers for a password")?;
+            settings.setup_password = Some(access_point::password(&random));
+        }
         if let Some(broker) = self.broker()? {
             settings.broker = Some(broker);
         }
@@ -348,7 +362,16 @@ fn refuse_other_file(out: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What was written; no secrets.
+/// A secret that is made to be seen, once.
+struct Printed(Secret);
+
+impl Serialize for Printed {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.reveal())
+    }
+}
+
+/// What was written; no secrets, but for a password that was made just now.
 #[derive(Serialize)]
 struct Provisioned {
     file: PathBuf,
@@ -363,6 +386,8 @@ struct Provisioned {
     key_ids: Vec<String>,
     allowed_hosts: Vec<String>,
     allow_unguarded: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    setup_password: Option<Printed>,
 }
 
 impl Provisioned {
@@ -391,6 +416,7 @@ impl Provisioned {
             key_ids: keys.iter().map(|key| key.key_id().to_string()).collect(),
             allowed_hosts: settings.allowed_hosts.clone(),
             allow_unguarded: settings.allow_unguarded,
+            setup_password: None,
         }
     }
 }
@@ -428,6 +454,13 @@ impl fmt::Display for Provisioned {
         }
         if self.allow_unguarded {
             rows = rows.row("unguarded", "images without boot guard are taken");
+        }
+        if let Some(Printed(password)) = &self.setup_password {
+            let text = format!(
+                "{} (for the label: it is not shown again)",
+                password.reveal()
+            );
+            rows = rows.row("set-up password", text);
         }
         rows.fmt(f)
     }

@@ -10,6 +10,7 @@ use esp_hal::interrupt::Priority;
 use esp_hal::peripherals::WIFI;
 use esp_rtos::embassy::{Executor, InterruptExecutor};
 use otaria_app::{Alive, PRODUCT, SECURITY_VERSION, VERSION};
+use otaria_esp::console::SerialPort;
 use otaria_esp::{MONITOR, Otaria, WifiLink, board, wifi};
 use static_cell::StaticCell;
 
@@ -50,7 +51,7 @@ fn main() -> ! {
 #[embassy_executor::task]
 async fn update(otaria: Otaria, wifi: WIFI<'static>) -> ! {
     let (driver, link) = (wifi::interface(), WifiLink::new(wifi));
-    otaria_app::run(otaria, driver, link, &ALIVE, &MONITOR).await
+    otaria_app::run(otaria, driver, link, SerialPort, &ALIVE, &MONITOR).await
 }
 
 /// The application's own tasks. They interrupt the main executor: a signature takes 85 ms there, in which nobody else has a turn.

@@ -5,6 +5,8 @@
 extern crate alloc;
 
 use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::fmt::Display;
 use core::future::pending;
@@ -15,15 +17,16 @@ use log::{error, info};
 use otaria_app::{Alive, PRODUCT, SECURITY_VERSION, TIMING, VERSION};
 use otaria_device::board::Board;
 use otaria_device::runtime::Monitor;
+use otaria_embassy::setup::{Neighbour, Serial, SetUpLink};
 use otaria_embassy::{Hardware, Image, Lent, Link, Otaria, Resources, clock, layout};
-use otaria_settings::Settings;
+use otaria_settings::{Settings, WifiNetwork};
 use otaria_virt::Machine;
 use otaria_virt::board::VirtBoard;
 use otaria_virt::executor::{Main, Urgent};
 use otaria_virt::flash::CfiFlash;
 use otaria_virt::heap::Heap;
 use otaria_virt::net::{self, Net, Port};
-use otaria_virt::{reset, rtc, stack};
+use otaria_virt::{reset, rtc, stack, uart};
 use static_cell::StaticCell;
 
 otaria_virt::app_descriptor!(PRODUCT, VERSION, SECURITY_VERSION);
@@ -114,9 +117,64 @@ impl Link for Cable {
     }
 }
 
+/// There is no radio: the access point is whatever the cable goes to.
+impl SetUpLink for Cable {
+    /// Of the clock, for there is nothing better; and there is nothing here that a password would guard.
+    fn secret(&mut self, bytes: &mut [u8]) -> bool {
+        let mut nanos = rtc::unix_nanos();
+        for byte in bytes {
+            nanos = nanos.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
+            [*byte, ..] = nanos.to_be_bytes();
+        }
+        true
+    }
+
+    async fn scan(&mut self) -> Vec<Neighbour> {
+        let cable = Neighbour {
+            ssid: String::from("cable"),
+            rssi: 0,
+            locked: false,
+        };
+        [cable].into()
+    }
+
+    async fn open(&mut self, _: &str, _: &str) -> bool {
+        net::plug_in();
+        true
+    }
+
+    async fn close(&mut self) {
+        net::pull_out();
+    }
+
+    async fn join(&mut self, _: &WifiNetwork) -> bool {
+        net::plug_in();
+        true
+    }
+
+    async fn leave(&mut self) {
+        net::pull_out();
+    }
+}
+
+/// The serial port.
+struct Console;
+
+impl Serial for Console {
+    fn read(&mut self) -> Option<u8> {
+        uart::Console.get()
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            uart::Console.put(*byte);
+        }
+    }
+}
+
 #[embassy_executor::task]
 async fn update(otaria: Otaria<'static, VirtBoard, CfiFlash>, driver: Net) -> ! {
-    otaria_app::run(otaria, driver, Cable, &ALIVE, &MONITOR).await
+    otaria_app::run(otaria, driver, Cable, Console, &ALIVE, &MONITOR).await
 }
 
 #[embassy_executor::task]

@@ -8,6 +8,7 @@
 //! | [`network`] | Otaria's connections over embassy-net |
 //! | [`board`] | a board whose link and address are the network's |
 //! | [`link`] | whoever joins a network and keeps it |
+//! | [`setup`] | set-up by an access point, and by the serial port |
 //! | [`config`] | from the settings in flash to Otaria's configuration |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -22,6 +23,7 @@ pub mod link;
 pub mod network;
 pub mod otaria;
 mod report;
+pub mod setup;
 
 pub use board::{Networked, Uplink};
 pub use boot::{Hardware, Image, layout};

@@ -19,17 +19,21 @@ use embassy_time::{Duration, Timer};
 use embedded_storage::nor_flash::NorFlash;
 use log::{error, info, warn};
 use otaria_device::board::Board;
+use otaria_device::guard::GuardDecision;
 use otaria_device::install::Workspace;
 use otaria_device::net::Connect;
 use otaria_device::runtime::{HealthCheck, Monitor, Otaria as Runtime, Parts as RuntimeParts};
 use otaria_device::settings::{Config, Timing};
+use otaria_settings::improv::DeviceInfo;
 use otaria_settings::{Settings, SettingsError};
+use otaria_wire::esp_image::ChipId;
 use otaria_wire::partitions::Region;
 use otaria_wire::topics::Topics;
 
 use crate::boot::{self, Guarded, Hardware, Image};
 use crate::network::SOCKETS;
 use crate::report;
+use crate::setup::{Limits, Serial, SetUp, SetUpLink};
 use crate::{EmbassyClock, Identity, Link, Network, Networked, Prepared, Sockets, Uplink};
 
 /// How often the watchdog is fed where Otaria does not.
@@ -168,6 +172,62 @@ impl<'a, B: Board, F: NorFlash> Otaria<'a, B, F> {
         self
     }
 
+    /// Lets a person tell the device its network and its broker, if it lacks one of them; see [`setup`](crate::setup). To be
+    /// awaited before [`Otaria::run`], with the same driver and link.
+    ///
+    /// Comes back at once if the device is set up, if an image is on trial (it must prove itself as it is, or be rolled back), and
+    /// if flash holds settings that could not be changed. Else it restarts the device when it is set up, and feeds the watchdog
+    /// until then.
+    pub async fn set_up<D, L, S>(
+        &mut self,
+        driver: &mut D,
+        link: &mut L,
+        serial: &mut S,
+        limits: Limits,
+    ) where
+        D: Driver,
+        L: SetUpLink,
+        S: Serial,
+    {
+        let stored = self.stored_settings();
+        let boot = &mut *self.boot;
+        let Some(nvs) = boot.nvs else { return };
+        let blank = Settings::default();
+        let settings = match (&boot.settings, &stored) {
+            // Nothing could be saved.
+            (_, Err(SettingsError::Version | SettingsError::Region | SettingsError::Flash(_))) => {
+                return;
+            }
+            (Some(settings), _) | (None, Ok(settings)) => settings,
+            // Damaged: a person may bring the device back to its network.
+            (None, Err(_)) => &blank,
+        };
+        let decision = boot.guarded.as_ref().map(|guarded| guarded.boot.decision);
+        if settings.is_provisioned() || !may_set_up(decision) {
+            return;
+        }
+        let chip = ChipId(boot.board.chip_id());
+        let set_up = SetUp {
+            flash: boot.flash,
+            nvs,
+            driver,
+            link,
+            serial,
+            resources: &mut self.resources.stack,
+            settings,
+            about: DeviceInfo {
+                firmware: boot.image.product,
+                version: boot.image.version,
+                chip: chip.name().unwrap_or("unknown"),
+                name: boot.device_id,
+            },
+            limits,
+            board: &mut boot.board,
+        };
+        // On the heap, so that a device that is set up has no room for it in its task.
+        Box::pin(set_up.run()).await;
+    }
+
     /// Runs Otaria for the rest of the boot, with a network of its own: `link` joins it, and a stack with DHCP works on `driver`.
     ///
     /// `health` is the application's opinion of itself, asked about once a second while the image is on trial; that the network,
@@ -238,6 +298,28 @@ impl<'a, B: Board, F: NorFlash> Otaria<'a, B, F> {
         )
         .await;
         never
+    }
+}
+
+/// Whether a person may set the device up in a boot of which the guard thinks so. Not as long as a trial goes on or is to be
+/// brought to an end: that is Otaria's business, and takes no person.
+fn may_set_up(decision: Option<GuardDecision>) -> bool {
+    match decision {
+        None
+        | Some(GuardDecision::Nothing | GuardDecision::Repair | GuardDecision::ConfirmedLost) => {
+            true
+        }
+        Some(
+            GuardDecision::CountBoot(_)
+            | GuardDecision::ContinueTrial
+            | GuardDecision::RollBack(..)
+            | GuardDecision::BootloaderRefused
+            | GuardDecision::FinishRollBack
+            | GuardDecision::Reactivate(_)
+            | GuardDecision::FinishConfirm
+            | GuardDecision::ReactivateConfirmed(_)
+            | GuardDecision::Stranded,
+        ) => false,
     }
 }
 

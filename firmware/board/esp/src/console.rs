@@ -4,6 +4,7 @@
 //! the path of a download. USB without a listener drops what it cannot send.
 
 use log::{LevelFilter, Log, Metadata, Record};
+use otaria_embassy::setup::Serial;
 
 struct Console;
 
@@ -19,6 +20,59 @@ impl Log for Console {
     }
 
     fn flush(&self) {}
+}
+
+/// The console's other direction, and bytes that are no log: what set-up talks over. To be had once, which nobody checks: two
+/// readers take bytes from each other, and nothing worse.
+#[derive(Debug, Default)]
+pub struct SerialPort;
+
+impl Serial for SerialPort {
+    fn read(&mut self) -> Option<u8> {
+        #[cfg(all(
+            not(feature = "console-uart"),
+            any(feature = "esp32c3", feature = "esp32c6", feature = "esp32s3")
+        ))]
+        if let Some(byte) = usb() {
+            return Some(byte);
+        }
+        #[cfg(not(feature = "console-usb"))]
+        if let Some(byte) = uart() {
+            return Some(byte);
+        }
+        None
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        esp_println::Printer::write_bytes(bytes);
+    }
+}
+
+/// The ROM has set UART 0 up, pins and all, and esp-hal leaves that as it is: esp-println writes there, too.
+#[cfg(not(feature = "console-usb"))]
+fn uart() -> Option<u8> {
+    let uart = esp_hal::peripherals::UART0::regs();
+    if uart.status().read().rxfifo_cnt().bits() == 0 {
+        return None;
+    }
+    Some(uart.fifo().read().rxfifo_rd_byte().bits())
+}
+
+#[cfg(all(
+    not(feature = "console-uart"),
+    any(feature = "esp32c3", feature = "esp32c6", feature = "esp32s3")
+))]
+fn usb() -> Option<u8> {
+    let usb = esp_hal::peripherals::USB_DEVICE::regs();
+    if usb
+        .ep1_conf()
+        .read()
+        .serial_out_ep_data_avail()
+        .bit_is_clear()
+    {
+        return None;
+    }
+    Some(usb.ep1().read().rdwr_byte().bits())
 }
 
 static CONSOLE: Console = Console;

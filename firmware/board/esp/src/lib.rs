@@ -36,6 +36,8 @@
 #![no_std]
 #![deny(unsafe_code)]
 
+extern crate alloc;
+
 pub mod app;
 #[cfg(feature = "panic-handler")]
 mod backtrace;

@@ -11,19 +11,30 @@
 //! |---|---|
 //! | password or key | WPA2 at least; WPA3 (SAE) if the access point has it; WPA and WEP never |
 //! | no password | open |
+//!
+//! While a device is set up the radio is an access point instead, see [`otaria_embassy::setup`]: WPA2 with AES, at most four
+//! clients; with the feature `scan` on that of the channels 1, 6 and 11 on which the fewest networks are heard, else on 1.
+
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::task::Context;
 
 use embassy_net::Stack;
+use embassy_net_driver::{Capabilities, Driver, HardwareAddress, LinkState};
 use embassy_time::{Duration, Instant, Timer, with_timeout};
 use esp_hal::peripherals::WIFI;
 use esp_hal::rng::Rng;
-pub use esp_radio::wifi::Interface;
+use esp_radio::wifi::ap::AccessPointConfig;
+#[cfg(feature = "scan")]
+use esp_radio::wifi::scan::ScanConfig;
 use esp_radio::wifi::sta::StationConfig;
 use esp_radio::wifi::{
-    AuthenticationMethodConfig, Config, ConnectionError, ControllerConfig, WifiController,
-    WifiError,
+    AuthenticationMethodConfig, Config, ConnectionError, ControllerConfig,
+    Interface as RadioInterface, WifiController, WifiError, WifiRxToken, WifiTxToken,
 };
 use log::{info, warn};
 use otaria_embassy::Link;
+use otaria_embassy::setup::{Neighbour, SetUpLink};
 use otaria_settings::{Settings, WifiNetwork};
 
 use crate::board::set_rssi;
@@ -47,9 +58,71 @@ pub const DYNAMIC_BUFFERS: u16 = 20;
 /// Frames between the radio's task and the network stack.
 const QUEUE: usize = 12;
 
+#[cfg(feature = "scan")]
+/// To look for networks: 13 channels of 20 ms, and something over.
+const SCAN: Duration = Duration::from_secs(5);
+#[cfg(feature = "scan")]
+/// Networks that are listed, and that are looked at to choose a channel.
+const LISTED: usize = 12;
+#[cfg(feature = "scan")]
+const HEARD: usize = 32;
+/// Clients of the access point: as many as get addresses.
+const CLIENTS: u16 = otaria_settings::dhcp::CLIENTS as u16;
+
+/// The driver's interface is the access point's.
+static IS_ACCESS_POINT: AtomicBool = AtomicBool::new(false);
+
+/// The radio's network interface: the station's, or while a device is set up, the access point's.
+pub struct Interface {
+    station: RadioInterface,
+    access_point: RadioInterface,
+}
+
+impl Interface {
+    fn current(&mut self) -> &mut RadioInterface {
+        if IS_ACCESS_POINT.load(Ordering::Relaxed) {
+            &mut self.access_point
+        } else {
+            &mut self.station
+        }
+    }
+}
+
+impl Driver for Interface {
+    type RxToken<'a> = WifiRxToken;
+    type TxToken<'a> = WifiTxToken;
+
+    fn receive(&mut self, cx: &mut Context<'_>) -> Option<(WifiRxToken, WifiTxToken)> {
+        Driver::receive(self.current(), cx)
+    }
+
+    fn transmit(&mut self, cx: &mut Context<'_>) -> Option<WifiTxToken> {
+        Driver::transmit(self.current(), cx)
+    }
+
+    fn link_state(&mut self, cx: &mut Context<'_>) -> LinkState {
+        self.current().link_state(cx)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        // The same for both.
+        self.station.capabilities()
+    }
+
+    fn hardware_address(&self) -> HardwareAddress {
+        if IS_ACCESS_POINT.load(Ordering::Relaxed) {
+            self.access_point.hardware_address()
+        } else {
+            self.station.hardware_address()
+        }
+    }
+}
+
 /// The station. The interface that goes with it is [`interface`].
 pub struct WifiLink {
     radio: Radio,
+    /// The channel for an access point.
+    channel: u8,
     rng: Rng,
 }
 
@@ -61,7 +134,10 @@ enum Radio {
 /// The network interface, for embassy-net. To be taken once.
 #[must_use]
 pub fn interface() -> Interface {
-    Interface::station()
+    Interface {
+        station: RadioInterface::station(),
+        access_point: RadioInterface::access_point(),
+    }
 }
 
 impl WifiLink {
@@ -70,7 +146,22 @@ impl WifiLink {
     pub fn new(wifi: WIFI<'static>) -> Self {
         Self {
             radio: Radio::Off(wifi),
+            channel: 1,
             rng: Rng::new(),
+        }
+    }
+
+    /// The radio, started if it is off.
+    fn on(&mut self) -> Option<&mut WifiController<'static>> {
+        if let Radio::Off(wifi) = &self.radio {
+            match start(wifi) {
+                Ok(controller) => self.radio = Radio::On(controller),
+                Err(error) => warn!("wifi: the radio does not start: {error:?}"),
+            }
+        }
+        match &mut self.radio {
+            Radio::On(controller) => Some(controller),
+            Radio::Off(_) => None,
         }
     }
 
@@ -89,13 +180,7 @@ impl Link for WifiLink {
         }
         let mut backoff = BACKOFF_MIN;
         loop {
-            if let Radio::Off(wifi) = &self.radio {
-                match start(wifi) {
-                    Ok(controller) => self.radio = Radio::On(controller),
-                    Err(error) => warn!("wifi: the radio does not start: {error:?}"),
-                }
-            }
-            let Radio::On(controller) = &mut self.radio else {
+            let Some(controller) = self.on() else {
                 self.pause(BACKOFF_MAX).await;
                 continue;
             };
@@ -114,6 +199,108 @@ impl Link for WifiLink {
             self.pause(backoff).await;
         }
     }
+}
+
+impl SetUpLink for WifiLink {
+    /// The generator's numbers are random as long as the radio is on, which feeds it noise (ESP32-C3 TRM 1.1, 25.3 "Functional
+    /// Description"; the other chips' likewise).
+    fn secret(&mut self, bytes: &mut [u8]) -> bool {
+        if self.on().is_none() {
+            return false;
+        }
+        self.rng.read(bytes);
+        true
+    }
+
+    #[cfg(not(feature = "scan"))]
+    async fn scan(&mut self) -> Vec<Neighbour> {
+        Vec::new()
+    }
+
+    #[cfg(feature = "scan")]
+    async fn scan(&mut self) -> Vec<Neighbour> {
+        let Some(controller) = self.on() else {
+            return Vec::new();
+        };
+        let config = ScanConfig::default().with_max(HEARD);
+        let found = with_timeout(SCAN, controller.scan_async(&config)).await;
+        let Ok(Ok(found)) = found else {
+            return Vec::new();
+        };
+        let crowd = |channel: &u8| {
+            let near = found
+                .iter()
+                .filter(|one| one.channel.abs_diff(*channel) < 4);
+            near.count()
+        };
+        self.channel = [1, 6, 11].into_iter().min_by_key(crowd).unwrap_or(1);
+        let mut neighbours: Vec<Neighbour> = Vec::with_capacity(LISTED);
+        // The driver's list begins with the strongest.
+        for one in &found {
+            let ssid = one.ssid.as_str();
+            let known = neighbours.iter().any(|known| known.ssid == ssid);
+            if !ssid.is_empty() && !known && neighbours.len() < LISTED {
+                neighbours.push(Neighbour {
+                    ssid: alloc::string::String::from(ssid),
+                    rssi: one.signal_strength,
+                    locked: one.auth_method != Some(esp_radio::wifi::AuthenticationMethod::None),
+                });
+            }
+        }
+        neighbours
+    }
+
+    async fn open(&mut self, name: &str, password: &str) -> bool {
+        let channel = self.channel;
+        let Some(controller) = self.on() else {
+            return false;
+        };
+        let opened = access_point(name, password, channel);
+        let opened = opened.and_then(|config| controller.set_config(&config));
+        if let Err(error) = opened {
+            warn!("wifi: no access point: {error:?}");
+            return false;
+        }
+        IS_ACCESS_POINT.store(true, Ordering::Relaxed);
+        true
+    }
+
+    async fn close(&mut self) {
+        IS_ACCESS_POINT.store(false, Ordering::Relaxed);
+        if let Radio::On(controller) = &mut self.radio
+            && let Err(error) = controller.set_config(&Config::Station(StationConfig::default()))
+        {
+            warn!("wifi: the access point does not close: {error:?}");
+        }
+    }
+
+    async fn join(&mut self, network: &WifiNetwork) -> bool {
+        let Some(controller) = self.on() else {
+            return false;
+        };
+        let joined = join(controller, network).await;
+        if let Err(why) = &joined {
+            warn!("wifi: cannot join \"{}\": {why:?}", network.ssid);
+        }
+        joined.is_ok()
+    }
+
+    async fn leave(&mut self) {
+        if let Radio::On(controller) = &mut self.radio {
+            leave(controller).await;
+        }
+    }
+}
+
+fn access_point(name: &str, password: &str, channel: u8) -> Result<Config, WifiError> {
+    let password = AuthenticationMethodConfig::Wpa2Personal(password.try_into()?);
+    Ok(Config::AccessPoint(
+        AccessPointConfig::default()
+            .with_ssid(name.try_into()?)
+            .with_channel(channel)
+            .with_max_connections(CLIENTS)
+            .with_authentication(password),
+    ))
 }
 
 /// Starts the radio. Whoever calls this holds the peripheral, and lets it go when there is a controller.

@@ -57,6 +57,12 @@ pub fn plug_in() {
     WAKER.wake();
 }
 
+/// Pulls it out again.
+pub fn pull_out() {
+    PLUGGED.store(false, Ordering::Relaxed);
+    WAKER.wake();
+}
+
 type Device = VirtIONetRaw<StaticPages, PlainQueues<MmioTransport<'static>>, PLACES>;
 
 #[repr(C, align(4))]

@@ -1,4 +1,4 @@
-//! The console: a 16550 UART, write only.
+//! The console: a 16550 UART, polled.
 
 use core::fmt;
 use core::ptr::{read_volatile, write_volatile};
@@ -12,11 +12,25 @@ const POLLS: u32 = 10_000;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Console;
 
+const LINE_STATUS: *const u8 = (map::UART + 5) as *const u8;
+const DATA: *mut u8 = map::UART as *mut u8;
+
 impl Console {
+    /// A byte that has come.
+    pub fn get(self) -> Option<u8> {
+        /// National Semiconductor PC16550D, 8.6.3: data ready.
+        const READY: u8 = 1;
+        // SAFETY: as in `put`. Nobody else reads the line status for what it says about receiving.
+        if unsafe { read_volatile(LINE_STATUS) } & READY == 0 {
+            return None;
+        }
+        // SAFETY: as in `put`; reading takes the byte. Without a FIFO there is one, and QEMU holds the next one back until then
+        // (hw/char/serial.c, `serial_can_receive`).
+        Some(unsafe { read_volatile(DATA) })
+    }
+
     /// Sends a byte, unless there is no room for too long.
     pub fn put(self, byte: u8) {
-        const DATA: *mut u8 = map::UART as *mut u8;
-        const LINE_STATUS: *const u8 = (map::UART + 5) as *const u8;
         /// National Semiconductor PC16550D, 8.6.1: transmitter holding register empty.
         const EMPTY: u8 = 1 << 5;
         for _ in 0..POLLS {
