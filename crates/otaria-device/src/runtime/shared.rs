@@ -202,9 +202,7 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
         event: fn(Result<(), Failure<'_>>) -> EngineEvent<'_>,
     ) {
         let words = self.words.take();
-        self.tell(event(
-            result.map_err(|code| self.words.of(code, &words)),
-        ));
+        self.tell(event(result.map_err(|code| self.words.of(code, &words))));
     }
 
     pub(super) fn failed(&self, error: &dyn Reason) -> FailureCode {

@@ -262,17 +262,20 @@ impl<'a, B: Board, F: NorFlash> Otaria<'a, B, F> {
         never
     }
 
-    /// Runs Otaria for the rest of the boot on a stack of the application's, which somebody else runs and connects. It needs four
-    /// of its sockets: two connections, one more while one of them is replaced, and the look-up of names.
+    /// Runs Otaria for the rest of the boot on a stack of the application's, which somebody else runs and connects. It needs
+    /// three of its sockets: two connections, and the look-up of names.
     pub async fn run_on<H: HealthCheck + 'a>(self, stack: Stack<'a>, health: H) -> ! {
         let Self {
             mut boot,
             resources,
         } = self;
         let ready = boot.get_ready();
-        let network = leak(ready.network(stack, &resources.sockets));
+        let Resources {
+            sockets, workspace, ..
+        } = resources;
+        let network = leak(ready.network(stack, sockets));
         let (never, _) = join(
-            boot.run(ready, network, stack, &mut resources.workspace, health),
+            boot.run(ready, network, stack, workspace, health),
             report::all(ready.settings, false, ready.monitor, &stack),
         )
         .await;
@@ -333,7 +336,7 @@ struct Ready<'a> {
 }
 
 impl<'a> Ready<'a> {
-    fn network(self, stack: Stack<'a>, sockets: &'a Sockets) -> Network<'a> {
+    fn network(self, stack: Stack<'a>, sockets: &'a mut Sockets) -> Network<'a> {
         let broker = self.prepared.map_or(("", 0), Prepared::broker_at);
         Network::new(stack, sockets, broker)
     }
