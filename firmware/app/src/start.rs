@@ -89,7 +89,7 @@ pub fn start<'a, F: NorFlash>(
     let slot = SlotName(running);
     match &guarded {
         Some(Guarded { boot, .. }) => info!(
-            "{PRODUCT} {VERSION} in {slot}, boot {} after {}, guard: {:?}",
+            "{PRODUCT} {VERSION} in {slot}, boot {} after {}, guard: {}",
             boot.boot,
             reset.name(),
             boot.decision
