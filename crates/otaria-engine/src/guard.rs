@@ -49,6 +49,8 @@ mod table_tests;
 
 pub use decide::{decide, finish_confirm};
 
+use core::fmt;
+
 pub use otaria_wire::journal::TrialStage;
 
 use crate::reset::ResetReason;
@@ -225,6 +227,41 @@ pub enum GuardDecision {
     ReactivateConfirmed(TrialCounts),
     /// The trial is over, but the old image does not boot. The failed image is all there is, so it runs.
     Stranded,
+}
+
+/// A few words for logs, with the counts where a boot was counted.
+impl fmt::Display for GuardDecision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (words, counts) = match self {
+            Self::Nothing => ("nothing to do", None),
+            Self::Repair => ("otadata repaired", None),
+            Self::ConfirmedLost => ("confirmed image lost", None),
+            Self::CountBoot(counts) => ("boot counted", Some(counts)),
+            Self::ContinueTrial => ("trial goes on", None),
+            Self::RollBack(RollBackReason::Crashes, counts) => {
+                ("roll back, too many crashes", Some(counts))
+            }
+            Self::RollBack(RollBackReason::Boots, counts) => {
+                ("roll back, too many boots", Some(counts))
+            }
+            Self::RollBack(RollBackReason::BootloaderRefused, counts) => {
+                ("roll back, refused by the bootloader", Some(counts))
+            }
+            Self::BootloaderRefused => ("refused by the bootloader", None),
+            Self::FinishRollBack => ("roll back finished", None),
+            Self::Reactivate(counts) => ("activated again", Some(counts)),
+            Self::FinishConfirm => ("confirmation finished", None),
+            Self::ReactivateConfirmed(counts) => ("confirmed image activated again", Some(counts)),
+            Self::Stranded => ("the old image does not boot", None),
+        };
+        f.write_str(words)?;
+        match counts {
+            Some(TrialCounts { boots, crashes }) => {
+                write!(f, ", {boots} boots and {crashes} crashes so far")
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 /// How an activation is written.

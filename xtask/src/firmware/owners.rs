@@ -106,6 +106,10 @@ fn crate_of_file(path: &str) -> Option<String> {
 
 /// The crate that a symbol belongs to.
 pub(super) fn owner(name: &str) -> String {
+    // As in `crate_of_file`.
+    if name.starts_with("otaria_esp::app::") {
+        return "otaria_esp::app".to_owned();
+    }
     if !name.contains("::") {
         // `main` is the firmware's, what is generated has no crate, and the rest is C.
         return match name {

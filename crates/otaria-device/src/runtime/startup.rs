@@ -75,7 +75,7 @@ impl<F: NorFlash> Startup<'_, '_, F> {
         self.note(
             Level::Info,
             format_args!(
-                "boot {boot}: {:?} runs {} after {}, guard: {:?}",
+                "boot {boot}: {:?} runs {} after {}, guard: {}",
                 self.report.input.running,
                 record.running.version.as_str(),
                 self.report.input.reset.name(),

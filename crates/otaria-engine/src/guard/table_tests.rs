@@ -581,3 +581,17 @@ fn what_the_bootloader_does_is_read_from_what_it_left() {
     assert_eq!(see(Ota0, [Valid, Absent], Ota0, None), None);
     assert_eq!(see(Ota0, [Undefined, Absent], Ota0, None), None);
 }
+
+#[test]
+fn a_decision_is_logged_in_a_few_words() {
+    let counts = TrialCounts {
+        boots: 2,
+        crashes: 1,
+    };
+    let words = std::string::ToString::to_string;
+    assert_eq!(words(&GuardDecision::Nothing), "nothing to do");
+    assert_eq!(
+        words(&GuardDecision::RollBack(RollBackReason::Crashes, counts)),
+        "roll back, too many crashes, 2 boots and 1 crashes so far"
+    );
+}

@@ -101,7 +101,7 @@ pub(crate) fn guard<'a, B: Board, F: NorFlash>(
     let slot = SlotName(running);
     match &guarded {
         Some(Guarded { boot, .. }) => info!(
-            "{product} {version} in {slot}, boot {} after {}, guard: {:?}",
+            "{product} {version} in {slot}, boot {} after {}, guard: {}",
             boot.boot,
             reset.name(),
             boot.decision
