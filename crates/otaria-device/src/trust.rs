@@ -13,14 +13,17 @@ use core::fmt;
 use heapless::Vec;
 use otaria_wire::Sha256Digest;
 use otaria_wire::package::{KeyId, SIGNATURE_LEN, SignatureError, VerifySignature};
+use p256::AffinePoint;
 use p256::ecdsa::signature::hazmat::PrehashVerifier;
 use p256::ecdsa::{Signature, VerifyingKey};
+use p256::elliptic_curve::point::AffineCoordinates;
 
 /// Most keys that a device trusts at a time.
 pub const MAX_KEYS: usize = 4;
 
 /// Length of a public key: an uncompressed point, 0x04 then x then y (SEC 1, section 2.3.3).
 pub const PUBLIC_KEY_LEN: usize = 65;
+const UNCOMPRESSED: u8 = 4;
 
 /// Why a public key is not taken into the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,8 +78,7 @@ impl KeyRing {
     /// # Errors
     /// See [`KeyError`].
     pub fn trust(&mut self, point: &[u8; PUBLIC_KEY_LEN]) -> Result<KeyId, KeyError> {
-        // `from_sec1_bytes` checks that the point is on the curve. Compressed points have another length.
-        let key = VerifyingKey::from_sec1_bytes(point).map_err(|_| KeyError::NotAKey)?;
+        let key = public_key(point).ok_or(KeyError::NotAKey)?;
         let id = KeyId::of_public_point(point);
         if self.keys.iter().any(|(known, _)| *known == id) {
             return Err(KeyError::Duplicate);
@@ -89,6 +91,17 @@ impl KeyRing {
     pub fn ids(&self) -> impl Iterator<Item = KeyId> + '_ {
         self.keys.iter().map(|(id, _)| *id)
     }
+}
+
+/// The key at a point, if that is on the curve. By coordinates: what reads any form of a point can also decompress one, in 2 KB.
+fn public_key(point: &[u8; PUBLIC_KEY_LEN]) -> Option<VerifyingKey> {
+    let [UNCOMPRESSED, coordinates @ ..] = point else {
+        return None;
+    };
+    let (x, y) = coordinates.split_first_chunk::<32>()?;
+    let y = y.first_chunk::<32>()?;
+    let point = AffinePoint::from_coordinates(&(*x).into(), &(*y).into());
+    VerifyingKey::from_affine(point.into_option()?).ok()
 }
 
 impl VerifySignature for KeyRing {

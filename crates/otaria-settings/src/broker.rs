@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt;
 
-use otaria_wire::url::{Host, Url};
+use otaria_wire::url::Url;
 
 use crate::Secret;
 
@@ -59,14 +59,13 @@ impl BrokerUrl {
             format!("http://{authority}:{default_port}")
         };
         let url = Url::parse(&as_http).map_err(|_| BrokerUrlError::Address)?;
-        let host = match url.host() {
-            Host::Name(name) => name.to_string(),
-            Host::V4(address) => address.to_string(),
-            Host::V6(address) => address.to_string(),
-        };
+        let host = url.host_str();
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
         let broker = Self {
             tls,
-            host,
+            host: bare.unwrap_or(host).to_string(),
             port: url.port(),
             user: None,
             password: None,

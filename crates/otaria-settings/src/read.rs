@@ -27,14 +27,15 @@ const MAX_VALUE_LEN: usize = network::MAX_LEN;
 /// See [`SettingsError`]; what is damaged is named, and is never taken for a setting that is missing.
 pub fn load<F: NorFlash>(flash: &mut F, region: Region) -> Result<Settings, SettingsError> {
     let found = Found::in_flash(flash, region)?;
-    match found.namespace {
-        Some(namespace) => Setting {
+    let mut settings = Settings::default();
+    if let Some(namespace) = found.namespace {
+        let setting = Setting {
             found: &found,
             namespace,
-        }
-        .all(),
-        None => Ok(Settings::default()),
+        };
+        setting.fill(&mut settings)?;
     }
+    Ok(settings)
 }
 
 /// Checks that a partition is whole sectors within the flash; how many.
@@ -70,16 +71,15 @@ impl Found {
     fn in_flash<F: NorFlash>(flash: &mut F, region: Region) -> Result<Self, SettingsError> {
         let pages = check_region(flash, region)?;
         let mut buffer = Zeroizing::new(vec![0; PAGE_LEN]);
-        // In order. There are four as a rule, and a sort of the standard library takes 2.5 KiB of flash.
+        // From the oldest page to the newest. There are four as a rule, and a sort of the standard library takes 2.5 KiB of flash.
         let mut used: Vec<(u32, u16)> = Vec::new();
         let mut is_foreign = false;
         for page in 0..pages {
             let bytes = read_page(flash, region, page, &mut buffer)?;
             match Page::parse(bytes) {
                 Ok(parsed) => {
-                    let sequence = parsed.header().sequence;
-                    let before = used.partition_point(|known| known.0 <= sequence);
-                    used.insert(before, (sequence, page));
+                    let new = (parsed.header().sequence, page);
+                    used.insert(used.partition_point(|older| *older < new), new);
                 }
                 Err(PageError::Blank) => {}
                 // A header that was cut short has nothing behind it.
@@ -167,20 +167,20 @@ struct Setting<'a> {
 }
 
 impl<'a> Setting<'a> {
-    fn all(&self) -> Result<Settings, SettingsError> {
-        let defaults = Settings::default();
-        let (wifi, broker) = match self.blob(names::NETWORK)? {
-            Some(blob) => network::decode(&blob)?,
-            None => (self.wifi()?, self.broker()?),
-        };
-        let device_id = self
-            .text(names::DEVICE_ID)?
-            .map(|id| DeviceId::new(id).map_err(|_| invalid(names::DEVICE_ID, NAME)));
-        let topic_root = match self.text(names::TOPIC_ROOT)? {
-            None => defaults.topic_root,
-            Some(root) if DeviceId::new(root).is_ok() => root.to_string(),
-            Some(_) => return Err(invalid(names::TOPIC_ROOT, NAME)),
-        };
+    /// Takes every setting that is there. One after the other, each into its place: a value made of all of them at once has to be
+    /// taken apart again wherever one cannot be read, which is ten times.
+    fn fill(&self, settings: &mut Settings) -> Result<(), SettingsError> {
+        match self.blob(names::NETWORK)? {
+            Some(blob) => (settings.wifi, settings.broker) = network::decode(&blob)?,
+            None => {
+                self.wifi(&mut settings.wifi)?;
+                settings.broker = self.broker()?;
+            }
+        }
+        settings.device_id = self.name(names::DEVICE_ID)?;
+        if let Some(root) = self.name(names::TOPIC_ROOT)? {
+            settings.topic_root = root.to_string();
+        }
         let product = self.text(names::PRODUCT)?.unwrap_or_default();
         if FixedText::<32>::try_from(product).is_err() {
             return Err(invalid(
@@ -188,40 +188,43 @@ impl<'a> Setting<'a> {
                 "at most 32 printable ASCII characters",
             ));
         }
-        Ok(Settings {
-            device_id: device_id.transpose()?,
-            topic_root,
-            product: product.to_string(),
-            wifi,
-            broker,
-            signers: self.signers()?,
-            allowed_hosts: self.allowed_hosts()?,
-            allow_unguarded: self.allow_unguarded()?,
-            install: match self.part(names::INSTALL, NO_CHUNK) {
-                None => None,
-                Some(part) => Some(part.header.as_u64().ok_or(kind(names::INSTALL))?),
-            },
-            setup_password: match self.text(names::SETUP_PASSWORD)? {
-                Some(text) if !is_passphrase(text) => {
-                    return Err(invalid(
-                        names::SETUP_PASSWORD,
-                        "a password of 8 to 63 printable ASCII characters",
-                    ));
-                }
-                text => text.map(Secret::from),
-            },
-        })
+        settings.product = product.to_string();
+        self.signers(&mut settings.signers)?;
+        self.allowed_hosts(&mut settings.allowed_hosts)?;
+        settings.allow_unguarded = self.allow_unguarded()?;
+        if let Some(part) = self.part(names::INSTALL, NO_CHUNK) {
+            settings.install = Some(part.header.as_u64().ok_or(kind(names::INSTALL))?);
+        }
+        settings.setup_password = match self.text(names::SETUP_PASSWORD)? {
+            Some(text) if !is_passphrase(text) => {
+                return Err(invalid(
+                    names::SETUP_PASSWORD,
+                    "a password of 8 to 63 printable ASCII characters",
+                ));
+            }
+            text => text.map(Secret::from),
+        };
+        Ok(())
     }
 
-    fn wifi(&self) -> Result<Vec<WifiNetwork>, SettingsError> {
-        let mut networks = Vec::new();
+    fn name(&self, name: &'static str) -> Result<Option<DeviceId>, SettingsError> {
+        let Some(text) = self.text(name)? else {
+            return Ok(None);
+        };
+        match DeviceId::new(text) {
+            Ok(id) => Ok(Some(id)),
+            Err(_) => Err(invalid(name, "1 to 40 letters, digits, '_' or '-'")),
+        }
+    }
+
+    fn wifi(&self, networks: &mut Vec<WifiNetwork>) -> Result<(), SettingsError> {
         for (ssid, password) in names::WIFI_SSID.into_iter().zip(names::WIFI_PASSWORD) {
             if let Some(ssid) = self.text(ssid)? {
                 let password = self.text(password)?.unwrap_or_default();
                 networks.push(WifiNetwork::new(ssid, password)?);
             }
         }
-        Ok(networks)
+        Ok(())
     }
 
     fn broker(&self) -> Result<Option<BrokerUrl>, SettingsError> {
@@ -236,8 +239,7 @@ impl<'a> Setting<'a> {
         }))
     }
 
-    fn signers(&self) -> Result<Vec<[u8; 65]>, SettingsError> {
-        let mut signers = Vec::new();
+    fn signers(&self, signers: &mut Vec<[u8; 65]>) -> Result<(), SettingsError> {
         for name in names::SIGNERS {
             let Some(blob) = self.blob(name)? else {
                 continue;
@@ -247,16 +249,18 @@ impl<'a> Setting<'a> {
                 _ => return Err(invalid(name, "an uncompressed P-256 point of 65 bytes")),
             }
         }
-        Ok(signers)
+        Ok(())
     }
 
-    fn allowed_hosts(&self) -> Result<Vec<String>, SettingsError> {
+    fn allowed_hosts(&self, hosts: &mut Vec<String>) -> Result<(), SettingsError> {
         let text = self.text(names::ALLOWED_HOSTS)?.unwrap_or_default();
-        let hosts: Vec<String> = text.split_ascii_whitespace().map(String::from).collect();
-        if hosts.len() > MAX_HOSTS || !hosts.iter().all(|host| is_host(host)) {
-            return Err(invalid(names::ALLOWED_HOSTS, "a list of host names"));
+        for host in text.split_ascii_whitespace() {
+            if hosts.len() == MAX_HOSTS || !is_host(host) {
+                return Err(invalid(names::ALLOWED_HOSTS, "a list of host names"));
+            }
+            hosts.push(host.to_string());
         }
-        Ok(hosts)
+        Ok(())
     }
 
     fn allow_unguarded(&self) -> Result<bool, SettingsError> {
@@ -328,8 +332,6 @@ impl<'a> Setting<'a> {
         Ok(Some(blob))
     }
 }
-
-const NAME: &str = "1 to 40 letters, digits, '_' or '-'";
 
 fn bytes(part: &Part) -> Result<&[u8], SettingsError> {
     match &part.payload {

@@ -40,6 +40,7 @@ mod crc32;
 mod digest;
 #[cfg(test)]
 mod golden;
+mod md5;
 mod text;
 
 pub mod esp_image;

@@ -47,6 +47,7 @@
 //! At most [`MAX_LIVE`] different pairs of kind and key, of all versions together: a version that needs more raises the journal's
 //! version. RAM: about 600 bytes, and up to 2 KiB of stack in a compaction.
 
+mod cells;
 mod error;
 #[cfg(test)]
 mod tests;
@@ -58,7 +59,7 @@ use otaria_wire::journal::{
     RecordView, encode,
 };
 
-use super::{Aligned, SECTOR_LEN, erase, read, reads_as, reads_blank, write};
+use super::{Aligned, SECTOR_LEN, read, reads_as, reads_blank};
 
 pub use error::JournalError;
 
@@ -176,15 +177,30 @@ impl<R: NorFlash> Journal<R> {
     /// # Errors
     /// The flash cannot be read, or [`JournalError::Undecodable`].
     pub fn latest<T: Record>(&mut self, key: u16) -> Result<Option<T>, JournalError> {
-        self.check()?;
-        let Some(live) = self.find(T::KIND, key) else {
+        let mut buf = Aligned::<MAX_RECORD_LEN>::new();
+        let Some(view) = self.latest_of(T::KIND, key, &mut buf)? else {
             return Ok(None);
         };
-        let mut buf = Aligned::<MAX_RECORD_LEN>::new();
-        let record = self.read_record(live, &mut buf)?;
-        match RecordView::parse(self.epoch, record).and_then(|view| view.decode()) {
+        match view.decode() {
             Ok(record) => Ok(Some(record)),
             Err(_) => Err(JournalError::Undecodable { kind: T::KIND }),
+        }
+    }
+
+    fn latest_of<'b>(
+        &mut self,
+        kind: u8,
+        key: u16,
+        buf: &'b mut Aligned<MAX_RECORD_LEN>,
+    ) -> Result<Option<RecordView<'b>>, JournalError> {
+        self.check()?;
+        let Some(live) = self.find(kind, key) else {
+            return Ok(None);
+        };
+        let record = self.read_record(live, buf)?;
+        match RecordView::parse(self.epoch, record) {
+            Ok(view) => Ok(Some(view)),
+            Err(_) => Err(JournalError::Undecodable { kind }),
         }
     }
 
@@ -197,25 +213,37 @@ impl<R: NorFlash> Journal<R> {
     /// [`JournalError::Full`] and [`JournalError::TooLong`]: nothing was done. Otherwise the earlier record or this one
     /// counts.
     pub fn append<T: Record>(&mut self, key: u16, record: &T) -> Result<(), JournalError> {
-        self.check()?;
         let mut buf = Aligned::<MAX_RECORD_LEN>::new();
         let record = encode(self.epoch, key, record, &mut buf.0).map_err(too_long)?;
-        let (len, cells) = (record.len(), count(record));
-        let earlier = self.find(T::KIND, key);
+        let len = record.len();
+        self.append_encoded(T::KIND, key, len, &mut buf)
+    }
+
+    /// Appends the first `len` bytes of `buf`.
+    fn append_encoded(
+        &mut self,
+        kind: u8,
+        key: u16,
+        len: usize,
+        buf: &mut Aligned<MAX_RECORD_LEN>,
+    ) -> Result<(), JournalError> {
+        self.check()?;
+        let record = buf.0.get(..len).unwrap_or_default();
+        let cells = count(record);
+        let earlier = self.find(kind, key);
         if let Some(earlier) = earlier {
             let at = self.address(self.half, earlier.cell);
             if reads_as(&mut self.region, at, record)? {
                 return Ok(());
             }
         }
-        if (earlier.is_none() && self.live.is_full()) || !self.fits(T::KIND, key, u16::from(cells))
-        {
+        if (earlier.is_none() && self.live.is_full()) || !self.fits(kind, key, u16::from(cells)) {
             return Err(JournalError::Full);
         }
         match self.put(record) {
             Ok(cell) => {
                 self.remember(Live {
-                    kind: T::KIND,
+                    kind,
                     cells,
                     key,
                     cell,
@@ -223,7 +251,7 @@ impl<R: NorFlash> Journal<R> {
                 Ok(())
             }
             // No room in this half, or it does not take the record.
-            Err(_) => self.compact(T::KIND, key, len, &mut buf),
+            Err(_) => self.compact(kind, key, len, buf),
         }
     }
 
@@ -232,19 +260,22 @@ impl<R: NorFlash> Journal<R> {
     /// # Errors
     /// A flash command failed: the record counts still, or not any more.
     pub fn remove<T: Record>(&mut self, key: u16) -> Result<(), JournalError> {
+        self.remove_any(T::KIND, key)
+    }
+
+    fn remove_any(&mut self, kind: u8, key: u16) -> Result<(), JournalError> {
         self.check()?;
-        if self.find(T::KIND, key).is_none() {
+        if self.find(kind, key).is_none() {
             return Ok(());
         }
         let mut buf = Aligned::<MAX_RECORD_LEN>::new();
-        let record =
-            encode(self.epoch, key, &Forget { kind: T::KIND }, &mut buf.0).map_err(too_long)?;
+        let record = encode(self.epoch, key, &Forget { kind }, &mut buf.0).map_err(too_long)?;
         match self.put(record) {
             Ok(_) => {
-                self.forget(T::KIND, key);
+                self.forget(kind, key);
                 Ok(())
             }
-            Err(_) => self.compact(T::KIND, key, 0, &mut buf),
+            Err(_) => self.compact(kind, key, 0, &mut buf),
         }
     }
 
@@ -518,60 +549,9 @@ impl<R: NorFlash> Journal<R> {
     }
 
     fn forget(&mut self, kind: u8, key: u16) {
-        self.live.retain(|live| !live.is(kind, key));
-    }
-
-    fn address(&self, half: u16, cell: u16) -> u32 {
-        u32::from(half) * u32::from(self.half_sectors) * SECTOR_LEN
-            + u32::from(cell) * CELL_LEN as u32
-    }
-
-    fn read_header(&mut self, half: u16) -> Result<Option<HalfHeader>, JournalError> {
-        let at = self.address(half, 0);
-        let mut cell = Aligned::<CELL_LEN>::new();
-        read(&mut self.region, at, &mut cell.0)?;
-        Ok(HalfHeader::parse(&cell.0))
-    }
-
-    fn read_cell(&mut self, half: u16, cell: u16) -> Result<Cell, JournalError> {
-        let at = self.address(half, cell);
-        let mut cell = Aligned::<CELL_LEN>::new();
-        read(&mut self.region, at, &mut cell.0)?;
-        Ok(Cell::of(&cell.0))
-    }
-
-    fn read_record<'b>(
-        &mut self,
-        live: Live,
-        buf: &'b mut Aligned<MAX_RECORD_LEN>,
-    ) -> Result<&'b [u8], JournalError> {
-        let at = self.address(self.half, live.cell);
-        let bytes = buf
-            .0
-            .get_mut(..usize::from(live.cells) * CELL_LEN)
-            .unwrap_or_default();
-        read(&mut self.region, at, bytes)?;
-        Ok(bytes)
-    }
-
-    fn write_cells(&mut self, half: u16, cell: u16, bytes: &[u8]) -> Result<(), JournalError> {
-        let at = self.address(half, cell);
-        write(&mut self.region, at, bytes)?;
-        if reads_as(&mut self.region, at, bytes)? {
-            Ok(())
-        } else {
-            Err(JournalError::NotWritten)
-        }
-    }
-
-    /// Erases a sector and looks whether it is blank then.
-    fn erase_sector(&mut self, half: u16, sector: u16) -> Result<(), JournalError> {
-        let from = self.address(half, sector * CELLS_PER_SECTOR);
-        erase(&mut self.region, from, from + SECTOR_LEN)?;
-        if reads_blank(&mut self.region, from, SECTOR_LEN)? {
-            Ok(())
-        } else {
-            Err(JournalError::NotWritten)
+        // No pair is there twice.
+        if let Some(at) = self.live.iter().position(|live| live.is(kind, key)) {
+            self.live.remove(at);
         }
     }
 }

@@ -150,12 +150,13 @@ impl Entries {
             .sectors
             .map(|state| state.entry().filter(|entry| slot_of(entry) == Some(slot)));
         select(first, second).or_else(|| {
-            let first = first.map(|entry| Selected { sector: 0, entry });
-            let second = second.map(|entry| Selected { sector: 1, entry });
-            first
-                .into_iter()
-                .chain(second)
-                .max_by_key(|selected| selected.entry.seq)
+            let (sector, entry) = match (first, second) {
+                (Some(first), Some(second)) if first.seq > second.seq => (0, first),
+                (_, Some(second)) => (1, second),
+                (Some(first), None) => (0, first),
+                (None, None) => return None,
+            };
+            Some(Selected { sector, entry })
         })
     }
 

@@ -275,25 +275,22 @@ pub fn encode<'a, T: Record>(
     record: &T,
     out: &'a mut [u8; MAX_RECORD_LEN],
 ) -> Result<&'a [u8], RecordError> {
-    out.fill(0);
-    let (cells, _) = out.as_chunks_mut::<CELL_LEN>();
-    let mut payload = PayloadWriter::new(cells);
+    let mut payload = PayloadWriter::new(out);
     record.write(&mut payload);
-    let count = payload.finish().ok_or(RecordError::TooLong)?;
-    let cells = cells.get_mut(..count).ok_or(RecordError::TooLong)?;
-    let (first, next) = cells.split_first_mut().ok_or(RecordError::TooLong)?;
-    for cell in next {
-        let [tag, ..] = cell;
+    let cells = payload.finish().ok_or(RecordError::TooLong)?;
+    finish(epoch, T::KIND, key, cells).ok_or(RecordError::TooLong)
+}
+
+/// Puts everything but the payload into the cells of a record.
+fn finish(epoch: u32, kind: u8, key: u16, cells: &mut [[u8; CELL_LEN]]) -> Option<&[u8]> {
+    let count = u8::try_from(cells.len()).ok()?;
+    let (first, next) = cells.split_first_mut()?;
+    for [tag, ..] in next {
         *tag = CONTINUATION;
     }
-    let head: [u8; 4] = Writer::new()
-        .u8(T::KIND)
-        .u8(u8::try_from(count).map_err(|_| RecordError::TooLong)?)
-        .u16(key)
-        .finish();
-    *first.first_chunk_mut().ok_or(RecordError::TooLong)? = head;
-    seal(epoch, cells).ok_or(RecordError::TooLong)?;
-    Ok(cells.as_flattened())
+    *first.first_chunk_mut()? = Writer::<4>::new().u8(kind).u8(count).u16(key).finish();
+    seal(epoch, cells)?;
+    Some(cells.as_flattened())
 }
 
 /// Puts the CRC into the first cell.

@@ -1,6 +1,8 @@
 //! Payload fields over the cells of a record, past the tags of continuation cells.
 
-use super::{CELL_LEN, FIRST_PAYLOAD_AT};
+use heapless::vec::VecView;
+
+use super::{CELL_LEN, FIRST_PAYLOAD_AT, MAX_RECORD_LEN};
 use crate::Sha256Digest;
 
 /// Bytes before the payload in a cell.
@@ -18,18 +20,20 @@ pub struct PayloadWriter<'a> {
 }
 
 impl<'a> PayloadWriter<'a> {
-    pub(super) fn new(cells: &'a mut [[u8; CELL_LEN]]) -> Self {
+    pub(super) fn new(out: &'a mut [u8; MAX_RECORD_LEN]) -> Self {
+        out.fill(0);
         Self {
-            cells,
+            cells: out.as_chunks_mut().0,
             cell: 0,
             at: payload_at(0),
             full: false,
         }
     }
 
-    /// Number of cells in use, or `None` if not everything fitted.
-    pub(super) fn finish(self) -> Option<usize> {
-        (!self.full).then_some(self.cell + 1)
+    /// The cells in use, or `None` if not everything fitted.
+    pub(super) fn finish(self) -> Option<&'a mut [[u8; CELL_LEN]]> {
+        let cells = self.cells.get_mut(..=self.cell);
+        cells.filter(|_| !self.full)
     }
 
     /// Adds bytes.
@@ -123,9 +127,17 @@ impl<'a> PayloadReader<'a> {
         *byte
     }
 
+    fn fill(&mut self, bytes: &mut [u8]) {
+        for byte in bytes {
+            *byte = self.next();
+        }
+    }
+
     /// Takes bytes.
     pub fn array<const N: usize>(&mut self) -> [u8; N] {
-        core::array::from_fn(|_| self.next())
+        let mut bytes = [0; N];
+        self.fill(&mut bytes);
+        bytes
     }
 
     /// Takes one byte.
@@ -155,14 +167,16 @@ impl<'a> PayloadReader<'a> {
 
     /// Takes a text; `None` if it is longer than `N` bytes or not UTF-8.
     pub fn text<const N: usize>(&mut self) -> Option<heapless::String<N>> {
-        let len = usize::from(self.u16());
         let mut bytes = heapless::Vec::<u8, N>::new();
-        if len > N {
-            return None;
-        }
+        self.text_into(bytes.as_mut_view())?;
+        heapless::String::from_utf8(bytes).ok()
+    }
+
+    fn text_into(&mut self, bytes: &mut VecView<u8>) -> Option<()> {
+        let len = self.u16();
         for _ in 0..len {
             bytes.push(self.next()).ok()?;
         }
-        heapless::String::from_utf8(bytes).ok()
+        Some(())
     }
 }

@@ -465,9 +465,9 @@ fn fields_that_an_earlier_version_did_not_know_read_as_zero() {
 #[test]
 fn payloads_that_say_nothing_known_are_malformed() {
     fn read<T: Record>(payload: &[u8]) -> Option<T> {
-        let mut cells = [[0; CELL_LEN]; MAX_CELLS];
-        PayloadWriter::new(&mut cells).bytes(payload);
-        T::read(&mut PayloadReader::new(&cells))
+        let mut out = [0; MAX_RECORD_LEN];
+        PayloadWriter::new(&mut out).bytes(payload);
+        T::read(&mut PayloadReader::new(out.as_chunks().0))
     }
     assert_eq!(read::<Bootloader>(&[2]), None);
     assert_eq!(read::<TrialCounters>(&[0; 20]), None);

@@ -42,12 +42,15 @@ macro_rules! failure_codes {
                 }
             }
 
+            /// By hundreds: the numbers of a group follow each other.
+            const NAMES: &[&[&'static str]] = &[$( &[$($name,)+], )+];
+
             /// A name for logs and documents.
             #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $($( Self::$variant => $name, )+)+
-                }
+            pub fn name(self) -> &'static str {
+                let number = usize::from(self.number());
+                let group = Self::NAMES.get((number / 100).wrapping_sub(1));
+                group.and_then(|names| names.get(number % 100)).copied().unwrap_or_default()
             }
 
             /// A sentence for people: what happened, and what can be done.

@@ -21,10 +21,9 @@ mod tests;
 
 use core::fmt;
 
-use md5::{Digest, Md5};
-
 use crate::FixedText;
 use crate::bytes::{Reader, Writer};
+use crate::md5::md5;
 
 pub use layout::{DEFAULT_4MB, Layout, LayoutError, Region, default_4mb_partitions};
 
@@ -262,7 +261,7 @@ pub fn encode(partitions: &[Partition]) -> Result<[u8; PARTITION_TABLE_LEN], Par
 }
 
 fn md5_of(entries: &[[u8; ENTRY_LEN]]) -> [u8; 16] {
-    Md5::digest(entries.as_flattened()).into()
+    md5(entries.as_flattened())
 }
 
 fn check_md5(entries: &[[u8; ENTRY_LEN]], cell: &[u8; ENTRY_LEN]) -> Result<(), PartitionError> {
