@@ -333,7 +333,7 @@ mod tests {
             let mut address = None;
             let ask = asks(DhcpMessageType::Discover, [mac; 6]);
             told(&mut server, &ask, |offer| {
-                address = Some(offer.your_ip.octets()[3])
+                address = Some(offer.your_ip.octets()[3]);
             });
             address.unwrap()
         };
