@@ -181,10 +181,11 @@ impl<R: NorFlash> Journal<R> {
         let Some(view) = self.latest_of(T::KIND, key, &mut buf)? else {
             return Ok(None);
         };
-        match view.decode() {
-            Ok(record) => Ok(Some(record)),
-            Err(_) => Err(JournalError::Undecodable { kind: T::KIND }),
+        let record = T::read(&mut view.payload());
+        if record.is_none() {
+            return Err(JournalError::Undecodable { kind: T::KIND });
         }
+        Ok(record)
     }
 
     fn latest_of<'b>(
@@ -199,8 +200,8 @@ impl<R: NorFlash> Journal<R> {
         };
         let record = self.read_record(live, buf)?;
         match RecordView::parse(self.epoch, record) {
-            Ok(view) => Ok(Some(view)),
-            Err(_) => Err(JournalError::Undecodable { kind }),
+            Ok(view) if view.kind() == kind => Ok(Some(view)),
+            Ok(_) | Err(_) => Err(JournalError::Undecodable { kind }),
         }
     }
 

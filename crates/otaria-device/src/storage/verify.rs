@@ -164,7 +164,7 @@ impl<'a> ImageVerifier<'a> {
         if self.hasher.clone().finish() != self.header.image_sha256 {
             return Err(VerifyError::Hash);
         }
-        let info = self.checker.clone().finish().map_err(VerifyError::Image)?;
+        let info = self.checker.finish().map_err(VerifyError::Image)?;
         self.check_description(&info)?;
         Ok(Some(VerifiedImage {
             slot: target.slot(),

@@ -132,7 +132,7 @@ impl ImageChecker {
     ///
     /// # Errors
     /// See [`ImageError`].
-    pub fn finish(self) -> Result<ImageInfo, ImageError> {
+    pub fn finish(&self) -> Result<ImageInfo, ImageError> {
         match self.state {
             State::Done => {}
             State::Failed(error) => return Err(error),

@@ -243,7 +243,13 @@ impl<'a> RecordView<'a> {
         if self.kind != T::KIND {
             return Err(RecordError::OtherKind);
         }
-        T::read(&mut PayloadReader::new(self.cells)).ok_or(RecordError::Malformed)
+        T::read(&mut self.payload()).ok_or(RecordError::Malformed)
+    }
+
+    /// The payload, from its start.
+    #[must_use]
+    pub fn payload(&self) -> PayloadReader<'a> {
+        PayloadReader::new(self.cells)
     }
 
     /// Writes the same record for a half of another epoch, whatever its kind.

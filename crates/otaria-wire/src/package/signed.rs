@@ -68,10 +68,11 @@ impl SignedHeader {
     /// # Errors
     /// See [`HeaderError`].
     pub fn parse(bytes: &[u8]) -> Result<Self, HeaderError> {
-        let header = Header::parse(bytes)?;
-        // `Header::parse` takes nothing that it would not encode the same way.
-        let bytes = *bytes.first_chunk().ok_or(HeaderError::Truncated)?;
-        Ok(Self { header, bytes })
+        Ok(Self {
+            header: Header::parse(bytes)?,
+            // `Header::parse` takes nothing that it would not encode the same way.
+            bytes: *bytes.first_chunk().ok_or(HeaderError::Truncated)?,
+        })
     }
 
     /// Joins a header with a signature made over [`Header::signed_message`].
