@@ -167,8 +167,7 @@ struct Setting<'a> {
 }
 
 impl<'a> Setting<'a> {
-    /// Takes every setting that is there. One after the other, each into its place: a value made of all of them at once has to be
-    /// taken apart again wherever one cannot be read, which is ten times.
+    /// Takes every setting that is there, each straight into its place: where one cannot be read there is only one value to drop.
     fn fill(&self, settings: &mut Settings) -> Result<(), SettingsError> {
         match self.blob(names::NETWORK)? {
             Some(blob) => (settings.wifi, settings.broker) = network::decode(&blob)?,

@@ -1,6 +1,7 @@
 //! Payload fields over the cells of a record, past the tags of continuation cells.
 
-use heapless::vec::VecView;
+use heapless::String;
+use heapless::string::StringView;
 
 use super::{CELL_LEN, FIRST_PAYLOAD_AT, MAX_RECORD_LEN};
 use crate::Sha256Digest;
@@ -166,16 +167,24 @@ impl<'a> PayloadReader<'a> {
     }
 
     /// Takes a text; `None` if it is longer than `N` bytes or not UTF-8.
-    pub fn text<const N: usize>(&mut self) -> Option<heapless::String<N>> {
-        let mut bytes = heapless::Vec::<u8, N>::new();
-        self.text_into(bytes.as_mut_view())?;
-        heapless::String::from_utf8(bytes).ok()
+    pub fn text<const N: usize>(&mut self) -> Option<String<N>> {
+        let mut text = String::new();
+        self.text_into(text.as_mut_view())?;
+        Some(text)
     }
 
-    fn text_into(&mut self, bytes: &mut VecView<u8>) -> Option<()> {
-        let len = self.u16();
-        for _ in 0..len {
-            bytes.push(self.next()).ok()?;
+    /// Character by character, so that the text is only in the place where it is wanted.
+    fn text_into(&mut self, text: &mut StringView) -> Option<()> {
+        let mut left = usize::from(self.u16());
+        while left > 0 {
+            let first = self.next();
+            let mut bytes = [first, 0, 0, 0];
+            // What starts no character has a length that makes none.
+            let len = first.leading_ones().max(1) as usize;
+            let character = bytes.get_mut(..len)?;
+            left = left.checked_sub(len)?;
+            self.fill(character.get_mut(1..)?);
+            text.push_str(core::str::from_utf8(character).ok()?).ok()?;
         }
         Some(())
     }

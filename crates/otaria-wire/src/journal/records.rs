@@ -108,25 +108,25 @@ impl Record for Download {
     }
 
     fn read(payload: &mut PayloadReader<'_>) -> Option<Self> {
-        let (identity, job) = (payload.digest(), payload.text()?);
-        let (url, etag) = (payload.text()?, payload.text()?);
+        let mut download = Self {
+            identity: payload.digest(),
+            job: payload.text()?,
+            url: payload.text()?,
+            etag: payload.text()?,
+            version: None,
+            image_sha256: None,
+            not_before: None,
+            deadline: None,
+        };
         let bits = payload.u8();
         let has = |bit| bits & bit != 0;
-        let version = if has(HAS_VERSION) {
-            Some(payload.text()?)
-        } else {
-            None
-        };
-        Some(Self {
-            identity,
-            job,
-            url,
-            etag,
-            version,
-            image_sha256: has(HAS_IMAGE).then(|| payload.digest()),
-            not_before: has(HAS_NOT_BEFORE).then(|| payload.u64()),
-            deadline: has(HAS_DEADLINE).then(|| payload.u64()),
-        })
+        if has(HAS_VERSION) {
+            download.version = Some(payload.text()?);
+        }
+        download.image_sha256 = has(HAS_IMAGE).then(|| payload.digest());
+        download.not_before = has(HAS_NOT_BEFORE).then(|| payload.u64());
+        download.deadline = has(HAS_DEADLINE).then(|| payload.u64());
+        Some(download)
     }
 }
 
