@@ -49,7 +49,7 @@ mod riscv {
             let word = word_at(address);
             let to = word as usize;
             let is_code = in_flash.contains(&to) || in_ram.contains(&to);
-            if is_code && to % 2 == 0 && is_call(half_at(to - 4), half_at(to - 2)) {
+            if is_code && to.is_multiple_of(2) && is_call(half_at(to - 4), half_at(to - 2)) {
                 // The next one, so that the line of the call is found and not the one behind it.
                 if found.push(word - 2).is_err() {
                     break;
