@@ -15,6 +15,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("mosquitto_pub", "mosquitto-clients"),
     ("nginx", "nginx-light"),
     ("openssl", "openssl"),
+    ("curl", "curl"),
     ("g++", "g++"),
     ("qemu-system-riscv32", "qemu-system-misc"),
     ("python3", "python3"),

@@ -1,5 +1,6 @@
 //! What can be set. Everything has a default that works on one machine.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 
@@ -27,6 +28,45 @@ pub struct Config {
     pub root: String,
     /// Largest package that is taken, in bytes.
     pub max_package_len: u64,
+    /// TLS for HTTP and for the embedded broker.
+    pub tls: Option<Tls>,
+    /// Whether people have to log in.
+    pub access: Access,
+    /// Gives the user `admin` a new password, for whoever has lost theirs.
+    pub reset_admin: bool,
+    /// Other machines may reach a server that has no TLS or no log-in.
+    pub exposed: bool,
+    /// Who gets package files.
+    pub downloads: Downloads,
+}
+
+/// TLS 1.3. What is not given, the server makes below `DATA/tls`.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// The server's certificate chain and its private key, PEM files.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// The authorities of the devices' certificates, a PEM file; the server issues none then.
+    pub client_ca: Option<PathBuf>,
+    /// Further names and addresses for the certificate that the server makes for itself.
+    pub names: Vec<String>,
+}
+
+/// Whether people have to log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody needs a password or a token.
+    LogIn,
+    /// Whoever reaches the server may do everything.
+    Open,
+}
+
+/// Who gets package files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Downloads {
+    /// Whoever knows the address, which holds the file's SHA-256. What a device takes is decided by the signature.
+    Anybody,
+    /// Devices with a certificate, and people who may read.
+    Known,
 }
 
 /// Which broker.
@@ -62,6 +102,11 @@ impl Config {
             public_url: None,
             root: DEFAULT_ROOT.to_owned(),
             max_package_len: MAX_PACKAGE_LEN,
+            tls: None,
+            access: Access::LogIn,
+            reset_admin: false,
+            exposed: false,
+            downloads: Downloads::Anybody,
         }
     }
 }
@@ -70,11 +115,13 @@ impl Config {
 pub(crate) fn public_url(
     given: Option<&str>,
     listening: SocketAddr,
+    tls: bool,
 ) -> Result<String, PublicUrlError> {
     let url = match given {
         Some(url) => url.trim_end_matches('/').to_owned(),
         None => format!(
-            "http://{}",
+            "{}://{}",
+            if tls { "https" } else { "http" },
             SocketAddr::new(reachable(listening.ip()), listening.port())
         ),
     };
@@ -86,6 +133,38 @@ pub(crate) fn public_url(
     } else {
         Err(PublicUrlError::Unusable(url))
     }
+}
+
+/// What the server's own certificate names: how devices reach it, and this machine itself.
+pub(crate) fn server_names(
+    public_url: &str,
+    listening: IpAddr,
+    given: &[String],
+) -> BTreeSet<String> {
+    let authority = public_url
+        .split_once("://")
+        .map_or("", |(_, rest)| rest.split('/').next().unwrap_or(rest));
+    let host = match authority.strip_prefix('[') {
+        Some(six) => six.split(']').next().unwrap_or(six),
+        None => authority.split(':').next().unwrap_or(authority),
+    };
+    let local = [
+        Ipv4Addr::LOCALHOST.to_string(),
+        Ipv6Addr::LOCALHOST.to_string(),
+        "localhost".to_owned(),
+        reachable(listening).to_string(),
+        host.to_owned(),
+    ];
+    given
+        .iter()
+        .cloned()
+        .chain(local)
+        // Written as certificates have them, so that a name is recognised.
+        .map(|name| match name.parse::<IpAddr>() {
+            Ok(ip) => ip.to_string(),
+            Err(_) => name.to_ascii_lowercase(),
+        })
+        .collect()
 }
 
 /// An address of this machine that others can use.
@@ -122,7 +201,7 @@ mod tests {
 
     #[test]
     fn an_address_for_devices_is_made_from_where_the_server_listens() {
-        let made = |listening: &str| public_url(None, listening.parse().unwrap()).unwrap();
+        let made = |listening: &str| public_url(None, listening.parse().unwrap(), false).unwrap();
         assert_eq!(made("127.0.0.1:8080"), "http://127.0.0.1:8080");
         assert_eq!(made("[::1]:8080"), "http://[::1]:8080");
         assert!(!made("0.0.0.0:8080").contains("0.0.0.0"));
@@ -132,7 +211,7 @@ mod tests {
     #[test]
     fn an_address_that_devices_cannot_use_is_refused() {
         let local = "127.0.0.1:1".parse().unwrap();
-        let ok = |given: &str| public_url(Some(given), local);
+        let ok = |given: &str| public_url(Some(given), local, false);
         assert_eq!(
             ok("http://ota.example/"),
             Ok("http://ota.example".to_owned())

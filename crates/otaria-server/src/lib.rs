@@ -19,21 +19,24 @@
 //! | `store` | SQLite: devices, packages, jobs, events, and the outbox |
 //! | `status` | how a job's status follows from reports |
 //! | `wishes` | decisions: declare, cancel, command |
+//! | `access` | users, tokens, and what each may do; what a device may do at the broker |
+//! | `trust`, `enroll` | TLS: the server's authority, devices' certificates, and how a device is cut off |
 //! | `packages` | package files, by their hash |
 //! | `http`, `api`, `page` | the three faces over HTTP |
 //!
-//! The server is a courier. It holds no keys and cannot make a device run anything that the holder of the signing key
-//! has not signed. It has no log-in yet either: whoever reaches it can publish what is signed, cancel and restart, so
-//! it listens on this machine alone unless told otherwise.
+//! The server is a courier. It holds no signing keys and cannot make a device run anything that the holder of the signing
+//! key has not signed. What it does hold, and who may use it, is in docs/SECURITY.md.
 #![forbid(unsafe_code)]
 
 pub mod model;
 
+mod access;
 mod api;
 mod broker;
 mod bus;
 mod clock;
 mod config;
+mod enroll;
 mod http;
 mod id;
 mod ingest;
@@ -43,13 +46,17 @@ mod server;
 mod shared;
 mod status;
 mod store;
+mod trust;
 mod wishes;
 
 #[cfg(test)]
 mod tests;
 
+pub use access::FirstAdmin;
+pub use access::rules::{AclFormat, acl};
 pub use broker::BrokerError;
 pub use bus::{BrokerUrl, BrokerUrlError};
-pub use config::{Config, Mqtt, PublicUrlError};
+pub use config::{Access, Config, Downloads, Mqtt, PublicUrlError, Tls};
 pub use server::{Addresses, RunningServer, Server, StartError};
 pub use store::StoreError;
+pub use trust::{DeviceKey, PkiError, new_device_key};

@@ -2,6 +2,10 @@
 //!
 //! Times are unix seconds, sizes bytes, digests lower-case hexadecimal.
 
+mod access;
+
+pub use access::*;
+
 use std::fmt;
 use std::str::FromStr;
 

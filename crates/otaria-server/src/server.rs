@@ -11,13 +11,15 @@ use otaria_wire::topics::NameError;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::access::{FirstAdmin, admin_at_start};
 use crate::broker::{Broker, BrokerError};
-use crate::bus::{BrokerUrl, Bus};
-use crate::config::{Config, Mqtt, PublicUrlError, public_url};
+use crate::bus::Bus;
+use crate::config::{Access, Config, Mqtt, PublicUrlError, public_url, server_names};
 use crate::http;
 use crate::packages::PackageFiles;
-use crate::shared::Shared;
+use crate::shared::{Entry, Shared};
 use crate::store::{Store, StoreError};
+use crate::trust::{Peer, PkiError, TlsListener, Trust, plain_listener};
 
 /// How often history beyond what is kept is removed.
 const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -31,8 +33,10 @@ pub struct Server;
 /// Where the server is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addresses {
-    /// HTTP.
+    /// HTTP, or HTTPS if there is TLS.
     pub http: SocketAddr,
+    /// Where people find the page, and programs the API.
+    pub page: String,
     /// The embedded broker, if there is one.
     pub mqtt: Option<SocketAddr>,
     /// The broker that the server uses, without a password.
@@ -45,6 +49,10 @@ pub struct Addresses {
 pub struct RunningServer {
     /// Where it is reached.
     pub addresses: Addresses,
+    /// Whoever starts a server for the first time is its administrator. To be shown once, and dropped.
+    pub first_admin: Option<FirstAdmin>,
+    /// What clients have to trust, PEM, if the server has made its certificate itself.
+    pub server_ca: Option<String>,
     shared: Arc<Shared>,
     bus: Bus,
     broker: Option<Broker>,
@@ -71,6 +79,12 @@ pub enum StartError {
     /// HTTP cannot listen.
     #[error("cannot listen for HTTP on {0}")]
     Http(SocketAddr, #[source] io::Error),
+    /// Others would reach what is not protected.
+    #[error("{0} would let other machines in {1}")]
+    Exposed(SocketAddr, &'static str),
+    /// Keys and certificates.
+    #[error("TLS cannot start")]
+    Pki(#[from] PkiError),
     /// The public address cannot be used.
     #[error(transparent)]
     PublicUrl(#[from] PublicUrlError),
@@ -86,6 +100,7 @@ impl Server {
     /// See [`StartError`]; nothing keeps running after an error.
     pub async fn start(config: Config) -> Result<RunningServer, StartError> {
         let data = |error| StartError::Data(config.data.clone(), error);
+        refuse_exposed(&config)?;
         fs::create_dir_all(&config.data).map_err(data)?;
         let lock = lock(&config.data)?;
         let listener = TcpListener::bind(config.http)
@@ -94,21 +109,42 @@ impl Server {
         let http_address = listener
             .local_addr()
             .map_err(|error| StartError::Http(config.http, error))?;
-        let public_url = public_url(config.public_url.as_deref(), http_address)?;
+        let tls = config.tls.as_ref();
+        let public_url = public_url(config.public_url.as_deref(), http_address, tls.is_some())?;
+        let now = crate::clock::now();
+        let trust = match tls {
+            Some(tls) => {
+                let names = server_names(&public_url, http_address.ip(), &tls.names);
+                let trust = Trust::open(&config.data.join("tls"), tls, &names, now)?;
+                Some(Arc::new(trust))
+            }
+            None => None,
+        };
 
         let store = Store::open(&config.data.join("otaria.db")).await?;
         let client_id = format!("otaria-server-{}", store.instance().await?);
         let packages = PackageFiles::open(config.data.join("packages"), config.max_package_len)
             .await
             .map_err(data)?;
-        let loopback = http_address.ip().is_loopback();
-
+        if let Some(trust) = &trust {
+            let (serials, devices) = store.revoked().await?;
+            trust.load(serials, devices);
+        }
+        let entry = Entry {
+            loopback: http_address.ip().is_loopback(),
+            access: config.access,
+            downloads: config.downloads,
+        };
+        let server_ca = trust
+            .as_ref()
+            .and_then(|trust| trust.server_ca().map(str::to_owned));
         let shared = Arc::new(Shared::new(
             store,
             packages,
             config.root,
             public_url,
-            loopback,
+            entry,
+            trust,
         ));
 
         let moved = shared.note_address().await?;
@@ -125,22 +161,38 @@ impl Server {
                 let files = config.data.join("broker");
                 let broker =
                     Broker::start(listen, files, client_id.clone(), Arc::clone(&shared)).await?;
-                let url = BrokerUrl::from(from_here(broker.address));
+                let url = broker.own.clone();
                 (Some(broker), url)
             }
             Mqtt::External(url) => (None, url),
         };
+        let s = if shared.trust.is_some() { "s" } else { "" };
         let addresses = Addresses {
             http: http_address,
+            page: format!("http{s}://{}", from_here(http_address)),
             mqtt: broker.as_ref().map(|broker| broker.address),
-            broker: broker_url.to_string(),
+            broker: match &broker {
+                Some(broker) => format!("mqtt{s}://{}", broker.address),
+                None => broker_url.to_string(),
+            },
             public_url: shared.public_url.clone(),
+        };
+        let listener = match &shared.trust {
+            Some(trust) => TlsListener::start(listener, trust.https(), Arc::clone(trust)),
+            None => plain_listener(listener),
+        }
+        .map_err(|error| StartError::Http(http_address, error))?;
+        let first_admin = match config.access {
+            Access::LogIn => admin_at_start(&shared, config.reset_admin, now).await?,
+            Access::Open => None,
         };
         let bus = Bus::start(Arc::clone(&shared), broker_url, client_id)?;
         let http = tokio::spawn(serve(listener, Arc::clone(&shared)));
         let housekeeping = tokio::spawn(housekeeping(Arc::clone(&shared)));
         Ok(RunningServer {
             addresses,
+            first_admin,
+            server_ca,
             shared,
             bus,
             broker,
@@ -182,6 +234,31 @@ impl std::fmt::Debug for RunningServer {
     }
 }
 
+/// Other machines reach what is without TLS or without log-in only if that was said.
+fn refuse_exposed(config: &Config) -> Result<(), StartError> {
+    let mqtt = match config.mqtt {
+        Mqtt::Embedded { listen } => Some(listen),
+        Mqtt::External(_) => None,
+    };
+    let exposed = [Some(config.http), mqtt]
+        .into_iter()
+        .flatten()
+        .find(|address| !address.ip().is_loopback());
+    match (exposed, config.access, &config.tls) {
+        _ if config.exposed => Ok(()),
+        (None, _, _) | (_, Access::LogIn, Some(_)) => Ok(()),
+        (Some(address), Access::Open, _) => Err(StartError::Exposed(
+            address,
+            "without log-in: whoever reaches it could publish, cancel and restart. Leave --open out, or say --insecure",
+        )),
+        (Some(address), Access::LogIn, None) => Err(StartError::Exposed(
+            address,
+            "without TLS: passwords could be read on the way, and anybody could play a device or declare what one is to \
+             run. Say --tls, or --insecure if you trust the network",
+        )),
+    }
+}
+
 /// Keeps a second server off the same data. The lock ends with the process, however that ends.
 fn lock(data: &Path) -> Result<File, StartError> {
     let failed = |error| StartError::Data(data.to_owned(), error);
@@ -199,7 +276,7 @@ fn lock(data: &Path) -> Result<File, StartError> {
 }
 
 /// Where this machine reaches a listener of its own.
-fn from_here(listening: SocketAddr) -> SocketAddr {
+pub(crate) fn from_here(listening: SocketAddr) -> SocketAddr {
     let ip = match listening.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -208,12 +285,13 @@ fn from_here(listening: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listening.port())
 }
 
-async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+async fn serve(listener: TlsListener, shared: Arc<Shared>) {
     let mut stopping = shared.stopping.subscribe();
     let end = async move {
         let _ = stopping.wait_for(|stopping| *stopping).await;
     };
-    if let Err(error) = axum::serve(listener, http::router(shared))
+    let service = http::router(shared).into_make_service_with_connect_info::<Peer>();
+    if let Err(error) = axum::serve(listener, service)
         .with_graceful_shutdown(end)
         .await
     {
@@ -227,6 +305,9 @@ async fn housekeeping(shared: Arc<Shared>) {
         every.tick().await;
         if let Err(error) = shared.store.prune().await {
             tracing::warn!("old history could not be removed: {error}");
+        }
+        if let Err(error) = shared.store.prune_access(crate::clock::now()).await {
+            tracing::warn!("old sessions could not be removed: {error}");
         }
     }
 }

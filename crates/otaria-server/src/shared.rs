@@ -6,10 +6,13 @@ use std::sync::Arc;
 use otaria_wire::topics::{DeviceId, NameError, Topic, Topics};
 use tokio::sync::{Notify, broadcast, watch};
 
+use crate::access::{Limiter, Passwords};
+use crate::config::{Access, Downloads};
 use crate::ingest::{Report, What};
 use crate::model::Live;
 use crate::packages::{EXTENSION, PackageFiles};
 use crate::store::{NewMessage, Store, StoreError, Tx};
+use crate::trust::Trust;
 
 /// Changes kept for a reader of the event stream that is slow.
 const LIVE_BACKLOG: usize = 4096;
@@ -25,8 +28,12 @@ pub(crate) struct Shared {
     pub(crate) root: String,
     /// Where devices reach the HTTP server, without a slash at the end.
     pub(crate) public_url: String,
-    /// Only reachable from this machine.
-    pub(crate) loopback: bool,
+    /// Who may come in, and how.
+    pub(crate) entry: Entry,
+    /// TLS, if there is any.
+    pub(crate) trust: Option<Arc<Trust>>,
+    pub(crate) passwords: Passwords,
+    pub(crate) limiter: Limiter,
     /// Tells the bus that something is in the outbox.
     pub(crate) outbox_ready: Notify,
     pub(crate) broker_connected: watch::Sender<bool>,
@@ -35,25 +42,43 @@ pub(crate) struct Shared {
     live: broadcast::Sender<Arc<Live>>,
 }
 
+/// Who may come in, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    /// Only reachable from this machine.
+    pub(crate) loopback: bool,
+    pub(crate) access: Access,
+    pub(crate) downloads: Downloads,
+}
+
 impl Shared {
     pub(crate) fn new(
         store: Store,
         packages: PackageFiles,
         root: String,
         public_url: String,
-        loopback: bool,
+        entry: Entry,
+        trust: Option<Arc<Trust>>,
     ) -> Self {
         Self {
             store,
             packages,
             root,
             public_url,
-            loopback,
+            entry,
+            trust,
+            passwords: Passwords::default(),
+            limiter: Limiter::default(),
             outbox_ready: Notify::new(),
             broker_connected: watch::Sender::new(false),
             stopping: watch::Sender::new(false),
             live: broadcast::Sender::new(LIVE_BACKLOG),
         }
+    }
+
+    /// Whether nobody has to log in.
+    pub(crate) fn is_open(&self) -> bool {
+        self.entry.access == Access::Open
     }
 
     /// Tells whoever watches.

@@ -24,6 +24,7 @@ async fn the_server_that_is_killed() {
         return;
     };
     let mut config = Config::new(data);
+    config.access = otaria_server::Access::Open;
     config.http = "127.0.0.1:0".parse().unwrap();
     // Else each start has an address of its own, which devices would be told.
     config.public_url = Some("http://ota.test".to_owned());

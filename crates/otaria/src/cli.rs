@@ -33,6 +33,11 @@ pub(crate) enum Command {
     Watch(commands::watch::Watch),
     Cancel(commands::cancel::Cancel),
     Logs(commands::logs::Logs),
+    Login(commands::login::LogIn),
+    Logout(commands::login::LogOut),
+    User(commands::user::Users),
+    Token(commands::token::Tokens),
+    Acl(commands::acl::Acl),
     Simulate(commands::simulate::Simulate),
     Demo(commands::demo::Demo),
 }
@@ -53,6 +58,11 @@ impl Command {
             Self::Watch(command) => command.run(ctx),
             Self::Cancel(command) => command.run(ctx),
             Self::Logs(command) => command.run(ctx),
+            Self::Login(command) => command.run(ctx),
+            Self::Logout(command) => command.run(ctx),
+            Self::User(command) => command.run(ctx),
+            Self::Token(command) => command.run(ctx),
+            Self::Acl(command) => command.run(ctx),
             Self::Simulate(command) => commands::runtime()?.block_on(command.run(ctx)),
             Self::Demo(command) => commands::runtime()?.block_on(command.run(ctx)),
         }

@@ -1,19 +1,25 @@
 //! The server's API, as the commands use it. All of them go through this, on the server's machine as on any other.
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
 use otaria_server::model::{
-    Assignment, Cancelled, Device, Groups, Live, NewCommand, NewJob, Package, Page, Problem,
-    Published, ReceivedLine, Sent,
+    Assignment, Cancelled, Credentials, CutOff, Device, Groups, IssuedCertificate, Live, MadeToken,
+    NewCertificate, NewCommand, NewJob, NewPassword, NewToken, NewUser, Package, Page, Problem,
+    Published, ReceivedLine, Secret, Sent, Token, User,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use ureq::http::{Response, StatusCode};
+use ureq::http::header::{AUTHORIZATION, HeaderValue};
+use ureq::http::{Request, Response, StatusCode};
+use ureq::middleware::{Middleware, MiddlewareNext};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, SendBody};
+
+use crate::login::Logins;
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -24,23 +30,72 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// Entries of a page.
 const PAGE: usize = 1000;
 
+/// Where a server is if nothing says otherwise.
+const HERE: &str = "http://127.0.0.1:8080";
+
 /// Which server.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServerArgs {
     /// The server's address.
+    /// [default: the one that you are logged in to, else http://127.0.0.1:8080]
+    #[arg(long, value_name = "URL", env = "OTARIA_SERVER")]
+    server: Option<String>,
+
+    /// A token, instead of the log-in; better in OTARIA_TOKEN, where other users of this machine do not see it.
     #[arg(
         long,
-        value_name = "URL",
-        env = "OTARIA_SERVER",
-        default_value = "http://127.0.0.1:8080"
+        value_name = "TOKEN",
+        env = "OTARIA_TOKEN",
+        hide_env_values = true
     )]
-    server: String,
+    token: Option<SecretArg>,
+
+    /// Trust this authority (PEM) and no other when the server shows its certificate.
+    #[arg(long, value_name = "FILE", env = "OTARIA_CA")]
+    ca: Option<PathBuf>,
+}
+
+/// Without a `Debug` that shows it.
+#[derive(Clone)]
+struct SecretArg(Secret);
+
+impl std::str::FromStr for SecretArg {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned().into()))
+    }
+}
+
+impl std::fmt::Debug for SecretArg {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(secret)")
+    }
 }
 
 impl ServerArgs {
     /// A client of it. Nothing is asked yet.
-    pub(crate) fn client(&self) -> Client {
-        Client::new(&self.server)
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
+        let logins = Logins::read()?;
+        let server = self
+            .server
+            .clone()
+            .or_else(|| logins.server.clone())
+            .unwrap_or_else(|| HERE.to_owned());
+        let login = logins.of(&server);
+        let ca = match &self.ca {
+            Some(path) => Some(
+                std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read {}", path.display()))?,
+            ),
+            None => login.and_then(|login| login.ca.clone()),
+        };
+        let token = match &self.token {
+            Some(SecretArg(token)) => Some(token.clone()),
+            // A token goes to the server that has given it, and to no other.
+            None => login.map(|login| login.token.clone()),
+        };
+        Client::new(&server, token, ca.as_deref())
     }
 }
 
@@ -60,6 +115,12 @@ pub(crate) enum ClientError {
     /// Somebody took the question and did not answer.
     #[error("{0} did not answer in time; it may have done what was asked")]
     Silent(String, #[source] Box<ureq::Error>),
+    /// It is not whom it should be.
+    #[error(
+        "{0} shows a certificate that is not trusted here; if it is your server, name its authority: --ca FILE (it has it in \
+         DATA/tls/ca.pem), or `otaria login URL --ca FILE`"
+    )]
+    Untrusted(String, #[source] Box<ureq::Error>),
     /// The address itself is no good.
     #[error("{0} cannot be asked; check --server or OTARIA_SERVER")]
     Address(String, #[source] Box<ureq::Error>),
@@ -79,18 +140,99 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(server: &str) -> Self {
+    /// With a token and an authority, both for this server alone.
+    pub(crate) fn new(
+        server: &str,
+        token: Option<Secret>,
+        ca: Option<&str>,
+    ) -> anyhow::Result<Self> {
+        let mut tls = TlsConfig::builder();
+        if let Some(ca) = ca {
+            let roots: Vec<Certificate<'static>> = parse_pem(ca.as_bytes())
+                .filter_map(|item| match item {
+                    Ok(PemItem::Certificate(certificate)) => Some(certificate),
+                    _ => None,
+                })
+                .collect();
+            anyhow::ensure!(
+                !roots.is_empty(),
+                "there is no certificate in what --ca names"
+            );
+            tls = tls.root_certs(RootCerts::new_with_certs(&roots));
+        }
         let agent = Agent::config_builder()
+            .tls_config(tls.build())
+            .middleware(Bearer(token))
+            // A token must not follow to another address, and nothing here is ever elsewhere.
+            .max_redirects(0)
             .http_status_as_error(false)
             .timeout_connect(Some(CONNECT))
             .timeout_recv_response(Some(ANSWER))
             .user_agent(concat!("otaria/", env!("CARGO_PKG_VERSION")))
             .build()
             .into();
-        Client {
+        Ok(Client {
             base: server.trim_end_matches('/').to_owned(),
             agent,
-        }
+        })
+    }
+
+    pub(crate) fn log_in(&self, given: &Credentials) -> anyhow::Result<MadeToken> {
+        self.post("login", given)
+    }
+
+    pub(crate) fn users(&self) -> anyhow::Result<Vec<User>> {
+        self.get("users")
+    }
+
+    pub(crate) fn add_user(&self, user: &NewUser) -> anyhow::Result<User> {
+        self.post("users", user)
+    }
+
+    /// One's own, or somebody's.
+    pub(crate) fn set_password(
+        &self,
+        user: Option<&str>,
+        change: &NewPassword,
+    ) -> anyhow::Result<()> {
+        let url = self.url(&match user {
+            Some(user) => format!("users/{}/password", escape(user)),
+            None => "password".to_owned(),
+        });
+        self.answer(self.agent.put(&url).send_json(change))
+            .map(drop)
+    }
+
+    pub(crate) fn remove_user(&self, name: &str) -> anyhow::Result<()> {
+        let url = self.url(&format!("users/{}", escape(name)));
+        self.answer(self.agent.delete(&url).call()).map(drop)
+    }
+
+    pub(crate) fn tokens(&self) -> anyhow::Result<Vec<Token>> {
+        self.get("tokens")
+    }
+
+    pub(crate) fn make_token(&self, token: &NewToken) -> anyhow::Result<MadeToken> {
+        self.post("tokens", token)
+    }
+
+    pub(crate) fn revoke_token(&self, id: &str) -> anyhow::Result<()> {
+        let url = self.url(&format!("tokens/{}", escape(id)));
+        self.answer(self.agent.delete(&url).call()).map(drop)
+    }
+
+    pub(crate) fn certify(
+        &self,
+        device: &str,
+        request: &NewCertificate,
+    ) -> anyhow::Result<IssuedCertificate> {
+        let path = format!("devices/{}/certificates", escape(device));
+        self.post(&path, request)
+    }
+
+    pub(crate) fn revoke(&self, device: &str) -> anyhow::Result<CutOff> {
+        let url = self.url(&format!("devices/{}/certificates", escape(device)));
+        read(self.answer(self.agent.delete(&url).call())?)
     }
 
     /// All devices, or those of a group.
@@ -261,6 +403,10 @@ impl Client {
             {
                 ClientError::Unreachable
             }
+            ureq::Error::Tls(_) | ureq::Error::Rustls(_) => ClientError::Untrusted,
+            ureq::Error::Io(cause) if cause.to_string().contains("certificate") => {
+                ClientError::Untrusted
+            }
             ureq::Error::Timeout(_) => ClientError::Silent,
             ureq::Error::BadUri(_) | ureq::Error::Http(_) => ClientError::Address,
             _ => ClientError::BrokenOff,
@@ -281,6 +427,25 @@ impl Client {
             Ok(problem) => ClientError::Refused(Box::new(problem)).into(),
             Err(_) => ClientError::Stranger(self.base.clone(), status).into(),
         })
+    }
+}
+
+/// Adds the token to each request.
+struct Bearer(Option<Secret>);
+
+impl Middleware for Bearer {
+    fn handle(
+        &self,
+        mut request: Request<SendBody<'_>>,
+        next: MiddlewareNext<'_>,
+    ) -> Result<Response<Body>, ureq::Error> {
+        if let Some(token) = &self.0
+            && let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {}", token.reveal()))
+        {
+            value.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
+        next.handle(request)
     }
 }
 

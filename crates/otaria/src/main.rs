@@ -13,6 +13,7 @@ mod cli;
 mod client;
 mod commands;
 mod demo;
+mod login;
 mod output;
 mod passphrase;
 mod report;

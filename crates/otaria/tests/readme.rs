@@ -86,7 +86,9 @@ impl Desk {
             )
             .env("OTARIA_PASSPHRASE", "correct horse")
             .env_remove("OTARIA_SERVER")
-            .env_remove("OTARIA_MQTT");
+            .env_remove("OTARIA_MQTT")
+            .env_remove("OTARIA_TOKEN")
+            .env("OTARIA_CONFIG", self.0.path().join("config.toml"));
         shell
     }
 
@@ -152,11 +154,11 @@ fn a_package_is_signed_as_the_readme_says() {
 fn a_fleet_is_run_as_the_readme_says() {
     let desk = Desk::with_package();
     let lines = commands("Run a fleet");
-    let [serve, publish, devices, logs] = &lines[..] else {
+    let [serve, publish, devices, logs, trusted, add, revoke] = &lines[..] else {
         panic!("other commands than before: {lines:?}");
     };
     let anywhere = "--http 127.0.0.1:0 --mqtt-listen 127.0.0.1:0 --json";
-    let mut server = desk.start(&with(serve, "--bind 0.0.0.0", anywhere));
+    let mut server = desk.start(&with(serve, "--bind 0.0.0.0 --insecure", anywhere));
     let started: Value = serde_json::from_str(&server.line()).unwrap();
     let mqtt = started["mqtt"].as_str().unwrap();
     let url = format!("http://{}", started["http"].as_str().unwrap());
@@ -178,6 +180,18 @@ fn a_fleet_is_run_as_the_readme_says() {
     desk.run(&at(publish));
     desk.run(&at(devices));
     desk.start(&at(logs)).line_with("1.1.0");
+
+    let mut server = desk.start(&with(
+        &with(trusted, "--bind 0.0.0.0", anywhere),
+        "./data",
+        "./trusted",
+    ));
+    let started: Value = serde_json::from_str(&server.line()).unwrap();
+    let page = started["page"].as_str().unwrap();
+    assert!(page.starts_with("https://"), "{page}");
+    desk.run(&format!("{add} --server {page}"));
+    assert!(desk.0.path().join("certs/pump-7.key.pem").is_file());
+    desk.run(&format!("{revoke} --server {page}"));
 }
 
 #[test]

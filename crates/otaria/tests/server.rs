@@ -24,7 +24,13 @@ fn otaria() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_otaria"));
     command
         .env_remove("OTARIA_SERVER")
-        .env_remove("OTARIA_MQTT");
+        .env_remove("OTARIA_MQTT")
+        .env_remove("OTARIA_TOKEN")
+        // Nobody is logged in anywhere.
+        .env(
+            "OTARIA_CONFIG",
+            std::env::temp_dir().join("otaria-no-log-in"),
+        );
     command
 }
 
@@ -48,6 +54,7 @@ impl Server {
             .args([
                 "serve",
                 "--json",
+                "--open",
                 "--http",
                 "127.0.0.1:0",
                 "--mqtt-listen",
@@ -720,6 +727,7 @@ fn a_second_server_on_the_same_data_is_refused_by_name() {
     command
         .args([
             "serve",
+            "--open",
             "--http",
             "127.0.0.1:0",
             "--mqtt-listen",

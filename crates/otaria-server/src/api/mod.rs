@@ -11,6 +11,16 @@
 //! | GET `devices/{id}/logs` | page of [`ReceivedLine`](crate::model::ReceivedLine), newest first |
 //! | POST `devices/{id}/cancel` | [`Cancelled`](crate::model::Cancelled) |
 //! | POST `devices/{id}/commands` | [`NewCommand`](crate::model::NewCommand) to [`Sent`](crate::model::Sent) |
+//! | GET `devices/{id}/certificates` | all [`Certificate`](crate::model::Certificate)s, newest first |
+//! | POST `devices/{id}/certificates` | [`NewCertificate`](crate::model::NewCertificate) to [`IssuedCertificate`](crate::model::IssuedCertificate) |
+//! | DELETE `devices/{id}/certificates` | revoked, the device cut off: [`CutOff`](crate::model::CutOff) |
+//! | POST `login` | [`Credentials`](crate::model::Credentials) to [`MadeToken`](crate::model::MadeToken) |
+//! | GET `whoami` | [`Whoami`](crate::model::Whoami) |
+//! | PUT `password` | [`NewPassword`](crate::model::NewPassword), one's own |
+//! | GET, POST `users` | all [`User`](crate::model::User)s; [`NewUser`](crate::model::NewUser) to `User` |
+//! | DELETE `users/{name}`, PUT `users/{name}/password` | removed; [`NewPassword`](crate::model::NewPassword) |
+//! | GET, POST `tokens` | all [`Token`](crate::model::Token)s; [`NewToken`](crate::model::NewToken) to [`MadeToken`](crate::model::MadeToken) |
+//! | DELETE `tokens/{id}` | revoked |
 //! | GET `groups` | all [`Group`](crate::model::Group)s |
 //! | GET `packages` | page of [`Package`](crate::model::Package), newest first |
 //! | POST `packages` | the file, `application/octet-stream`, to [`Package`](crate::model::Package) |
@@ -21,9 +31,12 @@
 //! | GET `jobs/{id}/devices` | page of [`Assignment`](crate::model::Assignment) |
 //! | GET `stream?device=&job=` | server-sent events, one [`Live`](crate::model::Live) each |
 //!
+//! Who may do what is in [`access`](crate::access): `Authorization: Bearer TOKEN`, unless the server runs without log-in.
 //! Pages take `limit` (1 to 1000, else 100) and `after` (the `next` of the page before). Errors are
 //! [`Problem`](crate::model::Problem)s.
 
+mod access;
+mod certificates;
 mod devices;
 mod jobs;
 mod packages;
@@ -32,7 +45,7 @@ mod stream;
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, State};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use serde::Deserialize;
 
@@ -56,6 +69,20 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/devices/{id}/logs", get(devices::logs))
         .route("/devices/{id}/cancel", post(devices::cancel))
         .route("/devices/{id}/commands", post(devices::command))
+        .route(
+            "/devices/{id}/certificates",
+            get(certificates::list)
+                .post(certificates::issue)
+                .delete(certificates::revoke),
+        )
+        .route("/login", post(access::log_in))
+        .route("/whoami", get(access::whoami))
+        .route("/password", put(access::change_password))
+        .route("/users", get(access::users).post(access::add_user))
+        .route("/users/{name}", delete(access::remove_user))
+        .route("/users/{name}/password", put(access::set_password))
+        .route("/tokens", get(access::tokens).post(access::make_token))
+        .route("/tokens/{id}", delete(access::revoke_token))
         .route("/groups", get(devices::groups))
         .route("/jobs", get(jobs::list).post(jobs::publish))
         .route("/jobs/{id}", get(jobs::one))

@@ -3,11 +3,13 @@
 //! It keeps retained messages and sessions in `DATA/broker`. What only the server knows better is put right before the
 //! first client can connect: nobody is online yet, and what is declared is what the store says.
 
+mod doorman;
+mod gate;
 mod recorder;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,11 +21,17 @@ use mqtt5::broker::{BrokerShutdownHandle, MqttBroker, ResourceLimits, StorageBac
 use mqtt5::error::MqttError;
 use mqtt5::packet::publish::PublishPacket;
 use otaria_wire::topics::{self, NameError, Topic};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use self::doorman::Doorman;
+use self::gate::{Doors, Gate};
 use self::recorder::Recorder;
+use crate::access::secret;
+use crate::bus::BrokerUrl;
 use crate::shared::Shared;
 use crate::store::StoreError;
+use crate::trust::TlsListener;
 
 /// Connections at once; each costs some 33 KiB.
 const MAX_CLIENTS: usize = 20_000;
@@ -57,14 +65,18 @@ pub enum BrokerError {
 
 /// The running broker.
 pub(crate) struct Broker {
-    /// Where it listens.
+    /// Where devices find it.
     pub(crate) address: SocketAddr,
+    /// How the server itself comes in. Holds a password.
+    pub(crate) own: BrokerUrl,
+    gate: Option<Gate>,
     shutdown: BrokerShutdownHandle,
     task: JoinHandle<()>,
 }
 
 impl Broker {
-    /// Starts it. `server` is the server's own client id.
+    /// Starts it. `server` is the server's own client id. With TLS, the broker itself listens where only this machine
+    /// reaches it, and a gate stands before it.
     pub(crate) async fn start(
         listen: SocketAddr,
         dir: PathBuf,
@@ -72,17 +84,34 @@ impl Broker {
         shared: Arc<Shared>,
     ) -> Result<Self, BrokerError> {
         // The library reports a port in use as one long text; ask first, for an error that says it plainly.
-        drop(
-            tokio::net::TcpListener::bind(listen)
+        let bind = |error| BrokerError::Bind(listen, error);
+        let listener = TcpListener::bind(listen).await.map_err(bind)?;
+        let (outer, inner) = match &shared.trust {
+            Some(trust) => {
+                let outer = TlsListener::start(listener, trust.mqtt(), Arc::clone(trust));
+                (Some(outer.map_err(bind)?), (Ipv4Addr::LOCALHOST, 0).into())
+            }
+            None => {
+                drop(listener);
+                (None, listen)
+            }
+        };
+        let doors = outer.is_some().then(Arc::<Doors>::default);
+        let password = secret::random();
+        let doorman = Doorman {
+            root: shared.root.clone(),
+            server: server.clone(),
+            password: (*password).clone(),
+            doors: doors.clone(),
+        };
+        let mut broker =
+            MqttBroker::with_config(config(inner, dir.clone(), server.clone(), &shared))
                 .await
-                .map_err(|error| BrokerError::Bind(listen, error))?,
-        );
-        let mut broker = MqttBroker::with_config(config(listen, dir.clone(), server, &shared))
-            .await
-            .map_err(|error| match error {
-                MqttError::Io(_) => BrokerError::Files(dir.clone(), error),
-                error => BrokerError::Start(error),
-            })?;
+                .map_err(|error| match error {
+                    MqttError::Io(_) => BrokerError::Files(dir.clone(), error),
+                    error => BrokerError::Start(error),
+                })?
+                .with_auth_provider(Arc::new(doorman));
         broker.resource_monitor().update_limits(ResourceLimits {
             max_connections: MAX_CLIENTS,
             // A whole fleet may come through one address translator.
@@ -92,7 +121,7 @@ impl Broker {
             max_bandwidth_per_client: 0,
             ..ResourceLimits::default()
         });
-        let address = broker.local_addr().ok_or_else(|| {
+        let inner = broker.local_addr().ok_or_else(|| {
             BrokerError::Start(MqttError::InvalidState(
                 "the broker has no listener".to_owned(),
             ))
@@ -113,8 +142,19 @@ impl Broker {
         });
         // An error here means that `run` has ended, and has said why.
         let _ = ready.wait_for(|ready| *ready).await;
+        let mut own = BrokerUrl::from(crate::server::from_here(inner));
+        own.login = Some((server, (*password).clone()));
+        let (address, gate) = match (outer, doors) {
+            (Some(outer), Some(doors)) => {
+                let address = outer.address();
+                (address, Some(Gate::start(outer, inner, doors, MAX_CLIENTS)))
+            }
+            _ => (inner, None),
+        };
         Ok(Self {
             address,
+            own,
+            gate,
             shutdown,
             task,
         })
@@ -122,6 +162,9 @@ impl Broker {
 
     /// Closes all connections and writes what is not on disk yet.
     pub(crate) async fn stop(self) {
+        if let Some(gate) = &self.gate {
+            gate.stop();
+        }
         self.shutdown.shutdown();
         let _ = self.task.await;
     }

@@ -1,8 +1,8 @@
 //! What a browser may not be made to do here by somebody else's page.
 //!
-//! The server has no log-in yet, so the only thing between an operator's browser and the API is this: a request that
-//! changes something must not come from another origin, and a server that listens on this machine only is not to be
-//! reached under a foreign name (DNS rebinding).
+//! A request that changes something must not come from another origin, and a server that listens on this machine only is
+//! not to be reached under a foreign name (DNS rebinding). Without log-in this is all that stands between an operator's
+//! browser and the API; with it, [`auth`](super::auth) asks for more.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(crate) async fn guard(
     next: Next,
 ) -> Response {
     let headers = request.headers();
-    if shared.loopback && !local_name(headers, &shared.public_url) {
+    if shared.entry.loopback && !local_name(headers, &shared.public_url) {
         return refused(
             "this server is not known under that name; use its address, or set --public-url",
         );

@@ -1,10 +1,12 @@
 //! HTTP: packages for devices, the API, the page.
 
+mod auth;
 mod download;
 mod guard;
 mod problem;
 mod range;
 
+pub(crate) use auth::{Session, address, cookie};
 pub(crate) use problem::{Answer, Fault};
 
 use std::sync::Arc;
@@ -36,6 +38,9 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
             )
             .into_response()
         })
+        // The last is the first that a request meets.
+        .layer(from_fn_with_state(Arc::clone(&shared), auth::authenticate))
         .layer(from_fn_with_state(Arc::clone(&shared), guard::guard))
+        .layer(from_fn_with_state(Arc::clone(&shared), auth::headers))
         .with_state(shared)
 }

@@ -8,9 +8,12 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 
+use crate::access::AccessError;
+use crate::enroll::EnrollError;
 use crate::model::Problem;
 use crate::packages::UploadError;
 use crate::store::StoreError;
+use crate::trust::PkiError;
 use crate::wishes::WishError;
 
 /// What a handler gives.
@@ -38,6 +41,10 @@ impl Fault {
             title,
             detail: detail.into(),
         }
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
     }
 
     pub(crate) fn not_found(detail: impl Into<String>) -> Self {
@@ -140,6 +147,52 @@ impl From<WishError> for Fault {
                 detail,
             ),
             WishError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<AccessError> for Fault {
+    fn from(error: AccessError) -> Self {
+        let detail = error.to_string();
+        let new = |status, kind, title| Self::new(status, kind, title, detail.clone());
+        match error {
+            AccessError::Wrong => new(StatusCode::UNAUTHORIZED, "wrong_password", "Not logged in"),
+            AccessError::TooOften(_) => new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_often",
+                "Too many wrong passwords",
+            ),
+            AccessError::NoUser(_) | AccessError::NoToken(_) => Self::not_found(detail),
+            AccessError::Taken(_) => Self::conflict("user_taken", "The name is taken", detail),
+            AccessError::LastAdmin(_) => {
+                Self::conflict("last_admin", "Somebody has to be administrator", detail)
+            }
+            AccessError::Open => Self::conflict("open", "There is no log-in", detail),
+            AccessError::NotWhole | AccessError::Scope(_) => {
+                new(StatusCode::FORBIDDEN, "forbidden", "Not allowed")
+            }
+            AccessError::Name
+            | AccessError::Password
+            | AccessError::Days
+            | AccessError::TokenName
+            | AccessError::NoScope => Self::bad_request(detail),
+            AccessError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<EnrollError> for Fault {
+    fn from(error: EnrollError) -> Self {
+        let detail = error.to_string();
+        match error {
+            EnrollError::Device(..)
+            | EnrollError::Reserved
+            | EnrollError::Pki(PkiError::Request(_)) => Self::bad_request(detail),
+            EnrollError::NoTls | EnrollError::Elsewhere => {
+                Self::conflict("no_authority", "No certificates from here", detail)
+            }
+            EnrollError::Pki(error) => Self::internal("a certificate cannot be made", &error),
+            EnrollError::Store(error) => error.into(),
         }
     }
 }

@@ -3,23 +3,25 @@
 //! Made on the server, so it can be read without JavaScript (it then reloads itself every few seconds); with it, the
 //! event stream keeps it up to date. Everything comes from this server, and the content policy allows nothing else.
 
+mod login;
 mod view;
 
 use std::sync::Arc;
 
 use askama::Template as _;
-use axum::Router;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
+use axum::{Extension, Router};
 use serde::Deserialize;
 
-use self::view::{Overview, Row};
-use crate::http::{Answer, Fault};
+use self::view::{Leave, Overview, Row};
+use crate::access::Caller;
+use crate::http::{Answer, Fault, Session};
 use crate::shared::Shared;
 
 /// Devices on one page.
@@ -31,6 +33,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 pub(crate) fn router() -> Router<Arc<Shared>> {
     Router::new()
         .route("/", get(overview))
+        .route("/login", get(login::show).post(login::log_in))
+        .route("/logout", post(login::log_out))
         .route(
             "/page.css",
             get(|| {
@@ -63,6 +67,8 @@ struct Asked {
 
 async fn overview(
     State(shared): State<Arc<Shared>>,
+    Extension(caller): Extension<Caller>,
+    session: Option<Extension<Session>>,
     query: Result<Query<Asked>, QueryRejection>,
 ) -> Answer<Response> {
     let Query(Asked { after, group }) = query?;
@@ -87,11 +93,21 @@ async fn overview(
             .collect(),
         next: devices.next,
         further: after.is_some(),
+        open: shared.is_open(),
+        leave: session.map(|Extension(session)| Leave {
+            user: caller.user.unwrap_or_default(),
+            csrf: session.csrf(),
+        }),
     };
-    let html = page
+    let text = page
         .render()
         .map_err(|error| Fault::internal("the page cannot be made", &error))?;
-    Ok((
+    Ok(html(text).into_response())
+}
+
+/// A page of ours.
+fn html(text: String) -> impl IntoResponse {
+    (
         [
             (CONTENT_TYPE, "text/html; charset=utf-8"),
             (CONTENT_SECURITY_POLICY, POLICY),
@@ -99,9 +115,8 @@ async fn overview(
             (X_CONTENT_TYPE_OPTIONS, "nosniff"),
             (CACHE_CONTROL, "no-store"),
         ],
-        html,
+        text,
     )
-        .into_response())
 }
 
 async fn asset(kind: &'static str, text: &'static str) -> impl IntoResponse {

@@ -19,6 +19,16 @@ pub(super) struct Overview {
     pub(super) next: Option<String>,
     /// This is not the first page.
     pub(super) further: bool,
+    /// Nobody has to log in.
+    pub(super) open: bool,
+    /// Who is logged in with this browser.
+    pub(super) leave: Option<Leave>,
+}
+
+/// What logging out takes.
+pub(super) struct Leave {
+    pub(super) user: String,
+    pub(super) csrf: String,
 }
 
 /// One device.

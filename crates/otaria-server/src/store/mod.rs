@@ -5,6 +5,8 @@
 //! keeps to what PostgreSQL understands too (`$1`, `ON CONFLICT`, `RETURNING`); what differs is in this file and in
 //! `migrations/`.
 
+mod access;
+mod certificates;
 mod devices;
 mod jobs;
 mod outbox;
@@ -97,11 +99,18 @@ pub(crate) struct Store {
     reader: SqlitePool,
 }
 
-const MIGRATIONS: &[(i64, &str, &str)] = &[(
-    1,
-    "first",
-    include_str!("../../migrations/sqlite/0001_first.sql"),
-)];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (
+        1,
+        "first",
+        include_str!("../../migrations/sqlite/0001_first.sql"),
+    ),
+    (
+        2,
+        "access",
+        include_str!("../../migrations/sqlite/0002_access.sql"),
+    ),
+];
 
 impl Store {
     /// Opens or makes the database, and brings it to this version's tables.

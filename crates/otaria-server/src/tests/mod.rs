@@ -1,5 +1,6 @@
 //! The server without sockets: requests straight into the router, reports straight into the store.
 
+mod access;
 mod api;
 mod download;
 mod outbox;
@@ -22,11 +23,12 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
+use crate::config::{Access, Downloads};
 use crate::http::router;
 use crate::ingest;
 use crate::model::{Device, Live, Package, Problem, Published};
 use crate::packages::PackageFiles;
-use crate::shared::Shared;
+use crate::shared::{Entry, Shared};
 use crate::store::{OutboxRow, Store};
 
 /// The time in tests that do not care.
@@ -110,10 +112,24 @@ impl Bench {
             packages,
             "otaria".to_owned(),
             public_url.to_owned(),
-            loopback,
+            Entry {
+                loopback,
+                access: Access::Open,
+                downloads: Downloads::Anybody,
+            },
+            None,
         ));
         let app = router(Arc::clone(&shared));
         Self { shared, app, dir }
+    }
+
+    /// The same server with another door.
+    fn reopen(&mut self, access: Access, downloads: Downloads) {
+        drop(std::mem::take(&mut self.app));
+        let shared = Arc::get_mut(&mut self.shared).expect("nobody else has it");
+        shared.entry.access = access;
+        shared.entry.downloads = downloads;
+        self.app = router(Arc::clone(&self.shared));
     }
 
     /// The same data after the process has gone without a word.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use otaria_package::keys::SigningKey;
 use otaria_package::pack::{Options, TimeStamp, pack};
 use otaria_server::model::{Device, Health, Status};
-use otaria_server::{Config, Mqtt, RunningServer, Server};
+use otaria_server::{Access, Config, Mqtt, RunningServer, Server};
 use otaria_sim::images::Stamp;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{LastWill, Packet, Publish};
@@ -134,6 +134,7 @@ pub(crate) fn config(data: &Path, broker: &Broker) -> Config {
     let any = "127.0.0.1:0".parse().unwrap();
     let mut config = Config::new(data);
     config.http = any;
+    config.access = Access::Open;
     config.mqtt = match broker {
         Broker::Embedded => Mqtt::Embedded { listen: any },
         Broker::Mosquitto(mosquitto) => Mqtt::External(mosquitto.address.into()),

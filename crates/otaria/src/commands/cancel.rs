@@ -22,7 +22,7 @@ pub(crate) struct Cancel {
 impl Cancel {
     pub(crate) fn run(self, ctx: &Context) -> anyhow::Result<()> {
         ctx.output
-            .result(&Cancelled(self.server.client().cancel(&self.id)?))
+            .result(&Cancelled(self.server.client()?.cancel(&self.id)?))
     }
 }
 

@@ -2,24 +2,32 @@
 
 use std::fmt;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use otaria_server::model;
 use serde::Serialize;
 
 use crate::Context;
 use crate::client::ServerArgs;
+use crate::commands::enroll::{Add, Revoke};
 
-/// Show one device: what it runs, how it is, and how far its update is.
+/// Show one device: what it runs, how it is, and how far its update is; give it a certificate, or cut it off.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_long_help = "\
 Examples:
   otaria device pump-7
   otaria device pump-7 --groups kitchen,canary
   otaria device pmup-7 --forget
-  otaria device pump-7 --json")]
+  otaria device pump-7 --json
+  otaria device add pump-7 --out certs
+  otaria device revoke pump-7")]
 pub(crate) struct Device {
+    #[command(subcommand)]
+    what: Option<What>,
+
     /// Its id.
-    id: String,
+    #[arg(required = true)]
+    id: Option<String>,
 
     /// Put it into these groups, and out of all others; empty: out of all.
     #[arg(long, value_delimiter = ',', num_args = 0..)]
@@ -33,17 +41,28 @@ pub(crate) struct Device {
     server: ServerArgs,
 }
 
+#[derive(Debug, Subcommand)]
+enum What {
+    Add(Add),
+    Revoke(Revoke),
+}
+
 impl Device {
     pub(crate) fn run(self, ctx: &Context) -> anyhow::Result<()> {
-        let client = self.server.client();
+        let id = match (self.what, self.id) {
+            (Some(What::Add(add)), _) => return add.run(ctx),
+            (Some(What::Revoke(revoke)), _) => return revoke.run(ctx),
+            (None, id) => id.unwrap_or_default(),
+        };
+        let client = self.server.client()?;
         if self.forget {
-            client.forget(&self.id)?;
-            return ctx.output.result(&Forgotten { forgotten: self.id });
+            client.forget(&id)?;
+            return ctx.output.result(&Forgotten { forgotten: id });
         }
         if let Some(groups) = &self.groups {
-            client.set_groups(&self.id, groups)?;
+            client.set_groups(&id, groups)?;
         }
-        ctx.output.result(&Shown(client.device(&self.id)?))
+        ctx.output.result(&Shown(client.device(&id)?))
     }
 }
 

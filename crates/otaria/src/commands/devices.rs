@@ -27,7 +27,7 @@ pub(crate) struct Devices {
 impl Devices {
     pub(crate) fn run(self, ctx: &Context) -> anyhow::Result<()> {
         ctx.output
-            .result(&List(self.server.client().devices(self.group.as_deref())?))
+            .result(&List(self.server.client()?.devices(self.group.as_deref())?))
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) struct Logs {
 
 impl Logs {
     pub(crate) fn run(self, ctx: &Context) -> anyhow::Result<()> {
-        let client = self.server.client();
+        let client = self.server.client()?;
         let device = client.device(&self.id)?;
         // Before anything is asked, so that no line falls between.
         let stream = client.stream(Some(&self.id), None)?;

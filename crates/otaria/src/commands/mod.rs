@@ -6,18 +6,23 @@ use otaria_server::BrokerUrl;
 
 use crate::output::UsageError;
 
+pub(crate) mod acl;
 pub(crate) mod cancel;
 pub(crate) mod demo;
 pub(crate) mod device;
 pub(crate) mod devices;
+pub(crate) mod enroll;
 pub(crate) mod inspect;
 pub(crate) mod keygen;
+pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod package;
 pub(crate) mod provision;
 pub(crate) mod publish;
 pub(crate) mod serve;
 pub(crate) mod simulate;
+pub(crate) mod token;
+pub(crate) mod user;
 pub(crate) mod verify;
 pub(crate) mod watch;
 

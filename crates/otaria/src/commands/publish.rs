@@ -112,7 +112,7 @@ impl Publish {
     }
 
     fn through_server(self, ctx: &Context) -> anyhow::Result<()> {
-        let client = self.server.client();
+        let client = self.server.client()?;
         let file = self.file.context("no package is named")?;
         let package = client.upload_file(&file)?;
         let target = self.target.target();

@@ -1,31 +1,36 @@
 //! `otaria serve`: broker, packages over HTTP, store and API in one process.
 
+use std::io::{IsTerminal as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::Args;
-use otaria_server::{Config, Mqtt, Server};
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use otaria_package::files::{Existing, Readers, write_atomically};
+use otaria_server::{Access, Config, Downloads, FirstAdmin, Mqtt, Server, Tls};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
 use crate::Context;
 use crate::commands::{broker, told_to_end};
+use crate::login::{Login, Logins};
 
-/// Port of HTTP unless told otherwise.
-const HTTP_PORT: u16 = 8080;
-/// Port of MQTT without TLS.
-const MQTT_PORT: u16 = 1883;
+/// Ports of HTTP and MQTT, without TLS and with it.
+const PORTS: (u16, u16) = (8080, 1883);
+const TLS_PORTS: (u16, u16) = (8443, 8883);
 
 /// Run the server: MQTT broker, packages over HTTP, devices, API and a page to look at.
 ///
-/// Everything is kept in one directory. It has no log-in yet: whoever reaches it can publish what is signed, restart devices and
-/// read what they report. So it listens on this machine alone, unless --bind says otherwise. It ends with Ctrl-C or SIGTERM.
+/// Everything is kept in one directory. It listens on this machine alone, unless --bind says otherwise; then --tls keeps strangers
+/// out: devices come with certificates (`otaria device add`), people and programs with passwords and tokens. Whoever starts it for
+/// the first time is its administrator, and logged in already. It ends with Ctrl-C or SIGTERM.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   otaria serve --data ./data
-  otaria serve --data ./data --bind 0.0.0.0
-  otaria serve --data ./data --bind 0.0.0.0 --public-url http://ota.lan:8080
+  otaria serve --data ./data --bind 0.0.0.0 --tls
+  otaria serve --data ./data --bind 0.0.0.0 --tls --public-url https://ota.lan:8443
+  otaria serve --data ./data --bind 0.0.0.0 --insecure      (a network that you trust)
   otaria serve --data ./data --mqtt mqtt://user:password@broker.lan")]
 pub(crate) struct Serve {
     /// Where everything is kept: database, packages, the broker's files. Made if it is not there.
@@ -36,11 +41,11 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     bind: IpAddr,
 
-    /// Where HTTP listens instead; port 0 takes a free one [default: port 8080 of --bind].
+    /// Where HTTP listens instead; port 0 takes a free one [default: port 8080 of --bind, with TLS 8443].
     #[arg(long, value_name = "ADDR")]
     http: Option<SocketAddr>,
 
-    /// Where the embedded broker listens instead; port 0 takes a free one [default: port 1883 of --bind].
+    /// Where the embedded broker listens instead; port 0 takes a free one [default: port 1883 of --bind, with TLS 8883].
     #[arg(long, value_name = "ADDR", conflicts_with = "mqtt")]
     mqtt_listen: Option<SocketAddr>,
 
@@ -55,6 +60,53 @@ pub(crate) struct Serve {
     /// Where devices reach the HTTP server, if that is not where it listens.
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
+
+    /// TLS 1.3 for HTTP and the embedded broker, with an authority of its own that is made at the first start (DATA/tls).
+    #[arg(long)]
+    tls: bool,
+
+    /// The server's certificate chain (PEM) instead of one from its own authority.
+    #[arg(long, value_name = "FILE", requires = "tls", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+
+    /// The private key of --tls-cert (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+
+    /// The authority of the devices' certificates (PEM) instead of its own; `otaria device add` is not available then.
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    client_ca: Option<PathBuf>,
+
+    /// A further name or address for the server's own certificate; may be repeated.
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "tls",
+        conflicts_with = "tls_cert"
+    )]
+    tls_name: Vec<String>,
+
+    /// Who gets package files: anybody who knows the address (they are signed), or only known devices and users.
+    #[arg(long, value_name = "WHO", default_value = "anybody")]
+    downloads: Who,
+
+    /// No log-in: whoever reaches the server may do everything.
+    #[arg(long)]
+    open: bool,
+
+    /// Let other machines in although there is no TLS, or no log-in.
+    #[arg(long)]
+    insecure: bool,
+
+    /// Give the user admin a new password, if it is lost.
+    #[arg(long, conflicts_with = "open")]
+    reset_admin: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Who {
+    Anybody,
+    Known,
 }
 
 impl Serve {
@@ -66,31 +118,59 @@ impl Serve {
             .with_writer(std::io::stderr)
             .init();
         let on = |port| SocketAddr::new(self.bind, port);
+        let (http_port, mqtt_port) = if self.tls { TLS_PORTS } else { PORTS };
         let mut config = Config {
-            http: self.http.unwrap_or(on(HTTP_PORT)),
+            http: self.http.unwrap_or(on(http_port)),
             mqtt: match &self.mqtt {
                 Some(at) => Mqtt::External(broker(at)?),
                 None => Mqtt::Embedded {
-                    listen: self.mqtt_listen.unwrap_or(on(MQTT_PORT)),
+                    listen: self.mqtt_listen.unwrap_or(on(mqtt_port)),
                 },
             },
             public_url: self.public_url,
-            ..Config::new(self.data)
+            tls: self.tls.then(|| Tls {
+                certificate: self.tls_cert.zip(self.tls_key),
+                client_ca: self.client_ca,
+                names: self.tls_name,
+            }),
+            access: match self.open {
+                true => Access::Open,
+                false => Access::LogIn,
+            },
+            downloads: match self.downloads {
+                Who::Anybody => Downloads::Anybody,
+                Who::Known => Downloads::Known,
+            },
+            exposed: self.insecure,
+            reset_admin: self.reset_admin,
+            ..Config::new(&self.data)
         };
         if let Some(max) = self.max_package {
             config.max_package_len = max;
         }
-        let running = Server::start(config).await?;
+        let mut running = Server::start(config).await?;
+        let first_admin = running.first_admin.take();
         let end = told_to_end()?;
         let addresses = &running.addresses;
+        // Before the line that tells programs to go on.
+        if let Some(admin) = first_admin {
+            introduce(
+                ctx,
+                admin,
+                &addresses.page,
+                running.server_ca.clone(),
+                &self.data,
+            )?;
+        }
         ctx.output.json_line(&Started {
             http: addresses.http,
+            page: &addresses.page,
             mqtt: addresses.mqtt,
             broker: &addresses.broker,
             public_url: &addresses.public_url,
         })?;
         ctx.output
-            .note(format_args!("page and API   http://{}/", addresses.http));
+            .note(format_args!("page and API   {}/", addresses.page));
         ctx.output.note(format_args!(
             "packages       {}/packages/",
             addresses.public_url
@@ -101,21 +181,84 @@ impl Serve {
             .into_iter()
             .flatten()
             .any(|address| !address.ip().is_loopback());
-        ctx.output.note(if exposed {
-            "warning: there is no log-in yet, and other machines can reach this server: whoever does can publish signed packages, \
-             restart devices and read what they report"
-        } else {
-            "There is no log-in yet, so only this machine can reach it; --bind 0.0.0.0 lets others in."
-        });
+        match (exposed, self.open, self.tls) {
+            (true, true, _) => ctx.output.note(
+                "warning: there is no log-in, and other machines can reach this server: whoever does can publish signed packages, \
+                 restart devices and read what they report",
+            ),
+            (true, false, false) => ctx.output.note(
+                "warning: without TLS others can read passwords on the way, and say anything to the broker; --tls prevents both",
+            ),
+            (false, true, _) => ctx.output.note(
+                "There is no log-in (--open): every user and every program of this machine may do everything.",
+            ),
+            (false, false, _) => ctx.output.note(
+                "Only this machine can reach it; --bind 0.0.0.0 --tls lets others in.",
+            ),
+            (true, false, true) => {}
+        }
         end.await;
         running.shutdown().await;
         Ok(())
     }
 }
 
+/// Hands the first administrator's secrets over: a token to whoever has started the server, and the password once, to a
+/// terminal or, where standard error may be a log, to a file.
+fn introduce(
+    ctx: &Context,
+    admin: FirstAdmin,
+    page: &str,
+    ca: Option<String>,
+    data: &Path,
+) -> anyhow::Result<()> {
+    let FirstAdmin {
+        user,
+        password,
+        token,
+    } = admin;
+    if std::io::stderr().is_terminal() {
+        let _ = writeln!(
+            std::io::stderr().lock(),
+            "\nuser           {user}\npassword       {}     (shown this once)",
+            password.reveal()
+        );
+    } else {
+        let file = data.join("admin-password");
+        write_atomically(&file, Readers::Owner, Existing::Replace, |out| {
+            writeln!(out, "{}", password.reveal())
+        })
+        .with_context(|| format!("cannot write {}", file.display()))?;
+        ctx.output.note(format_args!(
+            "user           {user}, whose password is in {}; keep it elsewhere and remove the file",
+            file.display()
+        ));
+    }
+    let login = Login {
+        user,
+        token: token.secret,
+        ca,
+    };
+    let kept = Logins::read().and_then(|mut logins| {
+        logins.set(page, login, false);
+        logins.write()
+    });
+    match kept {
+        Ok(file) => ctx.output.note(format_args!(
+            "logged in      you, on this machine, for 30 days ({})",
+            file.display()
+        )),
+        Err(error) => ctx.output.note(format_args!(
+            "You are not logged in yet ({error:#}): `otaria login {page}`"
+        )),
+    }
+    Ok(())
+}
+
 #[derive(Serialize)]
 struct Started<'a> {
     http: SocketAddr,
+    page: &'a str,
     mqtt: Option<SocketAddr>,
     broker: &'a str,
     public_url: &'a str,

@@ -27,7 +27,7 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) fn run(self, ctx: &Context) -> anyhow::Result<()> {
-        let client = self.server.client();
+        let client = self.server.client()?;
         match &self.job {
             Some(job) => conclude(ctx, &watch::job(ctx, &client, job)?),
             None => watch::everything(ctx, &client),

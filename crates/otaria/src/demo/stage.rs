@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use otaria_package::keys::SigningKey;
 use otaria_package::pack::{Options, TimeStamp, pack};
 use otaria_server::model::{NewJob, Target};
-use otaria_server::{BrokerUrl, Config, Mqtt, RunningServer, Server};
+use otaria_server::{Access, BrokerUrl, Config, Mqtt, RunningServer, Server};
 use otaria_sim::device::{Hardware, Settings};
 use otaria_sim::flash::Timing as FlashTiming;
 use otaria_sim::fleet::{Blueprint, Fleet};
@@ -114,6 +114,7 @@ impl Stage {
         let server = Server::start(Config {
             http: any_port,
             mqtt: Mqtt::Embedded { listen: any_port },
+            access: Access::Open,
             ..Config::new(data.path())
         })
         .await?;
@@ -122,7 +123,7 @@ impl Stage {
         let key = SigningKey::generate()?;
         let ids: Vec<String> = (1..=devices).map(|n| format!("demo-{n}")).collect();
         let fleet = Fleet::start(blueprints(&ids, &key, &broker)?)?;
-        let client = Client::new(&format!("http://{}", server.addresses.http));
+        let client = Client::new(&server.addresses.page, None, None)?;
         let stage = Stage {
             fleet,
             witness,

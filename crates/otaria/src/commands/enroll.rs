@@ -1,0 +1,170 @@
+//! `otaria device add` and `otaria device revoke`.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use otaria_package::files::{Existing, Readers, write_atomically};
+use otaria_server::model::{self, NewCertificate};
+use otaria_server::new_device_key;
+use otaria_wire::topics::DeviceId;
+use serde::Serialize;
+
+use crate::Context;
+use crate::client::ServerArgs;
+
+/// Give a device a certificate, with which the server's broker knows it.
+///
+/// The key is made here, and only its public half goes to the server. Written are ID.key.pem (mode 0600), ID.cert.pem and
+/// ca.pem, and the same in DER for firmware that reads it.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  otaria device add pump-7 --out certs
+  otaria device add pump-7 --csr pump-7.csr      (the key stays on the device)")]
+pub(crate) struct Add {
+    /// The device's id.
+    id: DeviceId,
+
+    /// Sign this request (PKCS#10, PEM) instead of making a key.
+    #[arg(long, value_name = "FILE")]
+    csr: Option<PathBuf>,
+
+    /// How long the certificate counts [default: as long as the authority].
+    #[arg(long, value_name = "DAYS")]
+    days: Option<u32>,
+
+    /// Where the files are written.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
+
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+impl Add {
+    pub(crate) fn run(self, ctx: &Context) -> anyhow::Result<()> {
+        let client = self.server.client()?;
+        let (request, key) = match &self.csr {
+            Some(path) => {
+                let request = fs::read_to_string(path)
+                    .with_context(|| format!("cannot read {}", path.display()))?;
+                (request, None)
+            }
+            None => {
+                let key = new_device_key(&self.id)?;
+                (key.request.clone(), Some(key))
+            }
+        };
+        let file = |suffix: &str| self.out.join(format!("{}.{suffix}", self.id));
+        // Before a certificate is issued, not after.
+        if key.is_some() && file("key.pem").exists() {
+            bail!(
+                "{} is there already; a device keeps its key: sign a request (--csr), or move the file away",
+                file("key.pem").display()
+            );
+        }
+        fs::create_dir_all(&self.out)
+            .with_context(|| format!("cannot make {}", self.out.display()))?;
+        let issued = client.certify(
+            &self.id,
+            &NewCertificate {
+                request,
+                days: self.days,
+            },
+        )?;
+        let mut files = Vec::new();
+        let mut write = |path: PathBuf, readers, bytes: &[u8]| -> anyhow::Result<()> {
+            write(&path, readers, bytes)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+            files.push(path);
+            Ok(())
+        };
+        if let Some(key) = &key {
+            write(file("key.pem"), Readers::Owner, key.pem.as_bytes())?;
+            write(file("key.der"), Readers::Owner, &key.der)?;
+        }
+        let pem = issued.certificate.as_bytes();
+        write(file("cert.pem"), Readers::Umask, pem)?;
+        write(file("cert.der"), Readers::Umask, &der(pem)?)?;
+        if let Some(ca) = &issued.ca {
+            write(self.out.join("ca.pem"), Readers::Umask, ca.as_bytes())?;
+            write(
+                self.out.join("ca.der"),
+                Readers::Umask,
+                &der(ca.as_bytes())?,
+            )?;
+        }
+        ctx.output.result(&Added {
+            about: issued.about,
+            files,
+        })
+    }
+}
+
+fn write(path: &Path, readers: Readers, bytes: &[u8]) -> io::Result<()> {
+    write_atomically(path, readers, Existing::Replace, |file| {
+        file.write_all(bytes)
+    })
+}
+
+fn der(pem: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let certificate = ureq::tls::Certificate::from_pem(pem)
+        .context("the server's certificate cannot be read; is it of another version?")?;
+    Ok(certificate.der().to_vec())
+}
+
+#[derive(Serialize)]
+struct Added {
+    #[serde(flatten)]
+    about: model::Certificate,
+    files: Vec<PathBuf>,
+}
+
+impl fmt::Display for Added {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{}: certificate {}",
+            self.about.device, self.about.serial
+        )?;
+        for file in &self.files {
+            writeln!(f, "  {}", file.display())?;
+        }
+        Ok(())
+    }
+}
+
+/// Cut a device off: its certificates are revoked, and what it has open is closed at once.
+#[derive(Debug, Args)]
+pub(crate) struct Revoke {
+    /// The device's id.
+    id: String,
+
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+impl Revoke {
+    pub(crate) fn run(self, ctx: &Context) -> anyhow::Result<()> {
+        ctx.output
+            .result(&Revoked(self.server.client()?.revoke(&self.id)?))
+    }
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Revoked(model::CutOff);
+
+impl fmt::Display for Revoked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: cut off", self.0.device)?;
+        match &self.0.serials[..] {
+            [] => f.write_str("; it had no certificate from this server"),
+            serials => write!(f, "; revoked {}", serials.join(", ")),
+        }
+    }
+}
