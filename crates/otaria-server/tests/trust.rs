@@ -283,20 +283,17 @@ async fn a_revoked_device_is_cut_off_at_once_and_stays_out() {
     let again = async |site: &Site, badge: &Badge| {
         let mut session = site.s_client(site.mqtt(), Some(badge), &[]);
         session.connect("pump-1");
-        let (reason, session) = tokio::task::spawn_blocking(move || (session.connack(), session))
-            .await
-            .unwrap();
-        let said = match reason {
-            Some(_) => String::new(),
-            None => tokio::task::spawn_blocking(move || session.ended())
-                .await
-                .unwrap(),
-        };
-        (reason, said)
+        let answer = tokio::task::spawn_blocking(move || session.connack());
+        answer.await.unwrap()
     };
-    let (reason, said) = again(&site, &badge).await;
-    assert_eq!(reason, None);
-    assert!(said.contains("certificate revoked"), "{said}");
+    // What was sent would be unread when the server closes, and the alert be lost by a reset. So nothing is sent.
+    let told_so = async |site: &Site, badge: &Badge| {
+        let session = site.s_client(site.mqtt(), Some(badge), &[]);
+        let said = tokio::task::spawn_blocking(move || session.ended());
+        said.await.unwrap().contains("certificate revoked")
+    };
+    assert_eq!(again(&site, &badge).await, None);
+    assert!(told_so(&site, &badge).await);
     let url = format!("{}/packages/x", site.server.addresses.page);
     assert!(!site.curl(Some(&badge), &[&url]).await.status.success());
     assert!(site.curl(Some(&other), &[&url]).await.status.success());
@@ -310,12 +307,20 @@ async fn a_revoked_device_is_cut_off_at_once_and_stays_out() {
     // It is in the store, not in memory.
     let Site { server, data } = site;
     server.shutdown().await;
-    let server = Server::start(config(data.path())).await.unwrap();
+    let server = loop {
+        match Server::start(config(data.path())).await {
+            // A program that another test starts at this moment has the lock as well, until it is that program.
+            Err(StartError::Locked(_)) => tokio::task::yield_now().await,
+            started => break started.unwrap(),
+        }
+    };
     let site = Site { server, data };
-    assert_eq!(again(&site, &badge).await.0, None);
+    assert_eq!(again(&site, &badge).await, None);
     // With a new certificate it may come again; with the old one never.
     let new = site.enroll("pump-1").await;
-    assert_eq!(again(&site, &new).await.0, Some(0));
+    assert_eq!(again(&site, &new).await, Some(0));
+    assert_eq!(again(&site, &badge).await, None);
+    assert!(told_so(&site, &badge).await);
     site.server.shutdown().await;
 }
 

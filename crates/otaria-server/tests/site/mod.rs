@@ -93,7 +93,9 @@ impl Site {
         let issued = self
             .api("POST", &path, &json!({"request": key.request}))
             .await;
-        self.badge(id, issued["certificate"].as_str().unwrap(), &key.pem)
+        // A device that is added again keeps its old files, too.
+        let name = format!("{id}-{}", issued["serial"].as_str().unwrap());
+        self.badge(&name, issued["certificate"].as_str().unwrap(), &key.pem)
     }
 
     pub(crate) fn badge(&self, name: &str, cert: &str, key: &str) -> Badge {

@@ -34,7 +34,10 @@ pub(crate) async fn perform(ctx: &Context, devices: usize) -> anyhow::Result<(St
     let stage = Stage::set_up(devices)
         .await
         .context("the demo could not be set up")?;
-    ctx.output.note(format_args!("page     {}", stage.page()));
+    ctx.output.note(format_args!(
+        "page     {}   (open: no log-in, on this machine, while the demo runs)",
+        stage.page()
+    ));
     ctx.output.note(format_args!(
         "broker   {}  (open to this machine, no log-in)",
         stage.broker()
