@@ -3,7 +3,7 @@
 //! | comes with | is |
 //! |---|---|
 //! | `Authorization: Bearer otaria_…` | the token's user, limited to its scopes |
-//! | the session's cookie | its user; whatever changes something also needs the session's [`csrf`] token |
+//! | the session's cookie | its user; whatever changes something also needs the session's [`csrf`](Session::csrf) token |
 //! | a device's certificate | nobody, but package files may be for such, see [`Downloads`] |
 //!
 //! A cookie comes with whatever a browser is made to send, a header of our own does not. Together with `SameSite=Lax` and
