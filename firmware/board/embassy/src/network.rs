@@ -21,8 +21,9 @@ use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 use otaria_device::board::{Clock, Instant};
 use otaria_device::net::{Connect, ConnectError, Target};
 
-/// Sockets that the network stack needs: the two connections, DHCP, name look-up.
-pub const SOCKETS: usize = 4;
+/// Sockets that the network stack needs: the two connections, DHCP, name look-up; and while a person sets the device up two pages,
+/// DHCP's server, that of names, and name look-up, which has one place whether or not it is asked for.
+pub const SOCKETS: usize = 5;
 
 /// The buffers of the two connections. Make one, in a `static`.
 pub struct Sockets {

@@ -58,7 +58,9 @@ pub async fn watch() -> ! {
     loop {
         Timer::after_secs(WATCH_EVERY).await;
         let patience = PATIENCE.load(Ordering::Relaxed);
-        let since = seconds().wrapping_sub(FED_AT.load(Ordering::Relaxed));
+        // In this order: who feeds it in between must not seem to have done so in the future.
+        let fed = FED_AT.load(Ordering::Relaxed);
+        let since = seconds().wrapping_sub(fed);
         if patience > 0 && since >= patience {
             panic!("watchdog: the main task has not come back for {since} s");
         }
