@@ -112,7 +112,7 @@ fn deny(checks: &[&str]) -> Result<()> {
     for project in projects {
         let mut check = command(&program.to_string_lossy(), &["--manifest-path"]);
         check.arg(project.join("Cargo.toml"));
-        check.args(["check", "--config", "deny.toml"]).args(checks);
+        check.args(["--config", "deny.toml", "check"]).args(checks);
         execute(check)?;
     }
     Ok(())
