@@ -100,8 +100,9 @@ impl fmt::Write for Clipped<'_> {
             } else {
                 character
             };
+            // Nothing of what follows, either: a shorter piece would stand there as if it came next.
             if self.0.push(shown).is_err() {
-                break;
+                return Err(fmt::Error);
             }
         }
         Ok(())
@@ -224,5 +225,12 @@ mod tests {
         let long = String::from("\u{e4}").repeat(FAILURE_TEXT_LEN);
         words.failure(FailureCode::Dns, format_args!("{long}{long}"));
         assert_eq!(words.take(), long[..FAILURE_TEXT_LEN]);
+
+        let almost = "x".repeat(FAILURE_TEXT_LEN - 1);
+        words.failure(
+            FailureCode::Dns,
+            format_args!("{almost}{}{}", '\u{e4}', 'b'),
+        );
+        assert_eq!(words.take(), almost.as_str());
     }
 }
