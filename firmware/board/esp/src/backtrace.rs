@@ -5,16 +5,15 @@
 //! is a return address. Some of them are what an earlier, deeper call has left there; the order is right all the same. Xtensa's
 //! register windows are a list by themselves.
 
-/// Most return addresses that are found.
-pub(crate) const MAX: usize = 16;
+use crate::reset::MAX_BACKTRACE;
 
 /// Return addresses on the caller's stack, innermost first.
-pub(crate) fn capture() -> heapless::Vec<u32, MAX> {
+pub(crate) fn capture() -> heapless::Vec<u32, MAX_BACKTRACE> {
     cfg_select! {
         target_arch = "riscv32" => { riscv::capture() }
         _ => {
             let backtrace = esp_backtrace::Backtrace::capture();
-            backtrace.frames().iter().map(|frame| frame.program_counter() as u32).take(MAX).collect()
+            backtrace.frames().iter().map(|frame| frame.program_counter() as u32).take(MAX_BACKTRACE).collect()
         }
     }
 }
@@ -23,8 +22,8 @@ pub(crate) fn capture() -> heapless::Vec<u32, MAX> {
 mod riscv {
     use core::ops::Range;
 
-    use super::MAX;
     use crate::chip::RAM_END;
+    use crate::reset::MAX_BACKTRACE;
 
     /// Words of the stack that are looked at: the deepest futures have frames of a few kilobytes.
     const REACH: usize = 4096;
@@ -39,7 +38,7 @@ mod riscv {
     }
 
     #[inline(never)]
-    pub(super) fn capture() -> heapless::Vec<u32, MAX> {
+    pub(super) fn capture() -> heapless::Vec<u32, MAX_BACKTRACE> {
         let in_flash = code_in_flash();
         let in_ram = (&raw const _rwtext_start) as usize..(&raw const _rwtext_end) as usize;
         let mut found = heapless::Vec::new();
