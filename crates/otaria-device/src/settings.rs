@@ -3,6 +3,8 @@
 //! Where the values come from (NVS, a build constant, a test) is the application's business; the names of the settings in NVS
 //! are in [`otaria_wire::settings`].
 
+use core::fmt;
+
 use otaria_engine::machine::Policy;
 use otaria_wire::FixedText;
 use otaria_wire::topics::Topics;
@@ -21,6 +23,8 @@ pub struct Config<'a> {
     pub keys: KeyRing,
     /// The broker.
     pub broker: Broker<'a>,
+    /// What connections with TLS are made with.
+    pub tls: TlsConfig<'a>,
     /// Which packages are taken, beyond what their signature says.
     pub packages: PackagePolicy<'a>,
     /// How long things may take.
@@ -36,6 +40,7 @@ impl<'a> Config<'a> {
             product,
             keys,
             broker,
+            tls: TlsConfig::default(),
             packages: PackagePolicy::default(),
             timing: Timing::DEFAULT,
         }
@@ -68,6 +73,55 @@ impl<'a> Broker<'a> {
             user: None,
             password: None,
         }
+    }
+}
+
+/// What connections with TLS are made with: whom the device trusts, and how it shows who it is.
+///
+/// The default trusts nobody, so that every such connection is refused.
+#[derive(Clone, Copy, Default)]
+pub struct TlsConfig<'a> {
+    /// Certificates of the authorities that servers are trusted by, in DER, one behind the other. An intermediate authority may be
+    /// one. Empty: no server is trusted for its certificate.
+    pub anchors: &'a [u8],
+    /// The device's own certificate, for servers that ask for one.
+    pub identity: Option<TlsIdentity<'a>>,
+    /// A key shared with one server.
+    pub psk: Option<TlsPsk<'a>>,
+    /// Seconds since 1970 of a moment that has certainly passed: when the image was built, or later. Certificates that had run out
+    /// by then are refused whatever the clock says, which anybody on the way may have set by SNTP.
+    pub time_floor: u64,
+}
+
+/// The device's certificate and its key.
+#[derive(Clone, Copy)]
+pub struct TlsIdentity<'a> {
+    /// The device's certificate, then those of the authorities between it and what the server trusts; DER, one behind the other.
+    pub chain: &'a [u8],
+    /// The private key of the first one: a P-256 scalar, big-endian.
+    pub key: &'a [u8; 32],
+}
+
+/// A key that the device shares with one server (RFC 8446, 2.2). It proves each to the other, without certificates.
+#[derive(Clone, Copy)]
+pub struct TlsPsk<'a> {
+    /// The server's name or address. Others are not told that there is a key, nor its name.
+    pub host: &'a str,
+    /// The key's name, as the server knows it. At most 128 bytes.
+    pub id: &'a [u8],
+    /// The key: 16 to 64 random bytes. What a person could remember can be guessed by whoever listens.
+    pub key: &'a [u8],
+}
+
+// The values are secret, or long.
+impl fmt::Debug for TlsConfig<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsConfig")
+            .field("anchors", &self.anchors.len())
+            .field("identity", &self.identity.is_some())
+            .field("psk", &self.psk.is_some())
+            .field("time_floor", &self.time_floor)
+            .finish()
     }
 }
 

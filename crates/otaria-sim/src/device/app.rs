@@ -13,7 +13,7 @@ use otaria_device::guard::{BootReport, GuardError, Then};
 use otaria_device::install::{Stores, StoresError, Workspace};
 use otaria_device::net::PlainTcp;
 use otaria_device::runtime::{Health, Monitor, Otaria, Parts};
-use otaria_device::settings::{Broker, Config, PackagePolicy, Timing};
+use otaria_device::settings::{Broker, Config, PackagePolicy, Timing, TlsConfig};
 use otaria_device::trust::{KeyError, KeyRing, PUBLIC_KEY_LEN};
 use otaria_wire::FixedText;
 use otaria_wire::partitions::{
@@ -257,6 +257,7 @@ fn config<'a>(settings: &'a Settings, allowed_hosts: &'a [&'a str]) -> Config<'a
             },
             None => broker,
         },
+        tls: TlsConfig::default(),
         packages: PackagePolicy {
             allowed_hosts,
             allow_unguarded: settings.allow_unguarded,
