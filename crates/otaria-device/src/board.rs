@@ -21,8 +21,20 @@ pub trait Clock {
 
     /// Seconds since 1970, once the board has learned them (by SNTP, say); `None` until then.
     ///
-    /// It decides nothing about trust, only when a wish begins and ends.
+    /// By itself it decides nothing about trust, only when a wish begins and ends; for certificates see
+    /// [`validity_time`](crate::time::validity_time). Not below [`Clock::time_floor`].
     fn unix_time(&self) -> Option<u64>;
+
+    /// Seconds since 1970 that have certainly passed: [`BUILT`](crate::time::BUILT) at least. A board that keeps a
+    /// [`WallClock`](crate::time::WallClock) has it there; the runtime keeps it in flash.
+    fn time_floor(&self) -> u64 {
+        crate::time::BUILT
+    }
+
+    /// `to` has certainly passed, too: somebody has signed it, see [`crate::time`]. Never lowers the floor.
+    fn raise_time_floor(&self, to: u64) {
+        let _ = to;
+    }
 }
 
 impl<C: Clock + ?Sized> Clock for &C {
@@ -36,6 +48,14 @@ impl<C: Clock + ?Sized> Clock for &C {
 
     fn unix_time(&self) -> Option<u64> {
         (**self).unix_time()
+    }
+
+    fn time_floor(&self) -> u64 {
+        (**self).time_floor()
+    }
+
+    fn raise_time_floor(&self, to: u64) {
+        (**self).raise_time_floor(to);
     }
 }
 

@@ -6,6 +6,7 @@
 //! | [`settings`], [`trust`] | what a device is told about itself, and whose packages it takes |
 //! | [`guard`] | the boot guard: the first thing in `main` |
 //! | [`storage`] | everything that is kept in flash |
+//! | [`time`] | the wall clock: learned from time servers, never before what is certain |
 //! | [`net`], [`http`], [`mqtt`] | connections, downloads, the session with the broker |
 //! | [`codec`], [`install`] | from a URL to a verified image in the other slot |
 //! | [`runtime`] | the one future that joins all of it with the engine |
@@ -77,4 +78,5 @@ pub mod net;
 pub mod runtime;
 pub mod settings;
 pub mod storage;
+pub mod time;
 pub mod trust;

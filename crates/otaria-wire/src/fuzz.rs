@@ -196,6 +196,7 @@ pub fn journal(bytes: &[u8]) -> bool {
         && again::<journal::CommandSeen>(&view)
         && again::<journal::LastCrash>(&view)
         && again::<journal::Bootloader>(&view)
+        && again::<journal::TimeFloor>(&view)
         && again::<journal::Forget>(&view)
 }
 

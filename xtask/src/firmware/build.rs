@@ -4,7 +4,7 @@
 //! |---|---|
 //! | paths in panic messages and line tables | `--remap-path-prefix` for the workspace, cargo's registry and the toolchain |
 //! | hashes that cargo makes of paths (`-C metadata`), which are in symbols and decide their order | this program is the `RUSTC_WRAPPER`, see [`wrap_rustc`] |
-//! | time of the build in the app descriptor | the app says 1970; dependencies get `SOURCE_DATE_EPOCH=0` |
+//! | time of the build | the app descriptor says 1970, and dependencies get `SOURCE_DATE_EPOCH=0`; what certificates are judged by is the time of the commit |
 //! | flags of the environment | `RUSTFLAGS` are replaced; versions are those of `firmware/Cargo.lock` |
 
 use std::ffi::{OsStr, OsString};
@@ -34,6 +34,7 @@ pub(super) fn app(args: &FirmwareArgs) -> Result<PathBuf> {
             Some(args.security_version.to_string()),
         ),
         ("OTARIA_LED", args.led.map(|pin| pin.to_string())),
+        ("OTARIA_BUILT", built()),
     ];
     for (name, value) in facts {
         match value {
@@ -54,6 +55,20 @@ pub(super) fn app(args: &FirmwareArgs) -> Result<PathBuf> {
     Ok(target_folder("firmware")?
         .join(chip.target())
         .join("release/esp"))
+}
+
+/// Before this time the image cannot have been there, in unix seconds: the commit's, so that it is the same wherever that is built.
+/// Certificates that had run out by then are refused whatever a device's clock says.
+fn built() -> Option<String> {
+    if let Ok(seconds) = std::env::var("SOURCE_DATE_EPOCH") {
+        return Some(seconds);
+    }
+    let committed = command("git", &["log", "-1", "--format=%ct"])
+        .stderr(std::process::Stdio::null())
+        .output();
+    let committed = committed.ok().filter(|output| output.status.success())?;
+    let seconds = String::from_utf8(committed.stdout).ok()?;
+    Some(seconds.trim().to_owned()).filter(|seconds| !seconds.is_empty())
 }
 
 /// clippy over what `chip` is built from.

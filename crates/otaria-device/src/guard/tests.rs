@@ -109,6 +109,7 @@ fn target() -> TrialTarget {
         security_version: 6,
         job: clip("job"),
         url: clip("http://host/a.otaria"),
+        created: 7,
     }
 }
 

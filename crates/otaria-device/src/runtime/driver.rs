@@ -65,6 +65,7 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
     fn look(&self, seen: &mut Seen) {
         let now = self.clock.now();
         self.look_at_link();
+        self.follow_time_floor();
         if let Some(unix) = self.clock.unix_time() {
             let expected = seen
                 .unix

@@ -22,6 +22,7 @@
 mod budget;
 mod commands;
 mod driver;
+mod floor;
 mod mailbox;
 mod monitor;
 mod operator;
@@ -165,7 +166,9 @@ where
             mqtt_up: Cell::new(false),
             link: Cell::new(None),
             probe_failed: Cell::new(None),
+            floor_in_flash: Cell::new(0),
         };
+        shared.restore_time_floor();
         monitor.set_trial(start.trial.is_some());
         if let Some(event) = start.pending {
             shared.outbox.borrow_mut().event(event, true);

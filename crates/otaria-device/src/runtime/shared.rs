@@ -84,6 +84,8 @@ pub(super) struct Shared<'a, B, K, F> {
     pub(super) link: Cell<Option<bool>>,
     /// How the last probe failed.
     pub(super) probe_failed: Cell<Option<FailureCode>>,
+    /// The time floor as flash has it.
+    pub(super) floor_in_flash: Cell<u64>,
 }
 
 /// What is settled when the engine starts, for the rest of the boot.

@@ -15,7 +15,8 @@
 //! | 1 confirmed record with the raised floors | the guard finishes the confirmation, in either slot |
 //! | 2 entry VALID, if it reads PENDING_VERIFY | the same |
 //! | 3 the result | the same; it is not written twice |
-//! | 4 the trial's record is closed | done |
+//! | 4 the trial's record is closed | done; the time floor rises with the next confirmation |
+//! | 5 the time floor | done |
 //!
 //! # Rolling back
 //!
@@ -137,6 +138,7 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
         self.close_trial().map_err(|error| self.failed(&error))?;
         self.trial.set(None);
         self.monitor.set_trial(false);
+        self.time_has_passed(target.created);
         Ok(())
     }
 

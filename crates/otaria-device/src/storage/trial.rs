@@ -85,6 +85,7 @@ pub fn open<R: NorFlash>(
         security_version: image.security_version(),
         job: clip(job),
         url: clip(url),
+        created: image.created(),
     };
     journal.append(0, &target)?;
     journal.append(0, &fresh_counters(&target))

@@ -68,6 +68,7 @@ pub struct VerifiedImage {
     identity: Sha256Digest,
     sequence: u64,
     security_version: u32,
+    created: u64,
 }
 
 impl VerifiedImage {
@@ -99,6 +100,12 @@ impl VerifiedImage {
     #[must_use]
     pub fn security_version(&self) -> u32 {
         self.security_version
+    }
+
+    /// When the package was made, in unix seconds, by its signer's clock.
+    #[must_use]
+    pub fn created(&self) -> u64 {
+        self.created
     }
 }
 
@@ -172,6 +179,7 @@ impl<'a> ImageVerifier<'a> {
             identity: self.header.identity(),
             sequence: self.header.sequence,
             security_version: self.header.security_version,
+            created: self.header.created,
         }))
     }
 

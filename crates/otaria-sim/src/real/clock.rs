@@ -1,9 +1,12 @@
 //! tokio's clock as a device's clock.
 
+use core::cell::Cell;
 use core::future::Future;
+use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use otaria_device::board::{Clock, Instant};
+use otaria_device::time::BUILT;
 use tokio::time;
 
 use crate::flash::Busy;
@@ -16,6 +19,7 @@ use crate::flash::Busy;
 pub struct RealClock {
     booted: time::Instant,
     busy: Busy,
+    floor: Rc<Cell<u64>>,
 }
 
 impl RealClock {
@@ -24,6 +28,7 @@ impl RealClock {
         RealClock {
             booted: time::Instant::now(),
             busy,
+            floor: Rc::new(Cell::new(BUILT)),
         }
     }
 }
@@ -48,5 +53,13 @@ impl Clock for RealClock {
     fn unix_time(&self) -> Option<u64> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         since.ok().map(|since| since.as_secs())
+    }
+
+    fn time_floor(&self) -> u64 {
+        self.floor.get()
+    }
+
+    fn raise_time_floor(&self, to: u64) {
+        self.floor.set(self.floor.get().max(to));
     }
 }

@@ -4,8 +4,11 @@ use core::future::{Future, poll_fn};
 use core::pin::pin;
 use core::task::Poll;
 use core::time::Duration;
+use std::cell::RefCell;
+use std::rc::Rc;
 
 use otaria_device::board::{Clock, Instant};
+use otaria_device::time::{Learned, WallClock};
 
 use super::Handle;
 use crate::flash::Busy;
@@ -19,7 +22,7 @@ pub struct SimClock {
     world: Handle,
     booted: Duration,
     busy: Busy,
-    unix_at_start: Option<u64>,
+    wall: Rc<RefCell<WallClock>>,
 }
 
 impl SimClock {
@@ -29,19 +32,33 @@ impl SimClock {
             booted: world.now(),
             world,
             busy,
-            unix_at_start: None,
+            wall: Rc::default(),
         }
     }
 
     /// The same clock for a board that knows the date: it was `seconds` since 1970 when the world began.
     #[must_use]
-    pub fn with_unix_time(mut self, seconds: u64) -> Self {
-        self.unix_at_start = Some(seconds);
+    pub fn with_unix_time(self, seconds: u64) -> Self {
+        self.set_unix_time(seconds + self.elapsed_in_world().as_secs());
         self
     }
 
+    /// The board learns, by a clock with a battery say, that it is `seconds` since 1970 now. A test sets it to whatever it wants.
+    pub fn set_unix_time(&self, seconds: u64) {
+        self.wall.borrow_mut().set(self.now(), seconds);
+    }
+
+    /// A time server says so.
+    pub fn learn_unix_time(&self, seconds: u64) -> Learned {
+        self.wall.borrow_mut().learn(self.now(), seconds)
+    }
+
+    fn elapsed_in_world(&self) -> Duration {
+        self.world.now() + self.busy.pending()
+    }
+
     fn elapsed(&self) -> Duration {
-        self.world.now() + self.busy.pending() - self.booted
+        self.elapsed_in_world() - self.booted
     }
 }
 
@@ -69,7 +86,14 @@ impl Clock for SimClock {
     }
 
     fn unix_time(&self) -> Option<u64> {
-        self.unix_at_start
-            .map(|start| start + (self.world.now() + self.busy.pending()).as_secs())
+        self.wall.borrow().unix_time(self.now())
+    }
+
+    fn time_floor(&self) -> u64 {
+        self.wall.borrow().floor()
+    }
+
+    fn raise_time_floor(&self, to: u64) {
+        self.wall.borrow_mut().raise_floor(to);
     }
 }

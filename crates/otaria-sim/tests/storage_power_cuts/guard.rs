@@ -272,6 +272,7 @@ impl Scenario for Trial {
             security_version: 0,
             job: clip("an earlier job"),
             url: clip("http://host/b.otaria"),
+            created: 1,
         };
         journal.append(0, &failed).unwrap();
         close(&mut journal, trial::fresh_counters(&failed)).unwrap();

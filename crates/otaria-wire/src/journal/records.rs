@@ -322,6 +322,27 @@ impl Record for Bootloader {
     }
 }
 
+/// A time that has certainly passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeFloor {
+    /// In unix seconds.
+    pub seconds: u64,
+}
+
+impl Record for TimeFloor {
+    const KIND: u8 = 0x0D;
+
+    fn write(&self, payload: &mut PayloadWriter<'_>) {
+        payload.u64(self.seconds);
+    }
+
+    fn read(payload: &mut PayloadReader<'_>) -> Option<Self> {
+        Some(Self {
+            seconds: payload.u64(),
+        })
+    }
+}
+
 /// The record of another kind and the same key is no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Forget {

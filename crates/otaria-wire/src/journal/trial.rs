@@ -23,6 +23,8 @@ pub struct TrialTarget {
     pub job: String<64>,
     /// Where the package came from: its host has to answer during the trial.
     pub url: String<512>,
+    /// When the package was made, in unix seconds; 0: an earlier version did not say.
+    pub created: u64,
 }
 
 impl Record for TrialTarget {
@@ -36,6 +38,7 @@ impl Record for TrialTarget {
         payload.u32(self.security_version);
         payload.text(&self.job);
         payload.text(&self.url);
+        payload.u64(self.created);
     }
 
     fn read(payload: &mut PayloadReader<'_>) -> Option<Self> {
@@ -47,6 +50,7 @@ impl Record for TrialTarget {
             security_version: payload.u32(),
             job: payload.text()?,
             url: payload.text()?,
+            created: payload.u64(),
         })
     }
 }

@@ -113,6 +113,7 @@ impl Device {
             security_version: 0,
             job: "job".try_into().unwrap(),
             url: "http://h/p".try_into().unwrap(),
+            created: 12,
         });
         self.put(&TrialCounters {
             identity8: IDENTITY.first8(),

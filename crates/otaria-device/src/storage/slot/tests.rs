@@ -361,6 +361,7 @@ fn no_slot_is_touched_while_a_trial_is_open() {
         security_version: 0,
         job: clip("job"),
         url: clip("http://host/a"),
+        created: 1,
     };
     journal.append(0, &target).unwrap();
     let counters = trial::fresh_counters(&target);
