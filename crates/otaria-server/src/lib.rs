@@ -29,6 +29,7 @@
 #![forbid(unsafe_code)]
 
 pub mod model;
+pub mod query;
 
 mod access;
 mod api;

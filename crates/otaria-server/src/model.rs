@@ -3,9 +3,12 @@
 //! Times are unix seconds, sizes bytes, digests lower-case hexadecimal.
 
 mod access;
+mod registry;
 
 pub use access::*;
+pub use registry::*;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -132,8 +135,17 @@ pub struct Device {
     pub first_seen: i64,
     /// When it last reported; `None` if it never did.
     pub last_seen: Option<i64>,
-    /// The groups that it is in.
+    /// The groups that it was put into.
     pub groups: Vec<String>,
+    /// The groups that it is in because it matches their query.
+    #[serde(default)]
+    pub matched_groups: Vec<String>,
+    /// Its tags; a tag without a value has an empty one.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// What operators have noted of it.
+    #[serde(default)]
+    pub note: String,
     /// What it is and runs.
     pub state: Option<State>,
     /// The newest progress report.
@@ -142,6 +154,16 @@ pub struct Device {
     pub wish: Option<WishInfo>,
     /// The newest job that includes it.
     pub assignment: Option<Assignment>,
+}
+
+impl Device {
+    /// All groups that it is in, for whatever reason.
+    pub fn all_groups(&self) -> Vec<String> {
+        let mut all = [self.groups.as_slice(), self.matched_groups.as_slice()].concat();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
 }
 
 /// What is declared for a device.
@@ -194,6 +216,8 @@ pub enum Target {
     Device(String),
     /// Those of a group.
     Group(String),
+    /// Those that match a [query](crate::query).
+    Query(String),
     /// All that the server knows.
     All,
 }
@@ -203,6 +227,7 @@ impl fmt::Display for Target {
         match self {
             Self::Device(id) => write!(f, "device {id}"),
             Self::Group(name) => write!(f, "group {name}"),
+            Self::Query(query) => write!(f, "devices that match '{query}'"),
             Self::All => f.write_str("all devices"),
         }
     }
@@ -373,23 +398,6 @@ pub struct Cancelled {
     pub job: Option<String>,
     /// Its status now.
     pub status: Option<Status>,
-}
-
-/// The groups of a device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Groups {
-    /// Their names.
-    pub groups: Vec<String>,
-}
-
-/// A group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Group {
-    /// Its name.
-    pub name: String,
-    /// How many devices are in it.
-    pub devices: u64,
 }
 
 /// An event, with when it came.

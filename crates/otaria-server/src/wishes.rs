@@ -7,10 +7,11 @@ use otaria_wire::topics::{DeviceId, NameError, Topic};
 use otaria_wire::url::Url;
 
 use crate::model::{
-    Cancelled, Live, NewCommand, NewJob, Package, Published, Sent, Skipped, Status, Target,
+    Cancelled, Device, Live, NewCommand, NewJob, Package, Published, Sent, Skipped, Status, Target,
 };
+use crate::query::{Query, QueryError};
 use crate::shared::{REDECLARE, Shared};
-use crate::store::{Chosen, NewJobRow, StoreError, Tx};
+use crate::store::{NewJobRow, StoreError, Tx};
 
 /// How long a command waits for its device at the broker, unless told otherwise: ten minutes.
 const COMMAND_WAITS_S: u32 = 600;
@@ -39,6 +40,8 @@ pub(crate) enum WishError {
     JobName,
     #[error("there is a job '{0}' already, for another package or target")]
     JobTaken(String),
+    #[error(transparent)]
+    Query(#[from] QueryError),
     #[error("the deadline has passed, or comes before the start")]
     Deadline,
     #[error("the package's address {0} is not one that devices can use; check --public-url")]
@@ -55,6 +58,7 @@ fn empty(target: &Target) -> String {
     match target {
         Target::All => "no device has reported to this server yet".to_owned(),
         Target::Device(_) | Target::Group(_) => format!("no device is in {target}"),
+        Target::Query(query) => format!("no device that has reported matches '{query}'"),
     }
 }
 
@@ -88,6 +92,9 @@ impl Shared {
             .is_some_and(|deadline| deadline <= request.not_before.unwrap_or(now).max(now))
         {
             return Err(WishError::Deadline);
+        }
+        if let Target::Query(query) = &request.target {
+            query.parse::<Query>()?;
         }
         if let Some(published) = self.published_before(request, &id).await? {
             return Ok(published);
@@ -171,11 +178,11 @@ impl Shared {
         }
         let mut fit = Vec::new();
         let mut skipped = Vec::new();
-        for chosen in tx.choose(&request.target).await? {
+        for chosen in tx.choose(&request.target, now).await? {
             match misfit(&chosen, package) {
-                None => fit.push(chosen.device),
+                None => fit.push(chosen.id),
                 Some(reason) => skipped.push(Skipped {
-                    device: chosen.device,
+                    device: chosen.id,
                     reason,
                 }),
             }
@@ -359,18 +366,21 @@ impl Shared {
 }
 
 /// Why a device cannot take a package, as far as it is known. The device itself has the last word.
-fn misfit(device: &Chosen, package: &Package) -> Option<String> {
-    match (&device.product, &device.chip) {
-        (Some(product), _) if *product != package.product => Some(format!(
-            "is a '{product}', the package is for '{}'",
+pub(crate) fn misfit(device: &Device, package: &Package) -> Option<String> {
+    let state = device.state.as_ref()?;
+    if state.product.as_str() != package.product {
+        return Some(format!(
+            "is a '{}', the package is for '{}'",
+            state.product.as_str(),
             package.product
-        )),
-        (_, Some(chip)) if *chip != package.chip => Some(format!(
-            "has a chip {chip}, the package is for {}",
-            package.chip
-        )),
-        _ => None,
+        ));
     }
+    (state.chip.as_str() != package.chip).then(|| {
+        format!(
+            "has a chip {}, the package is for {}",
+            state.chip, package.chip
+        )
+    })
 }
 
 fn job_name(name: &str) -> Result<String, WishError> {

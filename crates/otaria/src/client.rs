@@ -7,9 +7,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use otaria_server::model::{
-    Assignment, Cancelled, Credentials, CutOff, Device, Groups, IssuedCertificate, Live, MadeToken,
-    NewCertificate, NewCommand, NewJob, NewPassword, NewToken, NewUser, Package, Page, Problem,
-    Published, ReceivedLine, Secret, Sent, Token, User,
+    Assignment, Cancelled, Credentials, CutOff, Device, Group, GroupQuery, Groups,
+    IssuedCertificate, Live, MadeToken, NewCertificate, NewCommand, NewJob, NewPassword, NewToken,
+    NewUser, Note, Package, Page, Problem, Published, ReceivedLine, Secret, Sent, TagChanges,
+    Token, Update, User,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -235,15 +236,18 @@ impl Client {
         read(self.answer(self.agent.delete(&url).call())?)
     }
 
-    /// All devices, or those of a group.
-    pub(crate) fn devices(&self, group: Option<&str>) -> anyhow::Result<Vec<Device>> {
-        self.list(
-            "devices",
-            &group
-                .map(|group| ("group", group))
-                .into_iter()
-                .collect::<Vec<_>>(),
-        )
+    /// All devices, or those of a group, or those that match a query.
+    pub(crate) fn devices(
+        &self,
+        group: Option<&str>,
+        query: Option<&str>,
+    ) -> anyhow::Result<Vec<Device>> {
+        let filters = [("group", group), ("query", query)];
+        let given: Vec<_> = filters
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect();
+        self.list("devices", &given)
     }
 
     pub(crate) fn device(&self, id: &str) -> anyhow::Result<Device> {
@@ -262,6 +266,41 @@ impl Client {
         let url = self.url(&format!("devices/{}/groups", escape(id)));
         self.answer(self.agent.put(&url).send_json(&groups))
             .map(drop)
+    }
+
+    pub(crate) fn change_tags(&self, id: &str, changes: &TagChanges) -> anyhow::Result<Device> {
+        let url = self.url(&format!("devices/{}/tags", escape(id)));
+        read(self.answer(self.agent.patch(&url).send_json(changes))?)
+    }
+
+    pub(crate) fn set_note(&self, id: &str, note: &str) -> anyhow::Result<Device> {
+        let note = Note {
+            note: note.to_owned(),
+        };
+        let url = self.url(&format!("devices/{}/note", escape(id)));
+        read(self.answer(self.agent.put(&url).send_json(&note))?)
+    }
+
+    /// A device's updates, newest first.
+    pub(crate) fn updates(&self, id: &str) -> anyhow::Result<Vec<Update>> {
+        self.list(&format!("devices/{}/updates", escape(id)), &[])
+    }
+
+    pub(crate) fn groups(&self) -> anyhow::Result<Vec<Group>> {
+        self.get("groups")
+    }
+
+    pub(crate) fn set_group_query(&self, name: &str, query: &str) -> anyhow::Result<Group> {
+        let query = GroupQuery {
+            query: query.to_owned(),
+        };
+        let url = self.url(&format!("groups/{}", escape(name)));
+        read(self.answer(self.agent.put(&url).send_json(&query))?)
+    }
+
+    pub(crate) fn remove_group(&self, name: &str) -> anyhow::Result<()> {
+        let url = self.url(&format!("groups/{}", escape(name)));
+        self.answer(self.agent.delete(&url).call()).map(drop)
     }
 
     /// Uploads a package; one that the server has already is not an error.

@@ -48,7 +48,7 @@ pub(crate) fn job(
 /// Follows everything until the server, or the person, has enough.
 pub(crate) fn everything(ctx: &Context, client: &Client) -> anyhow::Result<()> {
     let assignments = || -> anyhow::Result<Vec<Assignment>> {
-        let devices = client.devices(None)?.into_iter();
+        let devices = client.devices(None, None)?.into_iter();
         Ok(devices.filter_map(|device| device.assignment).collect())
     };
     let stream = client.stream(None, None)?;

@@ -104,7 +104,7 @@ pub(crate) fn needed(method: &Method, path: &str) -> Needed {
             ("devices", Some(_), Some("certificates")) if *method == Method::POST => {
                 Needed::Scope(Scope::Enroll)
             }
-            ("devices", Some(_), _) => Needed::Scope(Scope::Operate),
+            ("devices" | "groups", Some(_), _) => Needed::Scope(Scope::Operate),
             _ => Needed::Scope(Scope::Admin),
         };
     }
@@ -130,6 +130,8 @@ mod tests {
             ("POST", "/api/v1/packages", Scope::Publish),
             ("POST", "/api/v1/jobs", Scope::Publish),
             ("PUT", "/api/v1/devices/a/groups", Scope::Operate),
+            ("PATCH", "/api/v1/devices/a/tags", Scope::Operate),
+            ("PUT", "/api/v1/groups/a", Scope::Operate),
             ("DELETE", "/api/v1/devices/a", Scope::Operate),
             ("POST", "/api/v1/devices/a/commands", Scope::Operate),
             ("POST", "/api/v1/devices/a/certificates", Scope::Enroll),

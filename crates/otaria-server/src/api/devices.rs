@@ -6,44 +6,42 @@ use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use otaria_wire::topics::DeviceId;
 use serde::Deserialize;
 
 use super::Paging;
 use crate::clock::now;
 use crate::http::{Answer, Fault};
-use crate::model::{
-    Cancelled, Device, Group, Groups, NewCommand, Page, ReceivedEvent, ReceivedLine, Sent,
-};
+use crate::model::{Cancelled, Device, NewCommand, Page, ReceivedEvent, ReceivedLine, Sent};
 use crate::shared::Shared;
-
-/// Groups that a device can be in.
-const MAX_GROUPS: usize = 32;
+use crate::store::Filter;
 
 type Shares = State<Arc<Shared>>;
 type Asked<T> = Result<Query<T>, QueryRejection>;
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Filter {
+pub(super) struct Listed {
     group: Option<String>,
+    query: Option<String>,
     after: Option<String>,
     limit: Option<u32>,
 }
 
 pub(super) async fn list(
     State(shared): Shares,
-    query: Asked<Filter>,
+    query: Asked<Listed>,
 ) -> Answer<Json<Page<Device>>> {
-    let Query(Filter {
+    let Query(Listed {
         group,
+        query,
         after,
         limit,
     }) = query?;
     let limit = Paging { after: None, limit }.limit()?;
+    let query = query.as_deref().map(str::parse).transpose()?;
     Ok(Json(
         shared
             .store
-            .devices(group.as_deref(), after.as_deref(), limit)
+            .devices(&Filter { group, query }, after.as_deref(), limit, now())
             .await?,
     ))
 }
@@ -51,7 +49,7 @@ pub(super) async fn list(
 pub(super) async fn one(State(shared): Shares, Path(id): Path<String>) -> Answer<Json<Device>> {
     shared
         .store
-        .device(&id)
+        .device(&id, now())
         .await?
         .map(Json)
         .ok_or_else(|| unknown(&id))
@@ -60,41 +58,6 @@ pub(super) async fn one(State(shared): Shares, Path(id): Path<String>) -> Answer
 pub(super) async fn forget(State(shared): Shares, Path(id): Path<String>) -> Answer<StatusCode> {
     shared.forget(&id, now()).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-pub(super) async fn groups(State(shared): Shares) -> Answer<Json<Vec<Group>>> {
-    Ok(Json(shared.store.groups().await?))
-}
-
-pub(super) async fn set_groups(
-    State(shared): Shares,
-    Path(id): Path<String>,
-    body: Result<Json<Groups>, JsonRejection>,
-) -> Answer<Json<Groups>> {
-    let Json(mut wanted) = body?;
-    wanted.groups.sort_unstable();
-    wanted.groups.dedup();
-    if wanted.groups.len() > MAX_GROUPS {
-        return Err(Fault::bad_request(format!(
-            "a device can be in {MAX_GROUPS} groups"
-        )));
-    }
-    if wanted
-        .groups
-        .iter()
-        .any(|name| DeviceId::new(name).is_err())
-    {
-        return Err(Fault::bad_request(
-            "a group's name is 1 to 40 letters, digits, '_' or '-'",
-        ));
-    }
-    let mut tx = shared.store.write().await?;
-    if !tx.knows(&id).await? {
-        return Err(unknown(&id));
-    }
-    tx.set_groups(&id, &wanted.groups).await?;
-    tx.commit().await?;
-    Ok(Json(wanted))
 }
 
 pub(super) async fn events(
@@ -146,16 +109,16 @@ pub(super) async fn command(
     ))
 }
 
-async fn known(shared: &Shared, id: &str) -> Answer<()> {
+pub(super) async fn known(shared: &Shared, id: &str) -> Answer<()> {
     shared
         .store
-        .device(id)
+        .device(id, now())
         .await?
         .map(|_| ())
         .ok_or_else(|| unknown(id))
 }
 
-fn unknown(id: &str) -> Fault {
+pub(super) fn unknown(id: &str) -> Fault {
     Fault::new(
         StatusCode::NOT_FOUND,
         "no_device",

@@ -3,10 +3,14 @@
 //! | method and path | what |
 //! |---|---|
 //! | GET `health` | [`Health`](crate::model::Health) |
-//! | GET `devices?group=` | page of [`Device`](crate::model::Device) |
+//! | GET `devices?group=&query=` | page of [`Device`](crate::model::Device); the [query language](crate::query) |
 //! | GET `devices/{id}` | [`Device`](crate::model::Device) |
 //! | DELETE `devices/{id}` | forgotten, with its history; one that still runs comes back by itself |
 //! | PUT `devices/{id}/groups` | [`Groups`](crate::model::Groups), replaced |
+//! | PATCH `devices/{id}/tags` | [`TagChanges`](crate::model::TagChanges) to [`Device`](crate::model::Device) |
+//! | PUT `devices/{id}/note` | [`Note`](crate::model::Note) to [`Device`](crate::model::Device) |
+//! | GET `devices/{id}/updates` | page of [`Update`](crate::model::Update) with its steps, newest first |
+//! | GET `devices/{id}/samples` | heap, signal and resets over time: all [`Sample`](crate::model::Sample)s, oldest first |
 //! | GET `devices/{id}/events` | page of [`ReceivedEvent`](crate::model::ReceivedEvent), newest first |
 //! | GET `devices/{id}/logs` | page of [`ReceivedLine`](crate::model::ReceivedLine), newest first |
 //! | POST `devices/{id}/cancel` | [`Cancelled`](crate::model::Cancelled) |
@@ -22,6 +26,7 @@
 //! | GET, POST `tokens` | all [`Token`](crate::model::Token)s; [`NewToken`](crate::model::NewToken) to [`MadeToken`](crate::model::MadeToken) |
 //! | DELETE `tokens/{id}` | revoked |
 //! | GET `groups` | all [`Group`](crate::model::Group)s |
+//! | PUT, DELETE `groups/{name}` | [`GroupQuery`](crate::model::GroupQuery) to [`Group`](crate::model::Group); removed |
 //! | GET `packages` | page of [`Package`](crate::model::Package), newest first |
 //! | POST `packages` | the file, `application/octet-stream`, to [`Package`](crate::model::Package) |
 //! | GET `packages/{digest}` | [`Package`](crate::model::Package) |
@@ -40,12 +45,13 @@ mod certificates;
 mod devices;
 mod jobs;
 mod packages;
+mod registry;
 mod stream;
 
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, State};
-use axum::routing::{delete, get, post, put};
+use axum::routing::{delete, get, patch, post, put};
 use axum::{Json, Router};
 use serde::Deserialize;
 
@@ -64,7 +70,11 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/health", get(health))
         .route("/devices", get(devices::list))
         .route("/devices/{id}", get(devices::one).delete(devices::forget))
-        .route("/devices/{id}/groups", put(devices::set_groups))
+        .route("/devices/{id}/groups", put(registry::set_groups))
+        .route("/devices/{id}/tags", patch(registry::change_tags))
+        .route("/devices/{id}/note", put(registry::set_note))
+        .route("/devices/{id}/updates", get(registry::updates))
+        .route("/devices/{id}/samples", get(registry::samples))
         .route("/devices/{id}/events", get(devices::events))
         .route("/devices/{id}/logs", get(devices::logs))
         .route("/devices/{id}/cancel", post(devices::cancel))
@@ -83,7 +93,11 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/users/{name}/password", put(access::set_password))
         .route("/tokens", get(access::tokens).post(access::make_token))
         .route("/tokens/{id}", delete(access::revoke_token))
-        .route("/groups", get(devices::groups))
+        .route("/groups", get(registry::groups))
+        .route(
+            "/groups/{name}",
+            put(registry::set_group_query).delete(registry::remove_group),
+        )
         .route("/jobs", get(jobs::list).post(jobs::publish))
         .route("/jobs/{id}", get(jobs::one))
         .route("/jobs/{id}/devices", get(jobs::devices))

@@ -12,6 +12,7 @@ use crate::access::AccessError;
 use crate::enroll::EnrollError;
 use crate::model::Problem;
 use crate::packages::UploadError;
+use crate::query::QueryError;
 use crate::store::StoreError;
 use crate::trust::PkiError;
 use crate::wishes::WishError;
@@ -146,6 +147,7 @@ impl From<WishError> for Fault {
                 "The server's public address cannot be used",
                 detail,
             ),
+            WishError::Query(error) => error.into(),
             WishError::Store(error) => error.into(),
         }
     }
@@ -237,6 +239,17 @@ impl From<JsonRejection> for Fault {
             kind,
             "The request cannot be read",
             error.body_text(),
+        )
+    }
+}
+
+impl From<QueryError> for Fault {
+    fn from(error: QueryError) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "query",
+            "The query cannot be read",
+            error.to_string(),
         )
     }
 }

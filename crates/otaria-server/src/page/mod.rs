@@ -23,6 +23,7 @@ use self::view::{Leave, Overview, Row};
 use crate::access::Caller;
 use crate::http::{Answer, Fault, Session};
 use crate::shared::Shared;
+use crate::store::Filter;
 
 /// Devices on one page.
 const ROWS: u32 = 200;
@@ -78,13 +79,21 @@ async fn overview(
     let (known, online) = shared.store.device_counts().await?;
     let devices = shared
         .store
-        .devices(group.as_deref(), after.as_deref(), ROWS)
+        .devices(
+            &Filter {
+                group: group.clone(),
+                query: None,
+            },
+            after.as_deref(),
+            ROWS,
+            now,
+        )
         .await?;
     let page = Overview {
         known,
         online,
         broker_connected,
-        groups: shared.store.groups().await?,
+        groups: shared.store.groups(now).await?,
         group: group.unwrap_or_default(),
         rows: devices
             .items

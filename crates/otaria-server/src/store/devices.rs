@@ -1,15 +1,19 @@
 //! Devices, their groups and what is declared for them.
 
+use std::collections::BTreeMap;
+
 use otaria_wire::messages::{Desired, FailureCode, Progress};
 use sqlx::Row as _;
 
-use super::{Row, Store, StoreError, Tx, json, number, page, parsed};
-use crate::model::{Assignment, Device, Group, Live, Page, WishInfo};
+use super::{Conn, Row, Store, StoreError, Tx, json, number, page, parsed};
+use crate::model::{Assignment, Device, Group, Live, Page, Target, WishInfo};
+use crate::query::{Facts, Query};
 
 /// A device with the newest job that includes it.
 const SELECT: &str = "\
-    SELECT d.id, d.first_seen, d.last_seen, d.online, d.state, d.progress, d.wish, d.wish_at, \
+    SELECT d.id, d.first_seen, d.last_seen, d.online, d.state, d.progress, d.wish, d.wish_at, d.note, \
            (SELECT string_agg(g.group_name, ',') FROM device_groups g WHERE g.device_id = d.id) AS groups, \
+           (SELECT string_agg(t.name || '=' || t.value, ',') FROM device_tags t WHERE t.device_id = d.id) AS tags, \
            a.job_id, a.device_id, a.status, a.event, a.code, a.text, a.retry_at, a.updated_at, p.version \
     FROM devices d \
     LEFT JOIN assignments a ON a.job_id = d.job AND a.device_id = d.id \
@@ -130,32 +134,34 @@ impl Tx {
 
 impl Store {
     /// One device.
-    pub(crate) async fn device(&self, id: &str) -> Result<Option<Device>, StoreError> {
+    pub(crate) async fn device(&self, id: &str, now: i64) -> Result<Option<Device>, StoreError> {
+        let mut view = self.read().await?;
+        let queries = group_queries(&mut view).await?;
         let row = sqlx::query(sqlx::AssertSqlSafe(format!("{SELECT} WHERE d.id = $1")))
             .bind(id)
-            .fetch_optional(&self.reader)
+            .fetch_optional(&mut *view)
             .await?;
-        row.as_ref().map(device).transpose()
+        let mut found = row.as_ref().map(device).transpose()?;
+        if let Some(device) = &mut found {
+            match_groups(device, &queries, now);
+        }
+        Ok(found)
     }
 
     /// Devices in the order of their ids.
     pub(crate) async fn devices(
         &self,
-        group: Option<&str>,
+        filter: &Filter,
         after: Option<&str>,
         limit: u32,
+        now: i64,
     ) -> Result<Page<Device>, StoreError> {
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "{SELECT} WHERE ($1 IS NULL OR d.id > $1) \
-             AND ($2 IS NULL OR EXISTS (SELECT 1 FROM device_groups g WHERE g.device_id = d.id AND g.group_name = $2)) \
-             ORDER BY d.id LIMIT $3"
-        )))
-        .bind(after)
-        .bind(group)
-        .bind(i64::from(limit) + 1)
-        .fetch_all(&self.reader)
+        let mut view = self.read().await?;
+        let enough = limit as usize + 1;
+        let items = matching(&mut view, after, enough, now, |device| {
+            filter.takes(device, now)
+        })
         .await?;
-        let items = rows.iter().map(device).collect::<Result<_, _>>()?;
         Ok(page(items, limit, |device: &Device| device.id.clone()))
     }
 
@@ -169,21 +175,43 @@ impl Store {
         Ok((number(&row, "known")?, number(&row, "online")?))
     }
 
-    /// All groups that have a device.
-    pub(crate) async fn groups(&self) -> Result<Vec<Group>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT group_name, COUNT(*) AS devices FROM device_groups GROUP BY group_name ORDER BY group_name",
-        )
-        .fetch_all(&self.reader)
-        .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Group {
-                    name: row.try_get("group_name")?,
-                    devices: number(row, "devices")?,
+    /// All groups that have a device, or a query.
+    pub(crate) async fn groups(&self, now: i64) -> Result<Vec<Group>, StoreError> {
+        let mut view = self.read().await?;
+        let queries = group_queries(&mut view).await?;
+        if queries.is_empty() {
+            let rows = sqlx::query(
+                "SELECT group_name, COUNT(*) AS devices FROM device_groups GROUP BY group_name ORDER BY group_name",
+            )
+            .fetch_all(&mut *view)
+            .await?;
+            return rows
+                .iter()
+                .map(|row| {
+                    Ok(Group {
+                        name: row.try_get("group_name")?,
+                        devices: number(row, "devices")?,
+                        query: None,
+                    })
                 })
-            })
-            .collect()
+                .collect();
+        }
+        let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+        let group = |name: &str, query: Option<&Query>| Group {
+            name: name.to_owned(),
+            devices: 0,
+            query: query.map(Query::to_string),
+        };
+        for (name, query) in &queries {
+            groups.insert(name.clone(), group(name, Some(query)));
+        }
+        for device in matching(&mut view, None, usize::MAX, now, |_| true).await? {
+            for name in device.all_groups() {
+                let entry = groups.entry(name.clone());
+                entry.or_insert_with(|| group(&name, None)).devices += 1;
+            }
+        }
+        Ok(groups.into_values().collect())
     }
 
     /// What is declared for each device, by whomever.
@@ -214,12 +242,149 @@ impl Store {
     }
 }
 
+/// Which devices of a list.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Filter {
+    pub(crate) group: Option<String>,
+    pub(crate) query: Option<Query>,
+}
+
+impl Filter {
+    fn takes(&self, device: &Device, now: i64) -> bool {
+        let within = |group| device.all_groups().contains(group);
+        self.group.as_ref().is_none_or(within)
+            && self
+                .query
+                .as_ref()
+                .is_none_or(|query| query.matches(&facts(device, &device.all_groups(), now)))
+    }
+}
+
+/// Devices read at once.
+const BATCH: i64 = 1000;
+
+/// Up to `enough` devices that a test takes, in the order of their ids, with the groups that follow from queries.
+async fn matching(
+    conn: &mut Conn,
+    after: Option<&str>,
+    enough: usize,
+    now: i64,
+    takes: impl Fn(&Device) -> bool,
+) -> Result<Vec<Device>, StoreError> {
+    let queries = group_queries(conn).await?;
+    let mut after = after.map(str::to_owned);
+    let mut found = Vec::new();
+    loop {
+        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "{SELECT} WHERE ($1 IS NULL OR d.id > $1) ORDER BY d.id LIMIT $2"
+        )))
+        .bind(&after)
+        .bind(BATCH.min(i64::try_from(enough).unwrap_or(BATCH)))
+        .fetch_all(&mut *conn)
+        .await?;
+        for row in &rows {
+            let mut device = device(row)?;
+            match_groups(&mut device, &queries, now);
+            after = Some(device.id.clone());
+            if takes(&device) {
+                found.push(device);
+            }
+            if found.len() == enough {
+                return Ok(found);
+            }
+        }
+        if rows.is_empty() {
+            return Ok(found);
+        }
+    }
+}
+
+/// The devices of a target. All of them, and those of a query, are of those that ever reported: an id that somebody has
+/// mistyped would be waited for for ever.
+pub(super) async fn chosen(
+    conn: &mut Conn,
+    target: &Target,
+    now: i64,
+) -> Result<Vec<Device>, StoreError> {
+    let query = match target {
+        Target::Device(id) => {
+            let row = sqlx::query(sqlx::AssertSqlSafe(format!("{SELECT} WHERE d.id = $1")))
+                .bind(id)
+                .fetch_optional(conn)
+                .await?;
+            return row.iter().map(device).collect();
+        }
+        Target::Query(text) => Some(
+            text.parse::<Query>()
+                .map_err(|_| StoreError::Unexpected("target"))?,
+        ),
+        Target::Group(_) | Target::All => None,
+    };
+    let filter = Filter {
+        group: match target {
+            Target::Group(name) => Some(name.clone()),
+            Target::Device(_) | Target::Query(_) | Target::All => None,
+        },
+        query,
+    };
+    matching(conn, None, usize::MAX, now, |device| {
+        let known = device.last_seen.is_some() || device.state.is_some();
+        (known || filter.group.is_some()) && filter.takes(device, now)
+    })
+    .await
+}
+
+/// Each group that has a query, with it.
+pub(super) async fn group_queries(conn: &mut Conn) -> Result<Vec<(String, Query)>, StoreError> {
+    let rows = sqlx::query("SELECT name, query FROM group_queries ORDER BY name")
+        .fetch_all(conn)
+        .await?;
+    rows.iter()
+        .map(|row| Ok((row.try_get("name")?, parsed(row, "query")?)))
+        .collect()
+}
+
+fn match_groups(device: &mut Device, queries: &[(String, Query)], now: i64) {
+    let matched: Vec<String> = queries
+        .iter()
+        .filter(|(_, query)| query.matches(&facts(device, &[], now)))
+        .map(|(name, _)| name.clone())
+        .collect();
+    device.matched_groups = matched;
+}
+
+/// What a query may ask of a device.
+pub(crate) fn facts<'a>(device: &'a Device, groups: &'a [String], now: i64) -> Facts<'a> {
+    Facts {
+        id: &device.id,
+        online: device.online,
+        last_seen: device.last_seen,
+        state: device.state.as_ref(),
+        tags: &device.tags,
+        groups,
+        status: device
+            .assignment
+            .as_ref()
+            .map(|assignment| assignment.status),
+        now,
+    }
+}
+
 fn device(row: &Row) -> Result<Device, StoreError> {
     let groups: Option<&str> = row.try_get("groups")?;
     let mut groups: Vec<String> = groups
         .map(|names| names.split(',').map(String::from).collect())
         .unwrap_or_default();
     groups.sort_unstable();
+    let tags: Option<&str> = row.try_get("tags")?;
+    let tags = tags
+        .map(|tags| {
+            let pairs = tags.split(',').filter_map(|tag| tag.split_once('='));
+            pairs
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect()
+        })
+        .unwrap_or_default();
     let progress: Option<Progress> = json(row, "progress")?;
     let assigned: Option<&str> = row.try_get("job_id")?;
     Ok(Device {
@@ -228,6 +393,9 @@ fn device(row: &Row) -> Result<Device, StoreError> {
         first_seen: row.try_get("first_seen")?,
         last_seen: row.try_get("last_seen")?,
         groups,
+        matched_groups: Vec::new(),
+        tags,
+        note: row.try_get("note")?,
         state: json(row, "state")?,
         wish: wish(row)?,
         assignment: assigned

@@ -3,9 +3,9 @@
 use otaria_wire::Sha256Digest;
 use sqlx::Row as _;
 
-use super::devices::assignment;
+use super::devices::{assignment, chosen};
 use super::{Conn, Row, Store, StoreError, Tx, digest, json, number, page, parsed, to_json};
-use crate::model::{Assignment, Count, Job, Page, Status, Target};
+use crate::model::{Assignment, Count, Device, Job, Page, Status, Target};
 
 /// A job to add.
 #[derive(Clone, Debug)]
@@ -18,14 +18,6 @@ pub(crate) struct NewJobRow<'a> {
     pub(crate) deadline: Option<i64>,
 }
 
-/// A device that a target names, and what it is as far as known.
-#[derive(Clone, Debug)]
-pub(crate) struct Chosen {
-    pub(crate) device: String,
-    pub(crate) product: Option<String>,
-    pub(crate) chip: Option<String>,
-}
-
 const JOB: &str = "\
     SELECT j.id, j.package, j.url, j.target, j.not_before, j.deadline, j.created_at, p.product, p.version, \
            p.image_sha256 FROM jobs j JOIN packages p ON p.digest = j.package";
@@ -36,32 +28,13 @@ const ASSIGNMENT: &str = "\
     JOIN packages p ON p.digest = j.package";
 
 impl Tx {
-    /// The devices of a target. All of them are all that ever reported: an id that somebody has mistyped would be
-    /// waited for for ever.
-    pub(crate) async fn choose(&mut self, target: &Target) -> Result<Vec<Chosen>, StoreError> {
-        let (device, group) = match target {
-            Target::Device(id) => (Some(id), None),
-            Target::Group(name) => (None, Some(name)),
-            Target::All => (None, None),
-        };
-        let rows = sqlx::query(
-            "SELECT d.id, d.product, d.chip FROM devices d WHERE ($1 IS NULL OR d.id = $1) AND ($2 IS NULL OR EXISTS \
-             (SELECT 1 FROM device_groups g WHERE g.device_id = d.id AND g.group_name = $2)) \
-             AND ($1 IS NOT NULL OR $2 IS NOT NULL OR d.last_seen IS NOT NULL OR d.state IS NOT NULL) ORDER BY d.id",
-        )
-        .bind(device)
-        .bind(group)
-        .fetch_all(self.conn())
-        .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Chosen {
-                    device: row.try_get("id")?,
-                    product: row.try_get("product")?,
-                    chip: row.try_get("chip")?,
-                })
-            })
-            .collect()
+    /// The devices of a target.
+    pub(crate) async fn choose(
+        &mut self,
+        target: &Target,
+        now: i64,
+    ) -> Result<Vec<Device>, StoreError> {
+        chosen(self.conn(), target, now).await
     }
 
     /// Adds a job without devices.
@@ -109,7 +82,7 @@ impl Tx {
             .bind(job)
             .execute(self.conn())
             .await?;
-        Ok(())
+        self.add_step(job, device, Status::Pending, None, now).await
     }
 
     /// What a device has not ended yet.
@@ -154,7 +127,7 @@ impl Tx {
             .bind(now)
             .execute(self.conn())
             .await?;
-        Ok(())
+        self.add_step(job, device, status, None, now).await
     }
 
     /// The package of a job.

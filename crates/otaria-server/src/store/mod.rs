@@ -11,10 +11,12 @@ mod devices;
 mod jobs;
 mod outbox;
 mod packages;
+mod registry;
 mod reports;
 mod retention;
 
-pub(crate) use jobs::{Chosen, NewJobRow};
+pub(crate) use devices::Filter;
+pub(crate) use jobs::NewJobRow;
 pub(crate) use outbox::{NewMessage, OutboxRow};
 
 use std::borrow::Cow;
@@ -109,6 +111,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         2,
         "access",
         include_str!("../../migrations/sqlite/0002_access.sql"),
+    ),
+    (
+        3,
+        "registry",
+        include_str!("../../migrations/sqlite/0003_registry.sql"),
     ),
 ];
 

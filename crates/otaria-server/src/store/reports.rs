@@ -33,7 +33,12 @@ impl Tx {
         let mut changes = Vec::new();
         match &report.what {
             What::Presence(presence) => self.presence(device, *presence, &mut changes).await?,
-            What::State(state) => self.state(device, state, now, &mut changes).await?,
+            What::State(state) => {
+                self.state(device, state, now, &mut changes).await?;
+                if !report.retained {
+                    self.add_sample(device, state, now).await?;
+                }
+            }
             What::Progress(progress) => self.progress(device, progress, now, &mut changes).await?,
             What::Event(event) => self.event(device, event, now, &mut changes).await?,
             What::Log(lines) => {
@@ -198,6 +203,7 @@ impl Tx {
         .bind(now)
         .execute(self.conn())
         .await?;
+        self.add_step(job, device, status, Some(event), now).await?;
         self.tell(job, device, changes).await
     }
 

@@ -5,6 +5,7 @@ mod api;
 mod download;
 mod outbox;
 mod page;
+mod registry;
 mod reports;
 mod stream;
 mod upload;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::Context;
 use crate::client::ServerArgs;
 use crate::commands::enroll::{Add, Revoke};
+use crate::commands::registry::{History, Note, Tag};
 
 /// Show one device: what it runs, how it is, and how far its update is; give it a certificate, or cut it off.
 #[derive(Debug, Args)]
@@ -19,6 +20,9 @@ Examples:
   otaria device pump-7 --groups kitchen,canary
   otaria device pmup-7 --forget
   otaria device pump-7 --json
+  otaria device tag pump-7 site=berlin tz=Europe/Berlin
+  otaria device note pump-7 'behind the boiler'
+  otaria device history pump-7
   otaria device add pump-7 --out certs
   otaria device revoke pump-7")]
 pub(crate) struct Device {
@@ -45,6 +49,9 @@ pub(crate) struct Device {
 enum What {
     Add(Add),
     Revoke(Revoke),
+    Tag(Tag),
+    Note(Note),
+    History(History),
 }
 
 impl Device {
@@ -52,6 +59,9 @@ impl Device {
         let id = match (self.what, self.id) {
             (Some(What::Add(add)), _) => return add.run(ctx),
             (Some(What::Revoke(revoke)), _) => return revoke.run(ctx),
+            (Some(What::Tag(tag)), _) => return tag.run(ctx),
+            (Some(What::Note(note)), _) => return note.run(ctx),
+            (Some(What::History(history)), _) => return history.run(ctx),
             (None, id) => id.unwrap_or_default(),
         };
         let client = self.server.client()?;
@@ -79,7 +89,7 @@ impl fmt::Display for Forgotten {
 
 #[derive(Serialize)]
 #[serde(transparent)]
-struct Shown(model::Device);
+pub(crate) struct Shown(pub(crate) model::Device);
 
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -87,7 +97,20 @@ impl fmt::Display for Shown {
         let mut row = |name: &str, value: &dyn fmt::Display| writeln!(f, "{name:<14} {value}");
         row("device", &device.id)?;
         row("online", &device.online)?;
-        row("groups", &device.groups.join(", "))?;
+        row("groups", &device.all_groups().join(", "))?;
+        if !device.tags.is_empty() {
+            let tags = device
+                .tags
+                .iter()
+                .map(|(name, value)| match value.as_str() {
+                    "" => name.clone(),
+                    value => format!("{name}={value}"),
+                });
+            row("tags", &tags.collect::<Vec<_>>().join(", "))?;
+        }
+        if !device.note.is_empty() {
+            row("note", &device.note)?;
+        }
         if let Some(state) = &device.state {
             row("product", &state.product)?;
             row("version", &state.version)?;

@@ -14,11 +14,17 @@ use crate::client::ServerArgs;
 #[command(after_long_help = "\
 Examples:
   otaria devices
-  otaria devices --group kitchen --json")]
+  otaria devices --group kitchen --json
+  otaria devices --query 'version < 1.2 and tag:site=berlin and chip:esp32c3'
+  otaria devices --query 'online and (rssi < -80 or heap_min < 20000)'")]
 pub(crate) struct Devices {
     /// Only those of a group.
     #[arg(long)]
     group: Option<String>,
+
+    /// Only those that match; docs/ROLLOUTS.md has the language.
+    #[arg(long)]
+    query: Option<String>,
 
     #[command(flatten)]
     server: ServerArgs,
@@ -26,8 +32,11 @@ pub(crate) struct Devices {
 
 impl Devices {
     pub(crate) fn run(self, ctx: &Context) -> anyhow::Result<()> {
-        ctx.output
-            .result(&List(self.server.client()?.devices(self.group.as_deref())?))
+        ctx.output.result(&List(
+            self.server
+                .client()?
+                .devices(self.group.as_deref(), self.query.as_deref())?,
+        ))
     }
 }
 
@@ -58,7 +67,7 @@ impl fmt::Display for List {
                     .assignment
                     .as_ref()
                     .map_or("-".to_owned(), |assignment| assignment.status.to_string()),
-                device.groups.join(","),
+                device.all_groups().join(","),
             )?;
         }
         Ok(())

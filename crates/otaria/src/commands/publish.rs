@@ -47,7 +47,7 @@ pub(crate) struct Publish {
     target: TargetArgs,
 
     /// Take a device id that has never reported; the wish then waits for it.
-    #[arg(long, conflicts_with_all = ["all", "group", "url"])]
+    #[arg(long, conflicts_with_all = ["all", "group", "query", "url"])]
     unseen: bool,
 
     /// A name of your own for the job, of letters, digits, '_', '-' and '.': publishing again under it does nothing.
@@ -82,6 +82,10 @@ struct TargetArgs {
     #[arg(long)]
     group: Option<String>,
 
+    /// The devices that match a query; docs/ROLLOUTS.md has the language.
+    #[arg(long)]
+    query: Option<String>,
+
     /// All devices that the server knows.
     #[arg(long)]
     all: bool,
@@ -89,10 +93,11 @@ struct TargetArgs {
 
 impl TargetArgs {
     fn target(self) -> Target {
-        match (self.device, self.group) {
-            (Some(device), _) => Target::Device(device),
-            (None, Some(group)) => Target::Group(group),
-            (None, None) => Target::All,
+        match (self.device, self.group, self.query) {
+            (Some(device), ..) => Target::Device(device),
+            (None, Some(group), _) => Target::Group(group),
+            (None, None, Some(query)) => Target::Query(query),
+            (None, None, None) => Target::All,
         }
     }
 }
