@@ -88,9 +88,6 @@ pub struct TlsConfig<'a> {
     pub identity: Option<TlsIdentity<'a>>,
     /// A key shared with one server.
     pub psk: Option<TlsPsk<'a>>,
-    /// Seconds since 1970 of a moment that has certainly passed: when the image was built, or later. Certificates that had run out
-    /// by then are refused whatever the clock says, which anybody on the way may have set by SNTP.
-    pub time_floor: u64,
 }
 
 /// The device's certificate and its key.
@@ -120,7 +117,6 @@ impl fmt::Debug for TlsConfig<'_> {
             .field("anchors", &self.anchors.len())
             .field("identity", &self.identity.is_some())
             .field("psk", &self.psk.is_some())
-            .field("time_floor", &self.time_floor)
             .finish()
     }
 }

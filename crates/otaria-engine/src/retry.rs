@@ -56,6 +56,14 @@ pub const fn disposition(code: FailureCode) -> Disposition {
         FailureCode::Dns
         | FailureCode::Connect
         | FailureCode::Tls
+        | FailureCode::TlsNoCertificate
+        | FailureCode::TlsExpired
+        | FailureCode::TlsWrongName
+        | FailureCode::TlsUnknownAuthority
+        | FailureCode::TlsNotAnAuthority
+        | FailureCode::TlsBadCertificate
+        | FailureCode::TlsRefused
+        | FailureCode::TlsNoMemory
         | FailureCode::TimeoutConnect
         | FailureCode::TimeoutHead
         | FailureCode::Stalled
@@ -171,6 +179,14 @@ pub const fn condemns(code: FailureCode) -> bool {
         | FailureCode::Dns
         | FailureCode::Connect
         | FailureCode::Tls
+        | FailureCode::TlsNoCertificate
+        | FailureCode::TlsExpired
+        | FailureCode::TlsWrongName
+        | FailureCode::TlsUnknownAuthority
+        | FailureCode::TlsNotAnAuthority
+        | FailureCode::TlsBadCertificate
+        | FailureCode::TlsRefused
+        | FailureCode::TlsNoMemory
         | FailureCode::TimeoutConnect
         | FailureCode::TimeoutHead
         | FailureCode::Stalled

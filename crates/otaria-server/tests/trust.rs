@@ -1,5 +1,6 @@
 //! TLS, certificates and access lists, against OpenSSL, curl and Mosquitto's clients: programs that others wrote.
 
+mod simulated;
 mod site;
 
 use std::fs;

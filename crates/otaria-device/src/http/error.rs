@@ -83,6 +83,7 @@ impl HttpError {
                 ConnectError::Refused | ConnectError::Failed(_) => FailureCode::Connect,
                 ConnectError::Timeout => FailureCode::TimeoutConnect,
                 ConnectError::TlsUnavailable => FailureCode::Tls,
+                ConnectError::Tls(error) => error.code(),
             },
             Self::HeadTimeout => FailureCode::TimeoutHead,
             Self::Stalled => FailureCode::Stalled,

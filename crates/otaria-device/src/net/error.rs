@@ -4,6 +4,8 @@ use core::fmt;
 
 use embedded_io_async::ErrorKind;
 
+use super::tls::TlsError;
+
 /// Why a connection could not be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -20,6 +22,14 @@ pub enum ConnectError {
     Failed(ErrorKind),
     /// TLS is asked for, but this build has no TLS connector.
     TlsUnavailable,
+    /// The host answered, but no connection with TLS came of it.
+    Tls(TlsError),
+}
+
+impl From<TlsError> for ConnectError {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error)
+    }
 }
 
 impl fmt::Display for ConnectError {
@@ -31,6 +41,7 @@ impl fmt::Display for ConnectError {
             Self::Timeout => f.write_str("the host did not answer"),
             Self::Failed(kind) => write!(f, "no connection to the host: {kind}"),
             Self::TlsUnavailable => f.write_str("TLS is asked for, but this firmware has none"),
+            Self::Tls(error) => error.fmt(f),
         }
     }
 }

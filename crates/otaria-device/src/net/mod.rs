@@ -1,13 +1,14 @@
 //! Opening connections, and waiting on them for no longer than allowed.
 //!
-//! HTTP and MQTT both speak over a [`Connect`]. [`PlainTcp`] is the one for `http://` and plain MQTT; a TLS connector is
-//! another implementation of the same trait, and nothing above it changes.
+//! HTTP and MQTT both speak over a [`Connect`]. [`PlainTcp`] is the one for `http://` and plain MQTT; [`Tls`](tls::Tls) lies over
+//! another one, and opens connections with TLS and without. Nothing above them differs.
 
 mod error;
 mod link;
 mod plain;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod tls;
 
 use core::future::Future;
 
@@ -19,6 +20,7 @@ use crate::board::{Clock, Instant};
 pub use error::{ConnectError, LinkError};
 pub(crate) use link::Link;
 pub use plain::PlainTcp;
+pub(crate) use plain::literal;
 
 /// The far end of a connection that is to be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

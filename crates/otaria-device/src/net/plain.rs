@@ -70,7 +70,7 @@ impl<N: Network> Connect for PlainTcp<'_, N> {
 }
 
 /// The address, if the host is one: name servers are asked for names only.
-fn literal(host: &str) -> Option<IpAddr> {
+pub(crate) fn literal(host: &str) -> Option<IpAddr> {
     host.strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'))
         .unwrap_or(host)

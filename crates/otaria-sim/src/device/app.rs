@@ -12,8 +12,9 @@ use otaria_device::board::{Board, Clock, Duration};
 use otaria_device::guard::{BootReport, GuardError, Then};
 use otaria_device::install::{Stores, StoresError, Workspace};
 use otaria_device::net::PlainTcp;
+use otaria_device::net::tls::Tls;
 use otaria_device::runtime::{Health, Monitor, Otaria, Parts};
-use otaria_device::settings::{Broker, Config, PackagePolicy, Timing, TlsConfig};
+use otaria_device::settings::{Broker, Config, PackagePolicy, Timing};
 use otaria_device::trust::{KeyError, KeyRing, PUBLIC_KEY_LEN};
 use otaria_wire::FixedText;
 use otaria_wire::partitions::{
@@ -24,7 +25,10 @@ use otaria_wire::topics::{NameError, Topics};
 use super::behaviour::Behaviour;
 use super::chip::{Env, Exit, Firmware};
 use super::site::Site;
+use super::tls::{HostHeap, TlsSettings};
 
+/// What connections with TLS may take: what an ESP32-C3 has for them, roughly.
+const HEAP: usize = 48 * 1024;
 /// How often the application feeds the watchdog when Otaria does not.
 const FEED: Duration = Duration::from_secs(1);
 
@@ -41,6 +45,10 @@ pub struct Settings {
     pub broker: String,
     /// The broker's port.
     pub port: u16,
+    /// Whether the broker is spoken to with TLS.
+    pub broker_tls: bool,
+    /// What connections with TLS are made with.
+    pub tls: TlsSettings,
     /// User name and password, if the broker asks for them.
     pub login: Option<(String, Vec<u8>)>,
     /// Hosts that packages may come from; empty: any.
@@ -83,6 +91,8 @@ impl Settings {
             keys: KeyRing::of(keys)?,
             broker: broker.to_owned(),
             port,
+            broker_tls: false,
+            tls: TlsSettings::default(),
             login: None,
             allowed_hosts: Vec::new(),
             allow_unguarded: false,
@@ -204,7 +214,9 @@ async fn main<S: Site, F: NorFlash>(app: Rc<App>, env: Env<S>, flash: Rc<RefCell
     });
     match guarded {
         Ok((stores, report)) => {
-            let connector = PlainTcp::new(&network);
+            let heap = HostHeap::new(HEAP, board.random_u64());
+            let tcp = PlainTcp::new(&network);
+            let connector = Tls::new(tcp, heap, app.settings.tls.config());
             let hosts: Vec<&str> = app
                 .settings
                 .allowed_hosts
@@ -244,7 +256,10 @@ async fn main<S: Site, F: NorFlash>(app: Rc<App>, env: Env<S>, flash: Rc<RefCell
 }
 
 fn config<'a>(settings: &'a Settings, allowed_hosts: &'a [&'a str]) -> Config<'a> {
-    let broker = Broker::plain(&settings.broker, settings.port);
+    let broker = Broker {
+        tls: settings.broker_tls,
+        ..Broker::plain(&settings.broker, settings.port)
+    };
     Config {
         topics: settings.topics.clone(),
         product: settings.product,
@@ -257,7 +272,7 @@ fn config<'a>(settings: &'a Settings, allowed_hosts: &'a [&'a str]) -> Config<'a
             },
             None => broker,
         },
-        tls: TlsConfig::default(),
+        tls: settings.tls.config(),
         packages: PackagePolicy {
             allowed_hosts,
             allow_unguarded: settings.allow_unguarded,

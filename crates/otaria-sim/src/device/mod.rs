@@ -19,6 +19,7 @@ mod factory;
 mod site;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use app::{AppStart, OtariaApp, Settings, SettingsError};
 pub use behaviour::Behaviour;
@@ -26,3 +27,4 @@ pub use board::SimBoard;
 pub use chip::{BootRecord, Env, Exit, Firmware, Hardware, Outage, SimDevice};
 pub use factory::Factory;
 pub use site::{RealSite, Site, WorldSite};
+pub use tls::{HostBuffer, HostHeap, TlsSettings};

@@ -99,7 +99,7 @@ pub(crate) fn rows() -> Vec<Row> {
         row(
             "a redirect to https on a device without TLS",
             Web(|_, _| redirect("https://elsewhere/app.otaria")),
-            KeepsTrying(FailureCode::Tls),
+            KeepsTrying(FailureCode::TlsUnknownAuthority),
             TRIES,
             Untouched,
         ),

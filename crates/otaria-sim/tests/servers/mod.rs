@@ -63,8 +63,30 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
     found
 }
 
+/// The Python that `cargo xtask` has set up, else the system's.
+pub(crate) fn python_program() -> std::ffi::OsString {
+    std::env::var_os("OTARIA_PYTHON").unwrap_or_else(|| "python3".into())
+}
+
+/// Whether Python has a module. If not, it is as with [`find`].
+pub(crate) fn python_has(module: &str) -> bool {
+    let mut command = Command::new(python_program());
+    command
+        .args(["-c", &format!("import {module}")])
+        .stderr(Stdio::null());
+    let found = command.status().is_ok_and(|status| status.success());
+    assert!(
+        found || std::env::var_os("OTARIA_REQUIRE_PEERS").is_none(),
+        "Python's module {module} is not there"
+    );
+    if !found {
+        println!("skipped: Python's module {module} is not there");
+    }
+    found
+}
+
 /// Waits until something listens on `port`, or `process` has ended.
-fn listens(port: u16, process: &mut Child) -> bool {
+pub(crate) fn listens(port: u16, process: &mut Child) -> bool {
     loop {
         if TcpStream::connect(("127.0.0.1", port)).is_ok() {
             return true;
@@ -76,14 +98,16 @@ fn listens(port: u16, process: &mut Child) -> bool {
     }
 }
 
+/// A port that nobody has at the moment.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
 /// Starts a program that has to be told a port. Between finding a free one and using it somebody else may take it: then once more.
 fn on_free_port(dir: tempfile::TempDir, start: impl Fn(&Path, u16) -> Command) -> Server {
     for _ in 0..10 {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = free_port();
         let mut command = start(dir.path(), port);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut process = command.spawn().unwrap();

@@ -131,6 +131,14 @@ failure_codes! {
         LengthMismatch = 415, "length_mismatch", "The server announced or sent another length than the package has.";
         ContentChanged = 416, "content_changed", "The file on the server changed during the download.";
         NoNetwork = 417, "no_network", "The device lost its network.";
+        TlsNoCertificate = 418, "tls_no_certificate", "The server did not prove who it is: it showed no certificate.";
+        TlsExpired = 419, "tls_expired", "The server's certificate has run out, or is not valid yet; see the device's time, too.";
+        TlsWrongName = 420, "tls_wrong_name", "The server's certificate is for another name or address than the one in the URL.";
+        TlsUnknownAuthority = 421, "tls_unknown_authority", "The server's certificate is from no authority in this device's settings (`ca`).";
+        TlsNotAnAuthority = 422, "tls_not_an_authority", "The server's certificate is signed by a certificate that may not issue any.";
+        TlsBadCertificate = 423, "tls_bad_certificate", "The server's certificate is malformed, forged, not for a server, or not P-256 with SHA-256.";
+        TlsRefused = 424, "tls_refused", "The server refused the secure connection: it wants another certificate or key of the device, or lacks TLS 1.3.";
+        TlsNoMemory = 425, "tls_no_memory", "The device has no memory for a secure connection; packages may come over plain HTTP.";
     }
     /// Flash does not do what it should.
     Flash {
