@@ -17,7 +17,7 @@ use crate::fault::{FAULT, Fault, fail};
 use crate::provisioning;
 use crate::timing::{SETUP, TIMING};
 
-/// Runs for the rest of the boot: set-up if that is needed, Otaria over `driver` and `link`, and what this application watches.
+/// Runs for the rest of the boot: set-up if that is needed and built in, Otaria over `driver` and `link`, and what this application watches.
 pub async fn run<B, F, D, L, S>(
     otaria: Otaria<'static, B, F>,
     mut driver: D,
@@ -44,9 +44,13 @@ where
         }
     };
     let otaria = async {
+        #[cfg(feature = "set-up")]
         otaria
             .set_up(&mut driver, &mut link, &mut serial, SETUP)
             .await;
+        // Not `cfg!`: a future has the code of what it could await, even where it never does.
+        #[cfg(not(feature = "set-up"))]
+        let _ = (&mut otaria, &mut link, &mut serial, SETUP);
         otaria.run(&mut driver, Joining(link), health).await
     };
     let (never, ..) = join3(otaria, fail(), alive.report(monitor)).await;

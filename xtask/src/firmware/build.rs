@@ -94,6 +94,7 @@ pub(super) fn type_check(chip: Chip) -> Result<()> {
         "esp",
         "--target",
         chip.target(),
+        "--no-default-features",
         "--features",
         &features,
     ]);
@@ -108,6 +109,7 @@ pub(super) fn type_check(chip: Chip) -> Result<()> {
     run(check)
 }
 
+/// The app's features, all of them: its default ones are off.
 fn features(args: &FirmwareArgs) -> Result<String> {
     let chip = args.chip;
     let has_usb = !matches!(chip, Chip::Esp32 | Chip::Esp32c2 | Chip::Esp32s2);
@@ -120,14 +122,15 @@ fn features(args: &FirmwareArgs) -> Result<String> {
         Some(Console::Usb) => "console-usb",
         Some(Console::Auto) => "console-auto",
     };
-    let fault = args
-        .variant
-        .map(|variant| format!(",fault-{}", variant.name()));
-    Ok(format!(
-        "{},{console}{}",
-        chip.name(),
-        fault.unwrap_or_default()
-    ))
+    let mut features = format!("{},{console}", chip.name());
+    if !args.no_set_up {
+        features.push_str(",set-up");
+    }
+    if let Some(variant) = args.variant {
+        features.push_str(",fault-");
+        features.push_str(variant.name());
+    }
+    Ok(features)
 }
 
 /// A cargo command over the app for `chip`.
@@ -141,6 +144,7 @@ fn base(chip: Chip, chore: &str) -> Result<Command> {
         "otaria-app",
         "--target",
         chip.target(),
+        "--no-default-features",
     ]);
     build.current_dir("firmware");
     build.env("CARGO_TARGET_DIR", target_folder("firmware")?);

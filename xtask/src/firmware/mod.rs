@@ -141,6 +141,9 @@ pub(crate) struct FirmwareArgs {
     /// Where the console is [default: auto; uart on chips without USB].
     #[arg(long, value_enum)]
     console: Option<Console>,
+    /// Without set-up by access point and Improv: the device gets its settings when it is flashed.
+    #[arg(long)]
+    no_set_up: bool,
     /// GPIO of an LED that beats while the firmware runs.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(..49))]
     led: Option<u8>,
@@ -171,6 +174,7 @@ impl FirmwareArgs {
             key: None,
             variant: None,
             console: None,
+            no_set_up: false,
             led: None,
             out: None,
         }
@@ -191,7 +195,7 @@ pub(crate) fn build(args: &FirmwareArgs) -> Result<()> {
     let elf_file = build::app(args)?;
     let elf = fs::read(&elf_file).with_context(|| elf_file.display().to_string())?;
     let made = image::make(&elf, args.chip, settings.as_ref(), key.as_ref())?;
-    let report = report::Report::of(&elf, &made.app, args.chip)?;
+    let report = report::Report::of(&elf, &made.app, args)?;
     let out = args.out();
     fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
     let write = |name: &str, bytes: &[u8]| {

@@ -6,8 +6,8 @@ use std::fmt;
 use anyhow::{Context, Result};
 use object::{Object, ObjectSection, ObjectSymbol, SectionFlags, SymbolKind};
 
-use super::Chip;
 use super::owners::{Lines, owner};
+use super::{Chip, FirmwareArgs};
 
 /// What a size is meant to be, and what it must not get worse than. Where the two differ the goal is not reached yet: the report
 /// says so, and the limit keeps it from getting farther away. Lower a limit when a change allows it.
@@ -16,15 +16,37 @@ struct Budget {
     limit: u64,
 }
 
-/// The whole app image.
-const APP_FLASH: Budget = Budget {
-    goal: 640 * 1024,
-    limit: 726 * 1024,
+/// What differs between an app that a person can set up (access point, page, Improv) and one that gets its settings when it is flashed.
+/// The goals are for the latter: Wi-Fi, MQTT, HTTP, update.
+struct Flash {
+    /// The whole app image.
+    app: Budget,
+    /// Otaria's own part of it: its crates, MQTT, HTTP, cryptography, decoder.
+    own: Budget,
+}
+
+const APP_GOAL: u64 = 640 * 1024;
+const OWN_GOAL: u64 = 110 * 1024;
+
+const WITH_SET_UP: Flash = Flash {
+    app: Budget {
+        goal: APP_GOAL,
+        limit: 685 * 1024,
+    },
+    own: Budget {
+        goal: OWN_GOAL,
+        limit: 179 * 1024,
+    },
 };
-/// Otaria's own part of it: its crates, MQTT, HTTP, cryptography, decoder.
-const OWN_FLASH: Budget = Budget {
-    goal: 110 * 1024,
-    limit: 182 * 1024,
+const WITHOUT_SET_UP: Flash = Flash {
+    app: Budget {
+        goal: APP_GOAL,
+        limit: 654 * 1024,
+    },
+    own: Budget {
+        goal: OWN_GOAL,
+        limit: 158 * 1024,
+    },
 };
 /// Otaria's own part of the RAM.
 const OWN_RAM: Budget = Budget {
@@ -90,6 +112,7 @@ struct Bytes {
 /// Sizes of one build.
 pub(super) struct Report {
     chip: Chip,
+    set_up: bool,
     image: u64,
     sections: Vec<(String, u64, bool)>,
     crates: BTreeMap<String, Bytes>,
@@ -98,7 +121,8 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn of(elf: &[u8], app: &[u8], chip: Chip) -> Result<Self> {
+    /// Of the app image `app`, made of `elf` as `args` say.
+    pub(super) fn of(elf: &[u8], app: &[u8], args: &FirmwareArgs) -> Result<Self> {
         let file = object::File::parse(elf).context("the ELF cannot be read")?;
         let lines = Lines::of(&file)?;
         let mut sections = Vec::new();
@@ -111,7 +135,8 @@ impl Report {
             }
         }
         let mut report = Self {
-            chip,
+            chip: args.chip,
+            set_up: !args.no_set_up,
             image: app.len() as u64,
             sections,
             crates: BTreeMap::new(),
@@ -193,9 +218,14 @@ impl Report {
 
     fn budgets(&self) -> [(&'static str, u64, Budget, bool); 5] {
         let own = self.own();
+        let flash = if self.set_up {
+            WITH_SET_UP
+        } else {
+            WITHOUT_SET_UP
+        };
         [
-            ("app image", self.image, APP_FLASH, true),
-            ("Otaria's own part, flash", own.flash, OWN_FLASH, true),
+            ("app image", self.image, flash.app, true),
+            ("Otaria's own part, flash", own.flash, flash.own, true),
             ("Otaria's own part, RAM", own.ram, OWN_RAM, true),
             (
                 "heap without the radio's share",
@@ -236,8 +266,9 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "Size of the firmware for {}, in bytes\n",
-            self.chip.name()
+            "Size of the firmware for {}, {} set-up, in bytes\n",
+            self.chip.name(),
+            if self.set_up { "with" } else { "without" }
         )?;
         for (what, is, budget, at_most) in self.budgets() {
             let word = if at_most { "at most" } else { "at least" };

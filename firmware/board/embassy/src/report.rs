@@ -1,6 +1,7 @@
 //! What Otaria says on the console while it runs.
 
 use core::future::pending;
+use core::net::IpAddr;
 
 use alloc::vec::Vec;
 
@@ -58,8 +59,10 @@ async fn changes(monitor: &Monitor, uplink: &impl Uplink) -> ! {
         let now = uplink.address();
         if now != address {
             address = now;
+            // One by one: a network that has no IPv6 then takes no flash for it.
             match now {
-                Some(address) => info!("network: address {address}"),
+                Some(IpAddr::V4(address)) => info!("network: address {address}"),
+                Some(IpAddr::V6(address)) => info!("network: address {address}"),
                 None => info!("network: no address"),
             }
         }
