@@ -217,6 +217,10 @@ const FLAGS: &[&str] = &[
     // The linker makes near calls of far ones: a tenth of the image. rustc warns that the feature is not stable.
     "-Ctarget-feature=+relax",
     "--cfg=sha2_backend_soft=\"compact\"",
+    // Equal pieces of code are made one, also in what is optimised for speed (esp-radio); never in what lies in RAM.
+    "-Cllvm-args=-enable-machine-outliner=always",
+    // Nothing is computed in two places so that it need not be computed in a third.
+    "-Cllvm-args=-enable-pre=false",
 ];
 
 /// If cargo calls this program in place of rustc: compiles, and ends the process.
