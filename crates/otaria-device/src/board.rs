@@ -4,7 +4,7 @@
 //! implements the same ones, so that the code above them runs on a chip and in a test unchanged.
 
 use core::future::Future;
-use core::net::IpAddr;
+use core::net::Ipv4Addr;
 
 use embedded_nal_async::{Dns, TcpConnect};
 pub use otaria_engine::reset::ResetReason;
@@ -103,8 +103,8 @@ pub trait Board {
     /// Whether the link is up and has an address.
     fn link_up(&self) -> bool;
 
-    /// The address that the device has now.
-    fn ip(&self) -> Option<IpAddr> {
+    /// The address that the device has now. IPv4, as are Otaria's ports: to write one of IPv6 takes 2 kB of flash.
+    fn ip(&self) -> Option<Ipv4Addr> {
         None
     }
 

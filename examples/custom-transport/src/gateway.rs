@@ -18,7 +18,7 @@
 
 use core::cell::Cell;
 use core::fmt::Write as _;
-use core::net::IpAddr;
+use core::net::Ipv4Addr;
 
 use embassy_futures::join::join;
 use embassy_futures::select::{Either, select};
@@ -240,7 +240,7 @@ impl Uplink for Gateway {
     }
 
     /// The gateway's, which it does not say.
-    fn address(&self) -> Option<IpAddr> {
+    fn address(&self) -> Option<Ipv4Addr> {
         None
     }
 }

@@ -2,7 +2,6 @@
 
 use core::cell::{Cell, RefCell};
 use core::fmt;
-use core::net::IpAddr;
 
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::signal::Signal;
@@ -360,12 +359,7 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
         let mut ip = heapless::String::new();
         let ip = board.ip().and_then(|address| {
             use fmt::Write;
-            // One by one: a board that has no IPv6 then takes no flash for it.
-            let written = match address {
-                IpAddr::V4(address) => write!(ip, "{address}"),
-                IpAddr::V6(address) => write!(ip, "{address}"),
-            };
-            written.is_ok().then_some(ip)
+            write!(ip, "{address}").is_ok().then_some(ip)
         });
         let floors = self.stores.floors().ok().flatten();
         State {

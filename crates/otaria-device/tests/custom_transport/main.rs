@@ -10,7 +10,7 @@ mod far_end;
 mod gateway;
 
 use core::future::Future;
-use core::net::IpAddr;
+use core::net::Ipv4Addr;
 
 use embassy_futures::select::{Either3, select3};
 use embassy_time::{Duration, Instant, Timer};
@@ -26,7 +26,7 @@ pub trait Uplink {
     /// Whether there is a network.
     fn is_up(&self) -> bool;
     /// The device's address.
-    fn address(&self) -> Option<IpAddr>;
+    fn address(&self) -> Option<Ipv4Addr>;
 }
 
 struct StdClock;

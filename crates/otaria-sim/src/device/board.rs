@@ -1,7 +1,7 @@
 //! The board that a simulated device's code sees.
 
 use core::cell::{Cell, RefCell};
-use core::net::IpAddr;
+use core::net::Ipv4Addr;
 use std::rc::Rc;
 
 use fastrand::Rng;
@@ -101,7 +101,7 @@ impl<C: Clock> Board for SimBoard<C> {
         self.state.linked.get()
     }
 
-    fn ip(&self) -> Option<IpAddr> {
+    fn ip(&self) -> Option<Ipv4Addr> {
         self.hardware.ip.filter(|_| self.link_up())
     }
 

@@ -3,7 +3,7 @@
 use core::cell::{Cell, Ref, RefCell, RefMut};
 use core::convert::Infallible;
 use core::future::{Future, poll_fn};
-use core::net::IpAddr;
+use core::net::Ipv4Addr;
 use core::pin::pin;
 use core::task::Poll;
 use core::time::Duration;
@@ -41,7 +41,7 @@ pub struct Hardware {
     /// From the start of an image to an address in the network.
     pub join: Duration,
     /// The address that it then has.
-    pub ip: Option<IpAddr>,
+    pub ip: Option<Ipv4Addr>,
 }
 
 impl Default for Hardware {

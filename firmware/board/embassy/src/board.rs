@@ -1,6 +1,6 @@
 //! A board whose link and address are the network's.
 
-use core::net::IpAddr;
+use core::net::Ipv4Addr;
 
 use embassy_net::Stack;
 use otaria_device::board::{Board, Duration, ResetReason, Slot};
@@ -11,7 +11,7 @@ pub trait Uplink {
     fn is_up(&self) -> bool;
 
     /// The device's address, for reports; `None` without a link, or if nobody knows it.
-    fn address(&self) -> Option<IpAddr>;
+    fn address(&self) -> Option<Ipv4Addr>;
 }
 
 impl<U: Uplink> Uplink for &U {
@@ -19,7 +19,7 @@ impl<U: Uplink> Uplink for &U {
         (**self).is_up()
     }
 
-    fn address(&self) -> Option<IpAddr> {
+    fn address(&self) -> Option<Ipv4Addr> {
         (**self).address()
     }
 }
@@ -30,12 +30,12 @@ impl Uplink for Stack<'_> {
         self.is_link_up() && self.is_config_up()
     }
 
-    fn address(&self) -> Option<IpAddr> {
+    fn address(&self) -> Option<Ipv4Addr> {
         if !self.is_up() {
             return None;
         }
         let config = self.config_v4()?;
-        Some(IpAddr::V4(config.address.address()))
+        Some(config.address.address())
     }
 }
 
@@ -93,7 +93,7 @@ impl<B: Board, U: Uplink> Board for Networked<B, U> {
         self.uplink.is_up()
     }
 
-    fn ip(&self) -> Option<IpAddr> {
+    fn ip(&self) -> Option<Ipv4Addr> {
         self.uplink.address()
     }
 

@@ -1,7 +1,6 @@
 //! What Otaria says on the console while it runs.
 
 use core::future::pending;
-use core::net::IpAddr;
 
 use alloc::vec::Vec;
 
@@ -59,10 +58,8 @@ async fn changes(monitor: &Monitor, uplink: &impl Uplink) -> ! {
         let now = uplink.address();
         if now != address {
             address = now;
-            // One by one: a network that has no IPv6 then takes no flash for it.
             match now {
-                Some(IpAddr::V4(address)) => info!("network: address {address}"),
-                Some(IpAddr::V6(address)) => info!("network: address {address}"),
+                Some(address) => info!("network: address {address}"),
                 None => info!("network: no address"),
             }
         }
