@@ -23,14 +23,14 @@ static RSSI: AtomicI8 = AtomicI8::new(0);
 /// Somebody wants to see which board this is.
 static IDENTIFY: AtomicBool = AtomicBool::new(false);
 
-/// Second of this boot in which the watchdog was fed last, and how many seconds it waits; 0 while it is not armed.
+/// Millisecond of this boot in which the watchdog was fed last, and for how many of them it is waited; 0 while it is not armed.
 static FED_AT: AtomicU32 = AtomicU32::new(0);
 static PATIENCE: AtomicU32 = AtomicU32::new(0);
 
 /// Of the watchdog's time-out, the part after which [`watch`] does not wait any longer: before either watchdog resets the chip.
-const WATCH: (u32, u32) = (5, 6);
-/// How often [`watch`] looks.
-const WATCH_EVERY: u64 = 1;
+const WATCH: (u64, u64) = (5, 6);
+/// How often [`watch`] looks: several times in the part that is left of the shortest time-out, a second.
+const WATCH_EVERY: embassy_time::Duration = embassy_time::Duration::from_millis(50);
 /// The second watchdog's time-out, as a part of the first one's: later, so that a reset says which clock was to blame.
 const SECOND: (u64, u64) = (9, 8);
 /// See [`Board::arm_watchdog`] of [`EspBoard`].
@@ -56,20 +56,20 @@ pub fn identify_wanted() -> bool {
 )]
 pub async fn watch() -> ! {
     loop {
-        Timer::after_secs(WATCH_EVERY).await;
+        Timer::after(WATCH_EVERY).await;
         let patience = PATIENCE.load(Ordering::Relaxed);
         // In this order: who feeds it in between must not seem to have done so in the future.
         let fed = FED_AT.load(Ordering::Relaxed);
-        let since = seconds().wrapping_sub(fed);
+        let since = millis().wrapping_sub(fed);
         if patience > 0 && since >= patience {
-            panic!("watchdog: the main task has not come back for {since} s");
+            panic!("watchdog: the main task has not come back for {since} ms");
         }
     }
 }
 
-/// Seconds of this boot; differences are right for ever.
-fn seconds() -> u32 {
-    (Instant::now().as_secs() & u64::from(u32::MAX)) as u32
+/// Milliseconds of this boot, of which the upper half is missing; differences of less than 49 days are right for ever.
+fn millis() -> u32 {
+    (Instant::now().as_millis() & u64::from(u32::MAX)) as u32
 }
 
 /// An id made of the chip's MAC address, such as `esp32c3-34b4721a9c00`.
@@ -121,7 +121,7 @@ impl EspBoard {
     }
 
     fn feed(&mut self) {
-        FED_AT.store(seconds(), Ordering::Relaxed);
+        FED_AT.store(millis(), Ordering::Relaxed);
         self.rwdt.feed();
         self.second.feed();
     }
@@ -183,9 +183,12 @@ impl Board for EspBoard {
             MwdtStage::Stage0,
             esp_hal::time::Duration::from_micros(micros * times / of),
         );
-        let seconds = u32::try_from(micros / 1_000_000).unwrap_or(u32::MAX);
         let (times, of) = WATCH;
-        PATIENCE.store((seconds * times / of).max(1), Ordering::Relaxed);
+        let patience = micros / 1_000 * times / of;
+        PATIENCE.store(
+            u32::try_from(patience).unwrap_or(u32::MAX).max(1),
+            Ordering::Relaxed,
+        );
         if !self.armed {
             self.rwdt.enable();
             self.second.enable();
