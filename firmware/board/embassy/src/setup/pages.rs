@@ -14,8 +14,8 @@ const PORT: u16 = 80;
 const RECEIVED_LEN: usize = 1024;
 const SENT_LEN: usize = 1536;
 
-/// A request has to come, and its reply to leave, in this time: browsers open connections for nothing, and nobody else has a turn
-/// meanwhile.
+/// A request has to come in this time, and then its reply to leave: browsers open connections for nothing, and nobody else has a
+/// turn meanwhile.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The other side's goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -37,8 +37,15 @@ async fn connections(stack: Stack<'_>, portal: &Portal<'_>) -> Entered {
             // Only if the port were 0, or the socket in use.
             return pending().await;
         }
-        let entered = with_timeout(PATIENCE, exchange(&mut socket, portal, &mut request)).await;
+        let asked = with_timeout(PATIENCE, asked(&mut socket, portal, &mut request)).await;
         request.fill(0);
+        let (reply, entered) = match asked {
+            Ok(Some(Answer::Reply(reply))) => (reply, None),
+            Ok(Some(Answer::Try { entered, reply })) => (reply, Some(entered)),
+            Ok(Some(Answer::More) | None) | Err(_) => Default::default(),
+        };
+        // What was entered counts, whether or not the reply can be read.
+        let _ = with_timeout(PATIENCE, send(&mut socket, &reply)).await;
         socket.close();
         // What is left of the request has to be read, or the reply may be thrown away with it.
         let _ = with_timeout(GOODBYE, async {
@@ -48,42 +55,39 @@ async fn connections(stack: Stack<'_>, portal: &Portal<'_>) -> Entered {
         .await;
         socket.abort();
         let _ = with_timeout(GOODBYE, socket.flush()).await;
-        if let Ok(Some(entered)) = entered {
+        if let Some(entered) = entered {
             return entered;
         }
     }
 }
 
-/// One request and its reply.
-async fn exchange(
+/// What there is to answer to one request; nothing if it does not come, or is too long.
+async fn asked(
     socket: &mut TcpSocket<'_>,
     portal: &Portal<'_>,
     request: &mut [u8],
-) -> Option<Entered> {
+) -> Option<Answer> {
     let mut len = 0;
-    let answer = loop {
+    loop {
         match portal.answer(request.get(..len)?) {
             Answer::More => {}
-            answer => break answer,
+            answer => return Some(answer),
         }
         match socket.read(request.get_mut(len..)?).await {
             Ok(0) | Err(_) => return None,
             Ok(more) => len += more,
         }
-    };
-    let (reply, entered) = match answer {
-        Answer::Reply(reply) => (reply, None),
-        Answer::Try { entered, reply } => (reply, Some(entered)),
-        Answer::More => return None,
-    };
-    let mut rest = &reply[..];
+    }
+}
+
+/// Sends a reply, as far as the other side takes it.
+async fn send(socket: &mut TcpSocket<'_>, reply: &[u8]) {
+    let mut rest = reply;
     while !rest.is_empty() {
         match socket.write(rest).await {
-            // What was entered counts, whether or not the reply can be read.
-            Ok(0) | Err(_) => return entered,
-            Ok(written) => rest = rest.get(written..)?,
+            Ok(written @ 1..) => rest = rest.get(written..).unwrap_or_default(),
+            Ok(0) | Err(_) => return,
         }
     }
     let _ = with_timeout(GOODBYE, socket.flush()).await;
-    entered
 }
