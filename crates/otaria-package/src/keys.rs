@@ -96,6 +96,11 @@ impl SigningKey {
         Ok(Self(key.into()))
     }
 
+    /// The private scalar, as a device's settings hold it.
+    pub fn to_scalar(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.to_bytes().into())
+    }
+
     /// Whether a PEM text holds a private key, and whether that needs a passphrase.
     pub fn needs_passphrase(text: &str) -> Result<bool, KeyError> {
         Ok(private_label(text)? == Protection::Passphrase)

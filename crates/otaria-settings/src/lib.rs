@@ -1,4 +1,4 @@
-//! A device's settings: Wi-Fi networks, broker, trusted keys, identity.
+//! A device's settings: Wi-Fi networks, broker, trusted keys and authorities, identity.
 //!
 //! They lie in an NVS partition in ESP-IDF's format, namespace `otaria`, so that Espressif's tools can make and read them. The
 //! names are in [`otaria_wire::settings`], the format's reader is [`otaria_wire::nvs`].
@@ -9,7 +9,7 @@
 //! | the set-up page, Improv | [`save_network`] | appends, erases a sector when a page is full |
 //! | `otaria provision`, `cargo xtask firmware` | [`host`] (feature `host`) | makes an image |
 //!
-//! Passwords are [`Secret`]s: they are wiped when dropped and never printed.
+//! Passwords are [`Secret`]s and keys [`SecretBytes`]: they are wiped when dropped and never printed.
 #![cfg_attr(not(any(test, feature = "host")), no_std)]
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -42,6 +42,7 @@ pub mod portal;
 mod read;
 mod save;
 mod secret;
+mod tls;
 mod types;
 
 pub use broker::{BrokerUrl, BrokerUrlError, MAX_CREDENTIAL_LEN};
@@ -50,7 +51,10 @@ pub use otaria_wire::partitions::Region;
 pub use otaria_wire::settings::MAX_WIFI_NETWORKS;
 pub use read::load;
 pub use save::save_network;
-pub use secret::Secret;
+pub use secret::{Secret, SecretBytes, SecretKey};
+pub use tls::{
+    Identity, MAX_CERTIFICATES_LEN, MAX_PSK_ID_LEN, MAX_TIME_SERVERS, PSK_LEN, Psk, Tls,
+};
 pub use types::{
     MAX_HOSTS, MAX_PASSWORD_LEN, MAX_SSID_LEN, MIN_PASSWORD_LEN, Settings, WifiError, WifiNetwork,
 };

@@ -13,15 +13,19 @@ use otaria_wire::topics::DeviceId;
 use zeroize::Zeroizing;
 
 use crate::types::{is_host, is_passphrase};
-use crate::{BrokerUrl, MAX_HOSTS, Secret, Settings, SettingsError, WifiNetwork, network};
+use crate::{
+    BrokerUrl, Identity, MAX_CERTIFICATES_LEN, MAX_HOSTS, MAX_TIME_SERVERS, Psk, Secret,
+    SecretBytes, SecretKey, Settings, SettingsError, Tls, WifiNetwork, network,
+};
 
 /// Longest payload that is kept: no setting is longer.
-const MAX_VALUE_LEN: usize = network::MAX_LEN;
+const MAX_VALUE_LEN: usize = MAX_CERTIFICATES_LEN;
+const _: () = assert!(network::MAX_LEN <= MAX_VALUE_LEN);
 
 /// Reads the settings in `region` of `flash`.
 ///
 /// A blank partition, and one without Otaria's namespace, is [`Settings::default`]. This neither writes nor erases, whatever
-/// lies in flash, and takes a page (4 KiB) of heap and the settings' own length while it runs.
+/// lies in flash, and takes a page (4 KiB) of heap and twice the settings' own length while it runs.
 ///
 /// # Errors
 /// See [`SettingsError`]; what is damaged is named, and is never taken for a setting that is missing.
@@ -189,8 +193,12 @@ impl<'a> Setting<'a> {
         }
         settings.product = product.to_string();
         self.signers(&mut settings.signers)?;
-        self.allowed_hosts(&mut settings.allowed_hosts)?;
+        self.hosts(names::ALLOWED_HOSTS, MAX_HOSTS, &mut settings.allowed_hosts)?;
         settings.allow_unguarded = self.allow_unguarded()?;
+        self.tls(&mut settings.tls)?;
+        let time_servers = &mut settings.time_servers;
+        self.hosts(names::TIME_SERVER, MAX_TIME_SERVERS, time_servers)?;
+        settings.encryption_key = self.private_key(names::ENCRYPTION_KEY)?;
         if let Some(part) = self.part(names::INSTALL, NO_CHUNK) {
             settings.install = Some(part.header.as_u64().ok_or(kind(names::INSTALL))?);
         }
@@ -251,15 +259,61 @@ impl<'a> Setting<'a> {
         Ok(())
     }
 
-    fn allowed_hosts(&self, hosts: &mut Vec<String>) -> Result<(), SettingsError> {
-        let text = self.text(names::ALLOWED_HOSTS)?.unwrap_or_default();
+    fn hosts(
+        &self,
+        name: &'static str,
+        most: usize,
+        hosts: &mut Vec<String>,
+    ) -> Result<(), SettingsError> {
+        let text = self.text(name)?.unwrap_or_default();
         for host in text.split_ascii_whitespace() {
-            if hosts.len() == MAX_HOSTS || !is_host(host) {
-                return Err(invalid(names::ALLOWED_HOSTS, "a list of host names"));
+            if hosts.len() == most || !is_host(host) {
+                return Err(invalid(name, "a list of host names"));
             }
             hosts.push(host.to_string());
         }
         Ok(())
+    }
+
+    fn tls(&self, tls: &mut Tls) -> Result<(), SettingsError> {
+        if let Some(mut authorities) = self.blob(names::AUTHORITIES)? {
+            tls.authorities = core::mem::take(&mut *authorities);
+        }
+        let (chain, key) = (
+            self.blob(names::CERTIFICATE)?,
+            self.private_key(names::PRIVATE_KEY)?,
+        );
+        tls.identity = match (chain, key) {
+            (None, None) => None,
+            (Some(mut chain), Some(key)) => Some(Identity {
+                chain: core::mem::take(&mut *chain),
+                key,
+            }),
+            (Some(_), None) => {
+                return Err(invalid(names::PRIVATE_KEY, "there beside the certificate"));
+            }
+            (None, Some(_)) => return Err(invalid(names::CERTIFICATE, "there beside its key")),
+        };
+        tls.psk = match (self.text(names::PSK_ID)?, self.blob(names::PSK)?) {
+            (None, None) => None,
+            (Some(id), Some(mut key)) => Some(Psk {
+                id: id.to_string(),
+                key: SecretBytes::new(core::mem::take(&mut *key)),
+            }),
+            (Some(_), None) => return Err(invalid(names::PSK, "there beside its name")),
+            (None, Some(_)) => return Err(invalid(names::PSK_ID, "there beside the key")),
+        };
+        tls.check()
+    }
+
+    fn private_key(&self, name: &'static str) -> Result<Option<SecretKey>, SettingsError> {
+        let Some(blob) = self.blob(name)? else {
+            return Ok(None);
+        };
+        match <[u8; 32]>::try_from(&blob[..]) {
+            Ok(scalar) => Ok(Some(SecretKey::new(scalar))),
+            Err(_) => Err(invalid(name, "a P-256 private key of 32 bytes")),
+        }
     }
 
     fn allow_unguarded(&self) -> Result<bool, SettingsError> {
@@ -342,7 +396,7 @@ fn bytes(part: &Part) -> Result<&[u8], SettingsError> {
     }
 }
 
-fn invalid(name: &'static str, expected: &'static str) -> SettingsError {
+pub(crate) fn invalid(name: &'static str, expected: &'static str) -> SettingsError {
     SettingsError::Invalid { name, expected }
 }
 

@@ -9,7 +9,7 @@ use otaria_wire::settings::MAX_WIFI_NETWORKS;
 use otaria_wire::topics::{DEFAULT_ROOT, DeviceId};
 use otaria_wire::url::Url;
 
-use crate::{BrokerUrl, Secret};
+use crate::{BrokerUrl, Secret, SecretKey, Tls};
 
 /// Longest name of a Wi-Fi network in bytes (IEEE 802.11, 9.4.2.2).
 pub const MAX_SSID_LEN: usize = 32;
@@ -53,6 +53,12 @@ pub struct Settings {
     pub allowed_hosts: Vec<String>,
     /// Whether packages without a boot guard are taken.
     pub allow_unguarded: bool,
+    /// What TLS works with.
+    pub tls: Tls,
+    /// Time servers, asked in turn; empty: nobody is asked. At most [`MAX_TIME_SERVERS`](crate::MAX_TIME_SERVERS).
+    pub time_servers: Vec<String>,
+    /// The private key that encrypted packages are opened with: the device's own, or one that all devices of the product have.
+    pub encryption_key: Option<SecretKey>,
     /// Random number that names this installation in reports; `None`: the journal's own is used.
     pub install: Option<u64>,
     /// Password of the set-up access point, 8 to 63 bytes; `None`: the device makes a random one in each boot.
@@ -70,6 +76,9 @@ impl Default for Settings {
             signers: Vec::new(),
             allowed_hosts: Vec::new(),
             allow_unguarded: false,
+            tls: Tls::default(),
+            time_servers: Vec::new(),
+            encryption_key: None,
             install: None,
             setup_password: None,
         }

@@ -3,10 +3,15 @@
 
 mod common;
 
-use common::{PARTITION, flash_with, longest, random, surroundings_are_untouched, usual, wifi};
+use common::{
+    PARTITION, certificates, flash_with, longest, random, surroundings_are_untouched, usual, wifi,
+};
 use embedded_storage::nor_flash::NorFlashErrorKind;
-use otaria_settings::host::partition_image;
-use otaria_settings::{BrokerUrl, Region, Settings, SettingsError, load, save_network};
+use otaria_settings::host::{Entry, HostError, Value, entries, image_of_entries, partition_image};
+use otaria_settings::{
+    BrokerUrl, Identity, Psk, Region, SecretBytes, SecretKey, Settings, SettingsError, Tls, load,
+    save_network,
+};
 use otaria_sim::flash::{Cut, FaultPlan, SimFlash};
 use otaria_wire::fuzz::seal_nvs;
 use otaria_wire::nvs::ValueError;
@@ -181,6 +186,7 @@ fn without_a_broker_the_one_that_is_set_stays_with_its_password() {
     let broker = BrokerUrl::parse("mqtts://me:secret@host").unwrap();
     let settings = Settings {
         broker: Some(broker),
+        tls: longest().tls,
         ..usual()
     };
     let mut flash = flash_with(&image(&settings));
@@ -234,11 +240,102 @@ fn secrets_are_not_in_debug_output() {
     let settings = Settings {
         broker: Some(broker),
         wifi: vec![wifi("net", "hush-2-hush")],
+        encryption_key: Some(SecretKey::new([0x55; 32])),
+        tls: Tls {
+            authorities: Vec::new(),
+            identity: Some(Identity {
+                chain: Vec::new(),
+                key: SecretKey::new([0x55; 32]),
+            }),
+            psk: Some(Psk {
+                id: "desk".to_owned(),
+                key: SecretBytes::new(vec![0x55; 32]),
+            }),
+        },
         ..usual()
     };
     let text = format!("{settings:?} {}", settings.broker.as_ref().unwrap());
-    assert!(!text.contains("hush"), "{text}");
+    assert!(!text.contains("hush") && !text.contains("85"), "{text}");
     assert!(text.contains("(secret)"));
+}
+
+#[test]
+fn certificates_of_4_kib_are_read_over_three_pages_and_longer_ones_refused() {
+    let with_chain = |len: u16| {
+        let mut settings = usual();
+        settings.tls.authorities = certificates(&[1500]);
+        settings.tls.identity = Some(Identity {
+            chain: certificates(&[2000, len - 2000]),
+            key: SecretKey::new([7; 32]),
+        });
+        let image = image_of_entries(&entries(&settings), PARTITION.len as usize).unwrap();
+        (settings, flash_with(&image))
+    };
+    let (settings, mut flash) = with_chain(4096);
+    assert_eq!(load(&mut flash, PARTITION), Ok(settings));
+    let (_, mut flash) = with_chain(4097);
+    let why = ValueError::Length;
+    let unreadable = SettingsError::Unreadable { name: "cert", why };
+    assert_eq!(load(&mut flash, PARTITION), Err(unreadable));
+}
+
+#[test]
+fn half_of_what_tls_needs_is_an_error_that_names_the_other_half() {
+    let full = entries(&longest());
+    for (left_out, named) in [
+        ("cert", "cert"),
+        ("key", "key"),
+        ("psk", "psk"),
+        ("psk_id", "psk_id"),
+    ] {
+        let some: Vec<Entry> = full
+            .iter()
+            .filter(|entry| entry.name != left_out)
+            .cloned()
+            .collect();
+        let image = image_of_entries(&some, PARTITION.len as usize).unwrap();
+        let error = load(&mut flash_with(&image), PARTITION).unwrap_err();
+        assert!(
+            matches!(error, SettingsError::Invalid { name, .. } if name == named),
+            "{left_out}: {error}"
+        );
+    }
+}
+
+#[test]
+fn keys_and_certificates_of_a_wrong_length_or_form_are_named() {
+    for (name, bytes) in [
+        ("ca", vec![0x30, 0x82, 0, 1]),
+        ("ca", vec![0x31, 0x82, 0, 0]),
+        ("ca", b"-----BEGIN CERTIFICATE-----".to_vec()),
+        ("key", vec![1; 31]),
+        ("enc_key", vec![1; 33]),
+        ("psk", vec![1; 15]),
+        ("psk", vec![1; 65]),
+    ] {
+        let mut all = entries(&longest());
+        let entry = all.iter_mut().find(|entry| entry.name == name).unwrap();
+        entry.value = Value::Blob(bytes.into());
+        let image = image_of_entries(&all, PARTITION.len as usize).unwrap();
+        let error = load(&mut flash_with(&image), PARTITION).unwrap_err();
+        assert!(
+            matches!(error, SettingsError::Invalid { name: named, .. } if named == name),
+            "{name}: {error}"
+        );
+    }
+}
+
+#[test]
+fn settings_that_leave_no_room_for_another_network_and_brokers_that_could_not_be_known_are_refused()
+{
+    let mut settings = longest();
+    settings.tls.authorities = certificates(&[3000]);
+    let len = PARTITION.len as usize;
+    let refused = partition_image(&settings, len);
+    assert!(matches!(refused, Err(HostError::NoRoomToChange(_))));
+    settings.tls = Tls::default();
+    let refused = partition_image(&settings, len);
+    assert!(matches!(refused, Err(HostError::UnknownBroker)));
 }
 
 /// A partition that has something to do with NVS, or not.

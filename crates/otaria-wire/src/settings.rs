@@ -29,6 +29,21 @@ pub const SIGNERS: [&str; 4] = ["signer0", "signer1", "signer2", "signer3"];
 pub const ALLOWED_HOSTS: &str = "hosts";
 /// Whether packages without a boot guard are taken (u8, default 0).
 pub const ALLOW_UNGUARDED: &str = "unguarded";
+/// Authorities that servers' certificates must come from: DER certificates, one behind the other (blob).
+pub const AUTHORITIES: &str = "ca";
+/// The device's certificate and those between it and the authority that servers know, in this order: DER, one behind the other
+/// (blob).
+pub const CERTIFICATE: &str = "cert";
+/// The private key of the device's certificate: a P-256 scalar, 32 bytes, big-endian (blob).
+pub const PRIVATE_KEY: &str = "key";
+/// Name of the key that device and broker share (string).
+pub const PSK_ID: &str = "psk_id";
+/// The key that device and broker share, 16 to 64 bytes (blob).
+pub const PSK: &str = "psk";
+/// Time servers, up to four, separated by spaces; without one nobody is asked (string).
+pub const TIME_SERVER: &str = "time_server";
+/// The private key that encrypted packages are opened with: a P-256 scalar, 32 bytes, big-endian (blob).
+pub const ENCRYPTION_KEY: &str = "enc_key";
 /// Random number that names this installation in reports (u64, made on first use).
 pub const INSTALL: &str = "install";
 /// Password of the set-up access point (string, default: a random one in each boot).
@@ -38,7 +53,7 @@ pub const SETUP_PASSWORD: &str = "setup_pass";
 pub const NETWORK: &str = "network";
 
 /// All names.
-pub const ALL: [&str; 23] = [
+pub const ALL: [&str; 30] = [
     "wifi_ssid",
     "wifi_pass",
     "wifi_ssid1",
@@ -59,6 +74,13 @@ pub const ALL: [&str; 23] = [
     "signer3",
     ALLOWED_HOSTS,
     ALLOW_UNGUARDED,
+    AUTHORITIES,
+    CERTIFICATE,
+    PRIVATE_KEY,
+    PSK_ID,
+    PSK,
+    TIME_SERVER,
+    ENCRYPTION_KEY,
     INSTALL,
     SETUP_PASSWORD,
     NETWORK,

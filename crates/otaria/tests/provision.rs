@@ -8,10 +8,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use embedded_storage::nor_flash::ReadNorFlash as _;
+use otaria_package::files::{Existing, Readers, write_atomically};
 use otaria_settings::{BrokerUrl, Region, Settings, WifiNetwork, load};
 use otaria_sim::flash::SimFlash;
 use otaria_wire::partitions::{self, DEFAULT_4MB};
 use otaria_wire::topics::DeviceId;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use snapbox::cmd::{Command, OutputAssert};
 use tempfile::TempDir;
 
@@ -122,14 +124,14 @@ fn arguments_become_a_partition_that_only_its_owner_reads() {
     let desk = Desk::new();
     assert_snapshot(
         &desk.provision(
-            "--ssid workshop --password-file wifi.txt --broker mqtts://me@broker.example \
+            "--ssid workshop --password-file wifi.txt --broker mqtt://me@broker.example \
              --id desk-1 --public-key release.pub.pem",
         ),
         "provision",
     );
     let settings = desk.settings("nvs.bin", ALONE);
     assert_eq!(settings.wifi, [network("workshop", PASSWORD)]);
-    let broker = BrokerUrl::parse("mqtts://me@broker.example:8883").unwrap();
+    let broker = BrokerUrl::parse("mqtt://me@broker.example:1883").unwrap();
     assert_eq!(settings.broker, Some(broker));
     assert_eq!(settings.device_id, Some(DeviceId::new("desk-1").unwrap()));
     assert_eq!(settings.signers.len(), 1);
@@ -254,6 +256,131 @@ fn what_a_flash_image_lacks_is_named_and_nothing_is_changed() {
         &|flash| with_table(flash, &|nvs| nvs.region.len = 0x2000),
         "at least 12288",
     );
+}
+
+/// What a small PKI has, valid and not; and a shared key.
+fn write_certificates(desk: &Desk) {
+    let put = |name: &str, text: &str| fs::write(desk.path(name), text).unwrap();
+    let put_key = |name: &str, key: &KeyPair| {
+        let bytes = key.serialize_pem();
+        write_atomically(&desk.path(name), Readers::Owner, Existing::Replace, |out| {
+            out.write_all(bytes.as_bytes())
+        })
+        .unwrap();
+    };
+    let named = |name: &str| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        // Years that a snapshot can hold.
+        params.not_before = rcgen::date_time_ymd(2024, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2049, 1, 1);
+        params
+    };
+    let ca_key = KeyPair::generate().unwrap();
+    let mut ca = named("Workshop CA");
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    put("ca.pem", &ca.self_signed(&ca_key).unwrap().pem());
+    let issuer = Issuer::new(ca, ca_key);
+    let device = KeyPair::generate().unwrap();
+    put_key("desk-1.key", &device);
+    let cert = named("desk-1").signed_by(&device, &issuer).unwrap();
+    put("desk-1.pem", &cert.pem());
+    fs::write(desk.path("desk-1.der"), cert.der()).unwrap();
+    put_key("other.key", &KeyPair::generate().unwrap());
+    let mut old = named("Old CA");
+    old.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    old.not_after = rcgen::date_time_ymd(2024, 2, 1);
+    let key = KeyPair::generate().unwrap();
+    put("old.pem", &old.self_signed(&key).unwrap().pem());
+    let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+    let mut large = named("Large CA");
+    large.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    put("p384.pem", &large.self_signed(&key).unwrap().pem());
+    put("psk.txt", &format!("{}\n", "5a".repeat(32)));
+    put("short.txt", "5a5a\n");
+}
+
+const TLS: &str = "--broker mqtts://broker.example --public-key release.pub.pem";
+
+#[test]
+fn certificates_and_keys_for_tls_get_into_the_settings_and_not_into_what_is_printed() {
+    let desk = Desk::new();
+    write_certificates(&desk);
+    let run = desk.provision(&format!(
+        "{TLS} --ca ca.pem --cert desk-1.pem --key desk-1.key --psk-id desk --psk-file psk.txt \
+         --time-server ntp.example --time-server 10.0.0.1 --encryption-key other.key"
+    ));
+    assert!(!common::shown(&run).contains("5a5a"));
+    assert_snapshot(&run, "provision-tls");
+    let settings = desk.settings("nvs.bin", ALONE);
+    assert_eq!(settings.device_id, Some(DeviceId::new("desk-1").unwrap()));
+    assert_eq!(
+        settings.broker.as_ref().map(|broker| broker.port),
+        Some(8883)
+    );
+    let identity = settings.tls.identity.as_ref().unwrap();
+    assert_eq!(identity.chain, fs::read(desk.path("desk-1.der")).unwrap());
+    assert_eq!(
+        settings.tls.psk.as_ref().unwrap().key.reveal()[..],
+        [0x5A; 32]
+    );
+    assert_eq!(settings.time_servers, ["ntp.example", "10.0.0.1"]);
+    assert!(settings.encryption_key.is_some());
+    #[cfg(unix)]
+    assert_eq!(mode(&desk.path("nvs.bin")), 0o600);
+    // The same out of a device file, with a certificate in DER.
+    let file = format!(
+        "broker = \"mqtts://broker.example\"\npublic_keys = [\"release.pub.pem\"]\nca = \"ca.pem\"\n\
+         cert = \"desk-1.der\"\nkey = \"desk-1.key\"\npsk_id = \"desk\"\npsk = {{ file = \"psk.txt\" }}\n\
+         time_servers = [\"ntp.example\", \"10.0.0.1\"]\nencryption_key = \"other.key\"\n"
+    );
+    fs::write(desk.path("tls.toml"), file).unwrap();
+    desk.provision("--from tls.toml --out same.bin").success();
+    assert_eq!(desk.settings("same.bin", ALONE), settings);
+}
+
+#[test]
+fn certificates_that_a_device_could_not_use_are_refused_with_a_reason() {
+    let desk = Desk::new();
+    write_certificates(&desk);
+    let identity = "--ca ca.pem --cert desk-1.pem --key desk-1.key";
+    for (arguments, reason) in [
+        (
+            "",
+            "needs something by which the device knows the broker: its CA (--ca FILE)",
+        ),
+        ("--ca desk-1.pem", "'desk-1' is not an authority (CA)"),
+        ("--ca old.pem", "'Old CA' has run out"),
+        ("--ca p384.pem", "the key of 'Large CA' is not on P-256"),
+        ("--ca wifi.txt", "it holds no certificate in PEM or DER"),
+        ("--ca missing.pem", "cannot read missing.pem"),
+        (
+            "--ca ca.pem --cert ca.pem --key desk-1.key",
+            "'Workshop CA' is an authority (CA), not a device's",
+        ),
+        (
+            "--ca ca.pem --cert desk-1.pem --key other.key",
+            "does not belong to the certificate of 'desk-1'",
+        ),
+        (
+            "--psk-id desk --psk-file short.txt",
+            "32 to 128 hexadecimal digits",
+        ),
+    ] {
+        let run = desk.provision(&format!("{TLS} {arguments}")).code(1);
+        let shown = common::shown(&run);
+        assert!(shown.contains(reason), "{arguments}: {shown}");
+    }
+    let run = desk
+        .provision(&format!("{TLS} {identity} --id desk-2"))
+        .code(1);
+    let shown = common::shown(&run);
+    assert!(
+        shown.contains("the certificate is for 'desk-1' and the device's id is 'desk-2'"),
+        "{shown}"
+    );
+    assert!(!desk.path("nvs.bin").exists());
 }
 
 #[test]

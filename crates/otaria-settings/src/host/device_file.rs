@@ -1,14 +1,19 @@
 //! A device file: settings as a person writes them (TOML).
 
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use otaria_package::keyfile::read_public;
+use otaria_package::keyfile::{PrivateKeyFile, read_public};
+use otaria_package::keys::SigningKey;
 use otaria_wire::settings::SIGNERS;
 use otaria_wire::topics::DeviceId;
 use serde::Deserialize;
 
+use zeroize::Zeroizing;
+
 use super::HostError;
-use crate::{BrokerUrl, Secret, Settings, WifiNetwork};
+use super::certificates::{read_authorities, read_identity};
+use crate::{BrokerUrl, PSK_LEN, Psk, Secret, SecretBytes, SecretKey, Settings, WifiNetwork};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,6 +30,14 @@ struct DeviceFile {
     allowed_hosts: Vec<String>,
     #[serde(default)]
     allow_unguarded: bool,
+    ca: Option<PathBuf>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+    psk_id: Option<String>,
+    psk: Option<SecretSource>,
+    #[serde(default)]
+    time_servers: Vec<String>,
+    encryption_key: Option<PathBuf>,
     install: Option<u64>,
     setup_password: Option<SecretSource>,
     #[serde(default)]
@@ -91,8 +104,12 @@ pub fn read_device_file(path: &Path) -> Result<Settings, HostError> {
 /// password = { file = "wifi.txt" }          # or a text, or { env = "NAME" }
 /// ```
 ///
+/// For a broker with TLS (`mqtts://`): `ca`, `cert` and `key`, files as `otaria device add` writes them; or `psk_id`, and `psk` in
+/// the same three ways as a password. `time_servers` is a list of hosts. `encryption_key` is the private key (PEM) for encrypted
+/// packages.
+///
 /// Also `setup_password` for the set-up access point, in the same three ways, and `topic_root`, `allow_unguarded` and `install`, for
-/// those who need them.
+/// those who need them. A private key with a passphrase is opened with that in `OTARIA_PASSPHRASE`.
 ///
 /// # Errors
 /// See [`HostError`].
@@ -136,6 +153,32 @@ pub fn from_toml(text: &str, folder: &Path) -> Result<Settings, HostError> {
             .transpose()?,
         ..Settings::default()
     };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+    if let Some(path) = file.ca {
+        settings.tls.authorities = read_authorities(&folder.join(path), now)?;
+    }
+    settings.tls.identity = match (file.cert, file.key) {
+        (Some(cert), Some(key)) => {
+            let key = private_key(&folder.join(key))?;
+            Some(read_identity(&folder.join(cert), &key, now)?)
+        }
+        (None, None) => None,
+        _ => return Err(wrong("cert and key go together")),
+    };
+    settings.tls.psk = match (file.psk_id, file.psk) {
+        (Some(id), Some(key)) => Some(Psk {
+            id,
+            key: psk_from_hex(&key.read(folder)?)?,
+        }),
+        (None, None) => None,
+        _ => return Err(HostError::Psk),
+    };
+    settings.time_servers = file.time_servers;
+    if let Some(path) = file.encryption_key {
+        let key = private_key(&folder.join(path))?;
+        settings.encryption_key = Some(SecretKey::new(*key.to_scalar()));
+    }
     if let Some(root) = file.topic_root {
         settings.topic_root = root.to_string();
     }
@@ -153,6 +196,34 @@ pub fn from_toml(text: &str, folder: &Path) -> Result<Settings, HostError> {
         settings.wifi.push(network);
     }
     Ok(settings)
+}
+
+/// A shared key as people write it: hexadecimal digits.
+///
+/// # Errors
+/// They are too few, too many, or none.
+pub fn psk_from_hex(digits: &str) -> Result<SecretBytes, HostError> {
+    let digits = digits.trim().as_bytes();
+    let mut key = Zeroizing::new(Vec::with_capacity(digits.len() / 2));
+    let (pairs, rest) = digits.as_chunks::<2>();
+    for pair in pairs {
+        let value = |digit: u8| char::from(digit).to_digit(16);
+        let [high, low] = pair.map(value);
+        let byte = high
+            .zip(low)
+            .and_then(|(high, low)| u8::try_from(high << 4 | low).ok());
+        key.push(byte.ok_or(HostError::Psk)?);
+    }
+    if !rest.is_empty() || !PSK_LEN.contains(&key.len()) {
+        return Err(HostError::Psk);
+    }
+    Ok(SecretBytes::new(std::mem::take(&mut *key)))
+}
+
+fn private_key(path: &Path) -> Result<SigningKey, HostError> {
+    let file = PrivateKeyFile::read(path)?;
+    let passphrase = std::env::var("OTARIA_PASSPHRASE").ok().map(Secret::from);
+    Ok(file.open(passphrase.as_deref())?)
 }
 
 fn read(path: &Path) -> Result<String, HostError> {

@@ -9,7 +9,7 @@ use otaria_wire::topics::DEFAULT_ROOT;
 use zeroize::Zeroizing;
 
 use super::HostError;
-use crate::{Region, Settings, SettingsError, load};
+use crate::{Identity, Psk, Region, Settings, SettingsError, load, network};
 
 /// A value as NVS holds it.
 #[derive(Clone, PartialEq, Eq)]
@@ -39,6 +39,7 @@ pub fn entries(settings: &Settings) -> Vec<Entry> {
     let mut entries = Vec::new();
     let mut put = |name, value| entries.push(Entry { name, value });
     let text = |text: &str| Value::Text(Zeroizing::new(text.to_owned()));
+    let blob = |bytes: &[u8]| Value::Blob(Zeroizing::new(bytes.to_vec()));
     let wifi_names = names::WIFI_SSID.into_iter().zip(names::WIFI_PASSWORD);
     for (network, (ssid, password)) in settings.wifi.iter().zip(wifi_names) {
         put(ssid, text(&network.ssid));
@@ -65,7 +66,7 @@ pub fn entries(settings: &Settings) -> Vec<Entry> {
         put(names::TOPIC_ROOT, text(&settings.topic_root));
     }
     for (key, name) in settings.signers.iter().zip(names::SIGNERS) {
-        put(name, Value::Blob(Zeroizing::new(key.to_vec())));
+        put(name, blob(key));
     }
     if !settings.allowed_hosts.is_empty() {
         put(
@@ -75,6 +76,23 @@ pub fn entries(settings: &Settings) -> Vec<Entry> {
     }
     if settings.allow_unguarded {
         put(names::ALLOW_UNGUARDED, Value::U8(1));
+    }
+    if !settings.tls.authorities.is_empty() {
+        put(names::AUTHORITIES, blob(&settings.tls.authorities));
+    }
+    if let Some(Identity { chain, key }) = &settings.tls.identity {
+        put(names::CERTIFICATE, blob(chain));
+        put(names::PRIVATE_KEY, blob(key.reveal()));
+    }
+    if let Some(Psk { id, key }) = &settings.tls.psk {
+        put(names::PSK_ID, text(id));
+        put(names::PSK, blob(key.reveal()));
+    }
+    if !settings.time_servers.is_empty() {
+        put(names::TIME_SERVER, text(&settings.time_servers.join(" ")));
+    }
+    if let Some(key) = &settings.encryption_key {
+        put(names::ENCRYPTION_KEY, blob(key.reveal()));
     }
     if let Some(install) = settings.install {
         put(names::INSTALL, Value::U64(install));
@@ -88,9 +106,24 @@ pub fn entries(settings: &Settings) -> Vec<Entry> {
 /// The NVS partition of `len` bytes that holds these settings and nothing else.
 ///
 /// # Errors
-/// The settings do not fit, or a device would not read them back as they are.
+/// The settings do not fit, a device would not read them back as they are, or it could not know its broker.
 pub fn partition_image(settings: &Settings, len: usize) -> Result<Zeroizing<Vec<u8>>, HostError> {
-    let image = image_of_entries(&entries(settings), len)?;
+    let tls = settings.broker.as_ref().is_some_and(|broker| broker.tls);
+    if tls && !settings.tls.knows_servers() {
+        return Err(HostError::UnknownBroker);
+    }
+    let mut all = entries(settings);
+    let image = image_of_entries(&all, len)?;
+    // What a device saves of its network later comes in addition, and all is written anew then: onto the other half, so that a
+    // power cut leaves the old settings.
+    all.push(Entry {
+        name: names::NETWORK,
+        value: Value::Blob(Zeroizing::new(vec![0; network::MAX_LEN])),
+    });
+    let half = MIN_PAGES.max(len / PAGE_LEN / 2 + 1) * PAGE_LEN;
+    if image_of_entries(&all, half).is_err() {
+        return Err(HostError::NoRoomToChange(len));
+    }
     if read_partition(&image)? != *settings {
         return Err(HostError::Refused(SettingsError::NotSaved));
     }

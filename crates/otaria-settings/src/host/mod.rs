@@ -1,5 +1,6 @@
 //! Settings on the host: out of a device file, into an NVS partition image, into a flash image.
 
+mod certificates;
 mod device_file;
 mod flash_image;
 mod image;
@@ -11,7 +12,8 @@ use otaria_wire::partitions::PartitionError;
 
 use crate::{BrokerUrlError, SettingsError, WifiError};
 
-pub use device_file::{from_toml, read_device_file};
+pub use certificates::{About, CertificateError, about, id_of, read_authorities, read_identity};
+pub use device_file::{from_toml, psk_from_hex, read_device_file};
 pub use flash_image::{nvs_region, put_into_flash};
 pub use image::{Entry, Value, entries, image_of_entries, partition_image, read_partition};
 
@@ -41,6 +43,27 @@ pub enum HostError {
     /// A public key cannot be read.
     #[error(transparent)]
     Key(#[from] KeyFileError),
+    /// A file with certificates is not for a device.
+    #[error("cannot take the certificates of {}", path.display())]
+    Certificate {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: CertificateError,
+    },
+    /// Certificates, key and id do not go together.
+    #[error(transparent)]
+    Identity(CertificateError),
+    /// The broker is to be reached with TLS, and the device could not know it.
+    #[error(
+        "mqtts:// needs something by which the device knows the broker: its CA (--ca FILE), or a key that both have (--psk-id NAME --psk-file FILE)"
+    )]
+    UnknownBroker,
+    /// A name of a shared key without the key, or the other way round, or the key is not written in hexadecimal digits.
+    #[error(
+        "a shared key has a name of 1 to 128 bytes (psk_id) and 32 to 128 hexadecimal digits (psk), as `openssl rand -hex 32` makes them"
+    )]
+    Psk,
     /// More keys than a device takes.
     #[error("a device trusts at most four keys")]
     TooManyKeys,
@@ -59,6 +82,11 @@ pub enum HostError {
     /// The settings need more room.
     #[error("the settings do not fit into an NVS partition of {0} bytes")]
     TooLong(usize),
+    /// The settings fit, but the device could not change its network.
+    #[error(
+        "the settings take more than half of an NVS partition of {0} bytes, so that the device could not change its network; use shorter certificate chains, or fewer hosts"
+    )]
+    NoRoomToChange(usize),
     /// The flash image has no partition table, or a damaged one.
     #[error(
         "the flash image has no usable partition table at 0x8000; was it made with a partition table (a merged image)?"

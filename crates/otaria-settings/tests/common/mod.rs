@@ -1,7 +1,10 @@
 //! What the tests of this crate share.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
-use otaria_settings::{BrokerUrl, MAX_CREDENTIAL_LEN, Region, Settings, WifiNetwork};
+use otaria_settings::{
+    BrokerUrl, Identity, MAX_CREDENTIAL_LEN, MAX_PSK_ID_LEN, PSK_LEN, Psk, Region, SecretBytes,
+    SecretKey, Settings, Tls, WifiNetwork,
+};
 use otaria_sim::flash::SimFlash;
 use otaria_wire::topics::DeviceId;
 
@@ -36,6 +39,17 @@ pub(crate) fn wifi(ssid: &str, password: &str) -> WifiNetwork {
     WifiNetwork::new(ssid, password).unwrap()
 }
 
+/// What looks like certificates of these lengths to whoever does not look closer.
+pub(crate) fn certificates(lengths: &[u16]) -> Vec<u8> {
+    let certificate = |len: &u16| {
+        let mut der = vec![0xA5; usize::from(*len)];
+        der[..2].copy_from_slice(&[0x30, 0x82]);
+        der[2..4].copy_from_slice(&(len - 4).to_be_bytes());
+        der
+    };
+    lengths.iter().flat_map(certificate).collect()
+}
+
 /// What `otaria provision` usually makes.
 pub(crate) fn usual() -> Settings {
     Settings {
@@ -49,7 +63,7 @@ pub(crate) fn usual() -> Settings {
     }
 }
 
-/// Every setting at its longest.
+/// Every setting at its longest, or as long as all of them fit.
 pub(crate) fn longest() -> Settings {
     let host = ["a", "b", "c"].map(|letter| letter.repeat(61)).join(".");
     let long = "u".repeat(MAX_CREDENTIAL_LEN);
@@ -73,7 +87,20 @@ pub(crate) fn longest() -> Settings {
                 .unwrap(),
         ),
         signers: (0..4).map(point).collect(),
-        allowed_hosts: (0..7).map(|_| host.clone()).collect(),
+        tls: Tls {
+            authorities: certificates(&[600]),
+            identity: Some(Identity {
+                chain: certificates(&[500, 300]),
+                key: SecretKey::new([0x5A; 32]),
+            }),
+            psk: Some(Psk {
+                id: "i".repeat(MAX_PSK_ID_LEN),
+                key: SecretBytes::new(vec![0x3C; 64]),
+            }),
+        },
+        time_servers: (0..4).map(|index| format!("t{index}")).collect(),
+        encryption_key: Some(SecretKey::new([0xC3; 32])),
+        allowed_hosts: (0..5).map(|_| host.clone()).collect(),
         allow_unguarded: true,
         install: Some(u64::MAX),
         setup_password: Some("s".repeat(63).into()),
@@ -116,6 +143,26 @@ pub(crate) fn random(rng: &mut fastrand::Rng) -> Settings {
         install: rng.bool().then(|| rng.u64(..)),
         ..Settings::default()
     };
+    if rng.bool() {
+        settings.tls.authorities = certificates(&[rng.u16(4..=500)]);
+    }
+    if rng.bool() {
+        settings.tls.identity = Some(Identity {
+            chain: certificates(&[rng.u16(4..=500)]),
+            key: SecretKey::new(core::array::from_fn(|_| rng.u8(..))),
+        });
+    }
+    if rng.bool() {
+        let (id, key) = (rng.usize(1..=MAX_PSK_ID_LEN), rng.usize(PSK_LEN));
+        settings.tls.psk = Some(Psk {
+            id: printable(rng, id),
+            key: SecretBytes::new((0..key).map(|_| rng.u8(..)).collect()),
+        });
+    }
+    settings.time_servers = (0..rng.usize(0..=4))
+        .map(|_| format!("t{}", name(rng)))
+        .collect();
+    settings.encryption_key = rng.bool().then(|| SecretKey::new([rng.u8(..); 32]));
     let len = rng.usize(0..=32);
     settings.product = printable(rng, len);
     if rng.bool() {

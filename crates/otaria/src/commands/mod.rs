@@ -22,6 +22,7 @@ pub(crate) mod provision;
 pub(crate) mod publish;
 pub(crate) mod registry;
 pub(crate) mod serve;
+mod settings;
 pub(crate) mod simulate;
 pub(crate) mod token;
 pub(crate) mod user;

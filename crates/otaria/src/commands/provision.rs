@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use otaria_package::files::{Existing, Readers, write_atomically};
-use otaria_package::keyfile::read_public;
 use otaria_package::keys::PublicKey;
-use otaria_settings::host::{nvs_region, partition_image, put_into_flash, read_device_file};
-use otaria_settings::{BrokerUrl, Secret, Settings, WifiNetwork, access_point};
+use otaria_settings::host::{About, about, nvs_region, partition_image, put_into_flash};
+use otaria_settings::{BrokerUrl, Secret, Settings};
 use otaria_wire::nvs::PAGE_LEN;
 use otaria_wire::partitions::DEFAULT_4MB;
 use otaria_wire::settings::SIGNERS;
@@ -19,14 +18,11 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::Context;
+use crate::commands::settings::{SettingsArgs, TlsArgs, settle_id};
 use crate::output::UsageError;
 use crate::report::Rows;
-use crate::secret;
 
-const WIFI_VARIABLE: &str = "OTARIA_WIFI_PASSWORD";
-const BROKER_VARIABLE: &str = "OTARIA_BROKER_PASSWORD";
-
-/// Write a device's settings: Wi-Fi, broker, trusted keys, identity.
+/// Write a device's settings: Wi-Fi, broker, trusted keys and authorities, identity.
 ///
 /// They become an NVS partition in ESP-IDF's format (namespace "otaria"), alone (--out) or in place of the one in a
 /// flash image (--into, found by the partition table in it). All settings of the device are written anew: what is not
@@ -44,73 +40,25 @@ A device file (--from) holds the same, and up to four Wi-Fi networks:
   ssid = \"workshop\"
   password = { env = \"WORKSHOP_PASSWORD\" }     (or { file = \"PATH\" }, or the password itself)
 
+A broker with TLS (mqtts://) has to be known by its CA or by a shared key, and knows the device by
+its certificate; `otaria device add` makes both for a server of ours, and these settings with them.
+
 Examples:
   otaria provision --ssid workshop --broker mqtt://192.168.1.10 --public-key release.pub.pem
   otaria provision --from device.toml --id desk-2 --out desk-2.bin
+  otaria provision --from device.toml --ca ca.pem --cert desk-1.cert.pem --key desk-1.key.pem
   otaria provision --from device.toml --into dist/esp32c3/flash.bin
   espflash write-bin 0x9000 nvs.bin            (to a board that is running already)")]
 pub(crate) struct Provision {
-    /// Name of the Wi-Fi network; with --from, it is tried before those of the file.
-    #[arg(long, value_name = "NAME")]
-    ssid: Option<String>,
+    #[command(flatten)]
+    settings: SettingsArgs,
 
-    /// Password of the Wi-Fi network; better --password-file or OTARIA_WIFI_PASSWORD.
-    #[arg(long, value_name = "TEXT", requires = "ssid")]
-    password: Option<Secret>,
+    #[command(flatten)]
+    tls: TlsArgs,
 
-    /// Read the Wi-Fi password from this file (its first line).
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "ssid",
-        conflicts_with = "password"
-    )]
-    password_file: Option<PathBuf>,
-
-    /// The Wi-Fi network has no password.
-    #[arg(long, requires = "ssid", conflicts_with_all = ["password", "password_file"])]
-    open: bool,
-
-    /// The broker: mqtt://[USER@]HOST[:PORT], or mqtts:// for TLS.
-    #[arg(long, value_name = "URL")]
-    broker: Option<Secret>,
-
-    /// Read the password at the broker from this file (its first line), instead of OTARIA_BROKER_PASSWORD.
-    #[arg(long, value_name = "FILE", requires = "broker")]
-    broker_password_file: Option<PathBuf>,
-
-    /// The device's id: letters, digits, '_' and '-' [default: from its MAC address].
+    /// The device's id: letters, digits, '_' and '-' [default: the common name of --cert, else from its MAC address].
     #[arg(long, value_name = "ID")]
     id: Option<DeviceId>,
-
-    /// The product that packages must be for [default: the one that the firmware was built for].
-    #[arg(long, value_name = "NAME")]
-    product: Option<String>,
-
-    /// A public key (NAME.pub.pem) whose packages the device takes; up to four times. Replaces those of --from.
-    #[arg(long, value_name = "FILE")]
-    public_key: Vec<PathBuf>,
-
-    /// A host that packages may come from; may be repeated [default: any]. Replaces those of --from.
-    #[arg(long, value_name = "HOST")]
-    allowed_host: Vec<String>,
-
-    /// First level of the MQTT topics [default: otaria].
-    #[arg(long, value_name = "NAME")]
-    topic_root: Option<DeviceId>,
-
-    /// Let the device take images without boot guard.
-    #[arg(long)]
-    allow_unguarded: bool,
-
-    /// Make a password for the device's set-up access point and print it, for the device's label; without one the device makes
-    /// its own at each start, and says it on the serial port only.
-    #[arg(long)]
-    setup_password: bool,
-
-    /// Start from the settings in a device file (TOML).
-    #[arg(long, value_name = "FILE")]
-    from: Option<PathBuf>,
 
     /// Where to write the partition; an older NVS partition there is replaced.
     #[arg(
@@ -128,117 +76,43 @@ pub(crate) struct Provision {
 
 impl Provision {
     pub(crate) fn run(self, ctx: &Context) -> anyhow::Result<()> {
-        if self.from.is_none()
-            && self.ssid.is_none()
-            && self.broker.is_none()
-            && self.public_key.is_empty()
-            && !self.setup_password
-        {
+        if self.settings.is_empty() && self.tls.is_empty() {
             let problem = "no settings are given: name a device file (--from), or --ssid, --broker, --public-key";
             return Err(UsageError(problem.to_owned()).into());
         }
         // What can be refused is refused before anybody is asked for a password.
         let target = Target::new(self.into.as_deref(), &self.out)?;
-        let settings = self.settings()?;
-        let keys = public_keys(&settings)?;
-        let image = partition_image(&settings, target.len())?;
-        let (offset, file) = target.write(&image)?;
-        let mut provisioned = Provisioned::new(&settings, &keys, file, offset, image.len());
-        if self.setup_password {
-            provisioned.setup_password = settings.setup_password.clone().map(Printed);
-        }
+        let mut settings = self.settings.settings(self.id.as_ref())?;
+        self.tls
+            .put_into(&mut settings, self.settings.passphrase())?;
+        settle_id(&mut settings)?;
+        let provisioned = write(target, &settings, self.settings.setup_password)?;
         ctx.output.result(&provisioned)?;
-        for warning in warnings(&settings) {
-            ctx.output.note(format_args!("warning: {warning}"));
-        }
+        warn(ctx, &settings);
         Ok(())
     }
+}
 
-    fn settings(&self) -> anyhow::Result<Settings> {
-        let mut settings = match &self.from {
-            Some(path) => read_device_file(path)
-                .with_context(|| format!("cannot take the settings of {}", path.display()))?,
-            None => Settings::default(),
-        };
-        if let Some(id) = &self.id {
-            settings.device_id = Some(id.clone());
-        }
-        if let Some(product) = &self.product {
-            settings.product.clone_from(product);
-        }
-        if let Some(root) = &self.topic_root {
-            settings.topic_root = root.to_string();
-        }
-        if !self.public_key.is_empty() {
-            let read = |path: &PathBuf| Ok(read_public(path)?.to_sec1());
-            settings.signers = self
-                .public_key
-                .iter()
-                .map(read)
-                .collect::<anyhow::Result<_>>()?;
-        }
-        if !self.allowed_host.is_empty() {
-            settings.allowed_hosts.clone_from(&self.allowed_host);
-        }
-        settings.allow_unguarded |= self.allow_unguarded;
-        if self.setup_password {
-            let mut random = Zeroizing::new([0; access_point::RANDOM_LEN]);
-            getrandom::fill(&mut *random).context("no random numbers for a password")?;
-            settings.setup_password = Some(access_point::password(&random));
-        }
-        if let Some(broker) = self.broker()? {
-            settings.broker = Some(broker);
-        }
-        if let Some(network) = self.network()? {
-            settings.wifi = settings.wifi_with(network);
-        }
-        Ok(settings)
+/// Makes the partition of the settings, and writes it. The set-up password is printed if it was made just now.
+pub(super) fn write(
+    target: Target<'_>,
+    settings: &Settings,
+    print_password: bool,
+) -> anyhow::Result<Provisioned> {
+    let keys = public_keys(settings)?;
+    let image = partition_image(settings, target.len())?;
+    let (offset, file) = target.write(&image)?;
+    let mut provisioned = Provisioned::new(settings, &keys, file, offset, image.len());
+    if print_password {
+        provisioned.setup_password = settings.setup_password.clone().map(Printed);
     }
+    Ok(provisioned)
+}
 
-    fn broker(&self) -> anyhow::Result<Option<BrokerUrl>> {
-        let Some(url) = &self.broker else {
-            return Ok(None);
-        };
-        let broker = BrokerUrl::parse(url)?;
-        let password = match &self.broker_password_file {
-            Some(path) => Some(secret::from_file(path, "password")?),
-            None if broker.password.is_none() => secret::from_variable(BROKER_VARIABLE)?,
-            None => None,
-        };
-        let Some(password) = password else {
-            return Ok(Some(broker));
-        };
-        let Some(user) = broker.user.clone() else {
-            bail!("a password at the broker needs a user name: --broker mqtt://USER@HOST");
-        };
-        let password = Secret::from(password.as_str());
-        Ok(Some(broker.with_credentials(&user, Some(password))?))
-    }
-
-    fn network(&self) -> anyhow::Result<Option<WifiNetwork>> {
-        let Some(ssid) = &self.ssid else {
-            return Ok(None);
-        };
-        let password = if self.open {
-            Zeroizing::new(String::new())
-        } else if let Some(password) = &self.password {
-            Zeroizing::new(password.reveal().to_owned())
-        } else if let Some(path) = &self.password_file {
-            secret::from_file(path, "password")?
-        } else if let Some(password) = secret::from_variable(WIFI_VARIABLE)? {
-            password
-        } else {
-            secret::ask(
-                &format!("Password of the Wi-Fi network {ssid}: "),
-                &format!(
-                    "the Wi-Fi password is needed and there is no terminal to ask on; give --password-file, set {WIFI_VARIABLE}, or say --open"
-                ),
-            )?
-        };
-        if password.is_empty() && !self.open {
-            bail!("the Wi-Fi password is empty; for a network without password say --open");
-        }
-        Ok(Some(WifiNetwork::new(ssid, &password)?))
+/// Says what is allowed, and hardly ever wanted.
+pub(super) fn warn(ctx: &Context, settings: &Settings) {
+    for warning in warnings(settings) {
+        ctx.output.note(format_args!("warning: {warning}"));
     }
 }
 
@@ -276,6 +150,10 @@ fn warnings(settings: &Settings) -> Vec<&'static str> {
             settings.signers.is_empty(),
             "no public key: the device will take no update at all",
         ),
+        (
+            settings.tls.identity.is_some() && !settings.broker.as_ref().is_some_and(|at| at.tls),
+            "the device has a certificate, and nobody sees it: its broker is not reached with mqtts://",
+        ),
     ]
     .into_iter()
     .filter_map(|(applies, warning)| applies.then_some(warning))
@@ -283,7 +161,7 @@ fn warnings(settings: &Settings) -> Vec<&'static str> {
 }
 
 /// Where the partition goes.
-enum Target<'a> {
+pub(super) enum Target<'a> {
     Alone(&'a Path),
     Flash {
         path: &'a Path,
@@ -293,7 +171,7 @@ enum Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    fn new(into: Option<&'a Path>, out: &'a Path) -> anyhow::Result<Self> {
+    pub(super) fn new(into: Option<&'a Path>, out: &'a Path) -> anyhow::Result<Self> {
         let Some(path) = into else {
             refuse_other_file(out)?;
             return Ok(Self::Alone(out));
@@ -373,7 +251,7 @@ impl Serialize for Printed {
 
 /// What was written; no secrets, but for a password that was made just now.
 #[derive(Serialize)]
-struct Provisioned {
+pub(super) struct Provisioned {
     file: PathBuf,
     offset: u32,
     len: usize,
@@ -386,6 +264,15 @@ struct Provisioned {
     key_ids: Vec<String>,
     allowed_hosts: Vec<String>,
     allow_unguarded: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    authorities: Vec<Shown>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<Shown>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    psk_id: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    time_servers: Vec<String>,
+    encryption: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     setup_password: Option<Printed>,
 }
@@ -416,9 +303,37 @@ impl Provisioned {
             key_ids: keys.iter().map(|key| key.key_id().to_string()).collect(),
             allowed_hosts: settings.allowed_hosts.clone(),
             allow_unguarded: settings.allow_unguarded,
+            authorities: shown(&settings.tls.authorities),
+            certificate: settings
+                .tls
+                .identity
+                .as_ref()
+                .and_then(|identity| shown(&identity.chain).into_iter().next()),
+            psk_id: settings.tls.psk.as_ref().map(|psk| psk.id.clone()),
+            time_servers: settings.time_servers.clone(),
+            encryption: settings.encryption_key.is_some(),
             setup_password: None,
         }
     }
+}
+
+/// A certificate, for people.
+#[derive(Clone, Serialize)]
+struct Shown {
+    name: String,
+    until: String,
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (until {})", self.name, self.until)
+    }
+}
+
+fn shown(der: &[u8]) -> Vec<Shown> {
+    let all = about(der).into_iter();
+    all.map(|About { name, until }| Shown { name, until })
+        .collect()
 }
 
 impl fmt::Display for Provisioned {
@@ -446,6 +361,21 @@ impl fmt::Display for Provisioned {
             .row("Wi-Fi", list(&self.wifi, "none"))
             .row("broker", broker)
             .row("keys", list(&self.key_ids, "none"));
+        for authority in &self.authorities {
+            rows = rows.row("CA", authority.to_string());
+        }
+        if let Some(certificate) = &self.certificate {
+            rows = rows.row("certificate", certificate.to_string());
+        }
+        if let Some(id) = &self.psk_id {
+            rows = rows.row("shared key", id.clone());
+        }
+        if !self.time_servers.is_empty() {
+            rows = rows.row("time", list(&self.time_servers, "none"));
+        }
+        if self.encryption {
+            rows = rows.row("encryption", "encrypted packages can be opened");
+        }
         if self.topic_root != DEFAULT_ROOT {
             rows = rows.row("topics", format!("{}/v1/…", self.topic_root));
         }
