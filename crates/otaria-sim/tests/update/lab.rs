@@ -1,8 +1,10 @@
 //! A device with what it talks to.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use otaria_device::board::ResetReason;
+use otaria_device::install::Stores;
 use otaria_package::keys::SigningKey;
 use otaria_package::pack::{Options, TimeStamp, pack};
 use otaria_sim::device::{
@@ -13,9 +15,14 @@ use otaria_sim::net::{Host, HostConfig, SimNet};
 use otaria_sim::peers::broker::Broker;
 use otaria_sim::peers::web::{File, WebServer};
 use otaria_sim::world::World;
+use otaria_wire::journal::TimeFloor;
+use otaria_wire::partitions::DEFAULT_4MB;
 
 /// A key for tests: the same packages in every run.
 const KEY: &str = include_str!("../../../otaria-package/tests/keys/test.pem");
+
+/// When all packages were made, in unix seconds.
+pub(crate) const CREATED: u64 = 1_800_000_000;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
@@ -35,14 +42,13 @@ pub(crate) struct Lab {
 /// Builds a device and plugs it in.
 fn start(
     world: &World,
-    host: Host,
+    site: WorldSite,
     key: [u8; 65],
     id: &str,
     hardware: Hardware,
     factory: &Factory,
 ) -> (SimDevice<WorldSite>, OtariaApp) {
     let app = OtariaApp::new(Settings::new(id, "pump", &[key], "server", 1883).unwrap());
-    let site = WorldSite::new(world.handle(), host);
     let device = SimDevice::new(site, hardware, factory.flash(), world.random_u64());
     let life = device.clone().live(app.clone());
     world.spawn(id, async move { match life.await {} });
@@ -69,6 +75,11 @@ impl Lab {
     }
 
     pub(crate) fn with(hardware: Hardware, factory: &Factory) -> Lab {
+        Lab::at(None, hardware, factory)
+    }
+
+    /// The same at a place where the device knows what time it is, in unix seconds, when the world begins.
+    pub(crate) fn at(unix_time: Option<u64>, hardware: Hardware, factory: &Factory) -> Lab {
         let world = World::new(11);
         let net = SimNet::new(&world);
         let server = net.host("server", [10, 0, 0, 1].into(), HostConfig::server());
@@ -93,7 +104,11 @@ impl Lab {
         }
         let key = SigningKey::from_pem(KEY, None).unwrap();
         let public = key.public_key().to_sec1();
-        let (device, app) = start(&world, host.clone(), public, "d1", hardware, factory);
+        let mut site = WorldSite::new(world.handle(), host.clone());
+        if let Some(seconds) = unix_time {
+            site = site.with_unix_time(seconds);
+        }
+        let (device, app) = start(&world, site, public, "d1", hardware, factory);
         Lab {
             world,
             host,
@@ -116,7 +131,7 @@ impl Lab {
             .host(&name, [10, 1, high, low].into(), HostConfig::device());
         start(
             &self.world,
-            host,
+            WorldSite::new(self.world.handle(), host),
             self.public,
             &name,
             Hardware::default(),
@@ -130,13 +145,21 @@ impl Lab {
         let image = release.clone().project("pump").image();
         let stamp = TimeStamp {
             sequence,
-            created: 1_800_000_000,
+            created: CREATED,
         };
         let package = pack(&image, &self.key, &Options::new(stamp)).unwrap();
         self.web.put(
             path,
             File::new(package.bytes, &package.header.image_sha256.to_string()),
         );
+    }
+
+    /// The time floor in the device's journal.
+    pub(crate) fn time_floor(&self) -> Option<u64> {
+        let flash = RefCell::new(self.device.flash().clone());
+        let stores = Stores::open(&flash, &DEFAULT_4MB, None).unwrap();
+        let record = stores.journal.borrow_mut().latest::<TimeFloor>(0).unwrap();
+        record.map(|floor| floor.seconds)
     }
 
     /// Publishes the wanted firmware.

@@ -4,8 +4,9 @@ mod lab;
 
 use std::time::Duration;
 
-use lab::{Lab, MINUTE, SECOND};
+use lab::{CREATED, Lab, MINUTE, SECOND};
 use otaria_device::board::ResetReason;
+use otaria_device::time::BUILT;
 use otaria_sim::device::{AppStart, Factory, Hardware, SimDevice, WorldSite};
 use otaria_sim::flash::Timing;
 use otaria_sim::images::Stamp;
@@ -141,6 +142,29 @@ fn a_lost_access_point_only_delays_an_update() {
     lab.device.set_access_point(true);
     lab.until(20 * MINUTE, |lab| lab.has_run("1.1.0", "confirmed"));
     assert_eq!(lab.reset_reasons().len(), 2);
+}
+
+/// A device whose clock says that the package is of tomorrow takes the image all the same, and believes neither.
+#[test]
+fn a_confirmed_package_raises_the_time_floor_if_the_clock_agrees() {
+    for (unix_time, floor) in [
+        (None, BUILT),
+        (Some(CREATED + 60), CREATED),
+        (Some(CREATED - 24 * 60 * 60), BUILT),
+    ] {
+        let factory = Factory::new(&Stamp::new("1.0.0").project("pump").image());
+        let lab = Lab::at(unix_time, Hardware::default(), &factory);
+        lab.offer("/pump.otaria", &Stamp::new("1.1.0").size(SIZE), 2);
+        lab.world.run_for(10 * SECOND);
+        assert_eq!(
+            lab.time_floor(),
+            None,
+            "nothing is written without a reason"
+        );
+        lab.wish("http://server/pump.otaria");
+        lab.until(20 * MINUTE, |lab| lab.has_run("1.1.0", "confirmed"));
+        assert_eq!(lab.time_floor(), Some(floor), "{unix_time:?}");
+    }
 }
 
 #[test]

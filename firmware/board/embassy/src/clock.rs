@@ -7,15 +7,30 @@ use embassy_sync::blocking_mutex::Mutex;
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_time::Timer;
 use otaria_device::board::{Clock, Instant};
+use otaria_device::time::{Learned, WallClock};
 
-/// Unix time at tick zero, once somebody knows it. A signed number would do as well, but no clock here runs before 1970.
-static EPOCH: Mutex<CriticalSectionRawMutex, Cell<Option<u64>>> = Mutex::new(Cell::new(None));
+/// What is known of the time of day.
+static WALL: Mutex<CriticalSectionRawMutex, Cell<WallClock>> =
+    Mutex::new(Cell::new(WallClock::new()));
 
-/// Tells the clock what time it is, in seconds since 1970. May be called again and again (by SNTP, say); what an unauthenticated
-/// source says decides nothing about trust, see [`Clock::unix_time`].
+fn with_wall<T>(act: impl FnOnce(&mut WallClock, Instant) -> T) -> T {
+    let now = EmbassyClock.now();
+    WALL.lock(|cell| {
+        let mut wall = cell.get();
+        let result = act(&mut wall, now);
+        cell.set(wall);
+        result
+    })
+}
+
+/// Tells the clock what time it is, in seconds since 1970, for a board that has a clock with a battery, say. It is believed.
 pub fn set_unix_time(seconds: u64) {
-    let since_boot = embassy_time::Instant::now().as_secs();
-    EPOCH.lock(|epoch| epoch.set(Some(seconds.saturating_sub(since_boot))));
+    with_wall(|wall, now| wall.set(now, seconds));
+}
+
+/// Tells the clock what a time server says. It is believed within limits, see [`WallClock`].
+pub(crate) fn learn_unix_time(seconds: u64) -> Learned {
+    with_wall(|wall, now| wall.learn(now, seconds))
 }
 
 /// The one clock.
@@ -34,7 +49,14 @@ impl Clock for EmbassyClock {
     }
 
     fn unix_time(&self) -> Option<u64> {
-        let since_boot = embassy_time::Instant::now().as_secs();
-        EPOCH.lock(|epoch| epoch.get()?.checked_add(since_boot))
+        with_wall(|wall, now| wall.unix_time(now))
+    }
+
+    fn time_floor(&self) -> u64 {
+        with_wall(|wall, _| wall.floor())
+    }
+
+    fn raise_time_floor(&self, to: u64) {
+        with_wall(|wall, _| wall.raise_floor(to));
     }
 }

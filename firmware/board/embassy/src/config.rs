@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use otaria_device::settings::{Broker, Config, PackagePolicy};
+use otaria_device::settings::{Broker, Config, PackagePolicy, TlsConfig, TlsIdentity, TlsPsk};
 use otaria_device::trust::{KeyError, KeyRing};
 use otaria_settings::Settings;
 use otaria_wire::FixedText;
@@ -82,11 +82,29 @@ impl<'s> Prepared<'s> {
             self.keys.clone(),
             self.broker(),
         );
+        config.tls = self.tls();
         config.packages = PackagePolicy {
             allowed_hosts: &self.hosts,
             allow_unguarded: self.settings.allow_unguarded,
         };
         config
+    }
+
+    fn tls(&self) -> TlsConfig<'_> {
+        let tls = &self.settings.tls;
+        let broker = self.settings.broker.as_ref();
+        TlsConfig {
+            anchors: &tls.authorities,
+            identity: tls.identity.as_ref().map(|identity| TlsIdentity {
+                chain: &identity.chain,
+                key: identity.key.reveal(),
+            }),
+            psk: tls.psk.as_ref().zip(broker).map(|(psk, broker)| TlsPsk {
+                host: &broker.host,
+                id: psk.id.as_bytes(),
+                key: psk.key.reveal(),
+            }),
+        }
     }
 
     fn broker(&self) -> Broker<'_> {

@@ -24,6 +24,7 @@ pub mod network;
 pub mod otaria;
 mod report;
 pub mod setup;
+mod time_servers;
 
 pub use board::{Networked, Uplink};
 pub use boot::{Hardware, Image, layout};

@@ -12,7 +12,7 @@ use core::cell::RefCell;
 use core::fmt::Display;
 use core::future::pending;
 
-use embassy_futures::join::{join, join4};
+use embassy_futures::join::{join, join3, join5};
 use embassy_net::{DhcpConfig, Stack, StackResources};
 use embassy_net_driver::Driver;
 use embassy_time::{Duration, Timer};
@@ -34,6 +34,7 @@ use crate::boot::{self, Guarded, Hardware, Image};
 use crate::network::SOCKETS;
 use crate::report;
 use crate::setup::{Limits, Serial, SetUp, SetUpLink};
+use crate::time_servers;
 use crate::{EmbassyClock, Identity, Link, Network, Networked, Prepared, Sockets, Uplink};
 
 /// How often the watchdog is fed where Otaria does not.
@@ -252,9 +253,11 @@ impl<'a, B: Board, F: NorFlash> Otaria<'a, B, F> {
         let dhcp = embassy_net::Config::dhcpv4(DhcpConfig::default());
         let (stack, mut runner) = embassy_net::new(driver, dhcp, stack, seed);
         let network = leak(ready.network(stack, sockets));
-        let (never, ..) = join4(
+        let time_seed = boot.board.random_u64();
+        let (never, ..) = join5(
             boot.run(ready, network, stack, workspace, health),
             runner.run(),
+            time_servers::ask(stack, &ready.settings.time_servers, time_seed),
             link.run(ready.settings, stack),
             report::all(ready.settings, true, ready.monitor, &stack),
         )
@@ -263,7 +266,7 @@ impl<'a, B: Board, F: NorFlash> Otaria<'a, B, F> {
     }
 
     /// Runs Otaria for the rest of the boot on a stack of the application's, which somebody else runs and connects. It needs
-    /// three of its sockets: two connections, and the look-up of names.
+    /// four of its sockets: two connections, the look-up of names, and one for time servers if the settings have any.
     pub async fn run_on<H: HealthCheck + 'a>(self, stack: Stack<'a>, health: H) -> ! {
         let Self {
             mut boot,
@@ -274,8 +277,10 @@ impl<'a, B: Board, F: NorFlash> Otaria<'a, B, F> {
             sockets, workspace, ..
         } = resources;
         let network = leak(ready.network(stack, sockets));
-        let (never, _) = join(
+        let time_seed = boot.board.random_u64();
+        let (never, ..) = join3(
             boot.run(ready, network, stack, workspace, health),
+            time_servers::ask(stack, &ready.settings.time_servers, time_seed),
             report::all(ready.settings, false, ready.monitor, &stack),
         )
         .await;
