@@ -21,6 +21,8 @@ pub struct Config {
     pub http: SocketAddr,
     /// Which broker.
     pub mqtt: Mqtt,
+    /// What the server knows an external broker by, if that is reached with TLS, and shows it.
+    pub broker_tls: BrokerTls,
     /// Where devices reach the HTTP server, such as `http://ota.example:8080`; by default made from the address that
     /// it listens on.
     pub public_url: Option<String>,
@@ -49,6 +51,15 @@ pub struct Tls {
     pub client_ca: Option<PathBuf>,
     /// Further names and addresses for the certificate that the server makes for itself.
     pub names: Vec<String>,
+}
+
+/// TLS to a broker that runs already. All files are PEM.
+#[derive(Clone, Debug, Default)]
+pub struct BrokerTls {
+    /// The authorities that the broker's certificate may come from.
+    pub ca: Option<PathBuf>,
+    /// The server's own certificate chain and its private key, if the broker asks for one.
+    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 /// Whether people have to log in.
@@ -99,6 +110,7 @@ impl Config {
             mqtt: Mqtt::Embedded {
                 listen: SocketAddr::new(local, 1883),
             },
+            broker_tls: BrokerTls::default(),
             public_url: None,
             root: DEFAULT_ROOT.to_owned(),
             max_package_len: MAX_PACKAGE_LEN,
@@ -135,19 +147,25 @@ pub(crate) fn public_url(
     }
 }
 
+/// The host in a public address, with the brackets of an IPv6 address.
+pub(crate) fn host_of(public_url: &str) -> &str {
+    let authority = public_url
+        .split_once("://")
+        .map_or("", |(_, rest)| rest.split('/').next().unwrap_or(rest));
+    match authority.find(']') {
+        Some(end) => authority.get(..=end).unwrap_or(authority),
+        None => authority.split(':').next().unwrap_or(authority),
+    }
+}
+
 /// What the server's own certificate names: how devices reach it, and this machine itself.
 pub(crate) fn server_names(
     public_url: &str,
     listening: IpAddr,
     given: &[String],
 ) -> BTreeSet<String> {
-    let authority = public_url
-        .split_once("://")
-        .map_or("", |(_, rest)| rest.split('/').next().unwrap_or(rest));
-    let host = match authority.strip_prefix('[') {
-        Some(six) => six.split(']').next().unwrap_or(six),
-        None => authority.split(':').next().unwrap_or(authority),
-    };
+    let host = host_of(public_url);
+    let host = host.trim_matches(['[', ']']);
     let local = [
         Ipv4Addr::LOCALHOST.to_string(),
         Ipv6Addr::LOCALHOST.to_string(),
@@ -206,6 +224,17 @@ mod tests {
         assert_eq!(made("[::1]:8080"), "http://[::1]:8080");
         assert!(!made("0.0.0.0:8080").contains("0.0.0.0"));
         assert!(made("0.0.0.0:8080").ends_with(":8080"));
+    }
+
+    #[test]
+    fn the_host_of_an_address_keeps_its_brackets() {
+        for (url, host) in [
+            ("https://ota.lan:8443/ota", "ota.lan"),
+            ("http://10.0.0.1", "10.0.0.1"),
+            ("https://[fe80::1]:8443", "[fe80::1]"),
+        ] {
+            assert_eq!(host_of(url), host);
+        }
     }
 
     #[test]

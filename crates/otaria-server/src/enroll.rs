@@ -66,6 +66,7 @@ impl Shared {
         Ok(IssuedCertificate {
             certificate: pem,
             ca: trust.server_ca().map(str::to_owned),
+            broker: self.broker_url.get().cloned(),
             about,
         })
     }

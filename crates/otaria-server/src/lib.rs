@@ -57,7 +57,7 @@ pub use access::FirstAdmin;
 pub use access::rules::{AclFormat, acl};
 pub use broker::BrokerError;
 pub use bus::{BrokerUrl, BrokerUrlError};
-pub use config::{Access, Config, Downloads, Mqtt, PublicUrlError, Tls};
+pub use config::{Access, BrokerTls, Config, Downloads, Mqtt, PublicUrlError, Tls};
 pub use server::{Addresses, RunningServer, Server, StartError};
 pub use store::StoreError;
 pub use trust::{DeviceKey, PkiError, new_device_key};

@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 
 use crate::access::{FirstAdmin, admin_at_start};
 use crate::broker::{Broker, BrokerError};
-use crate::bus::Bus;
-use crate::config::{Access, Config, Mqtt, PublicUrlError, public_url, server_names};
+use crate::bus::{Bus, Connector};
+use crate::config::{Access, Config, Mqtt, PublicUrlError, host_of, public_url, server_names};
 use crate::http;
 use crate::packages::PackageFiles;
 use crate::shared::{Entry, Shared};
@@ -121,6 +121,13 @@ impl Server {
             None => None,
         };
 
+        let connector = match &config.mqtt {
+            Mqtt::External(broker) if broker.tls => {
+                Some(Connector::new(broker, &config.broker_tls)?)
+            }
+            Mqtt::External(_) | Mqtt::Embedded { .. } => None,
+        };
+
         let store = Store::open(&config.data.join("otaria.db")).await?;
         let client_id = format!("otaria-server-{}", store.instance().await?);
         let packages = PackageFiles::open(config.data.join("packages"), config.max_package_len)
@@ -167,6 +174,12 @@ impl Server {
             Mqtt::External(url) => (None, url),
         };
         let s = if shared.trust.is_some() { "s" } else { "" };
+        if let Some(broker) = &broker {
+            let host = host_of(&shared.public_url);
+            let port = broker.address.port();
+            // Set here and nowhere else.
+            let _ = shared.broker_url.set(format!("mqtt{s}://{host}:{port}"));
+        }
         let addresses = Addresses {
             http: http_address,
             page: format!("http{s}://{}", from_here(http_address)),
@@ -186,7 +199,7 @@ impl Server {
             Access::LogIn => admin_at_start(&shared, config.reset_admin, now).await?,
             Access::Open => None,
         };
-        let bus = Bus::start(Arc::clone(&shared), broker_url, client_id)?;
+        let bus = Bus::start(Arc::clone(&shared), broker_url, connector, client_id)?;
         let http = tokio::spawn(serve(listener, Arc::clone(&shared)));
         let housekeeping = tokio::spawn(housekeeping(Arc::clone(&shared)));
         Ok(RunningServer {
@@ -299,6 +312,14 @@ async fn serve(listener: TlsListener, shared: Arc<Shared>) {
     }
 }
 
+/// An error with its cause.
+fn told(error: &PkiError) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
 async fn housekeeping(shared: Arc<Shared>) {
     let mut every = tokio::time::interval(PRUNE_EVERY);
     loop {
@@ -308,6 +329,20 @@ async fn housekeeping(shared: Arc<Shared>) {
         }
         if let Err(error) = shared.store.prune_access(crate::clock::now()).await {
             tracing::warn!("old sessions could not be removed: {error}");
+        }
+        match shared
+            .trust
+            .as_ref()
+            .map(|trust| trust.renew(crate::clock::now()))
+        {
+            Some(Ok(true)) => tracing::info!("new connections see the new certificate"),
+            Some(Err(error)) => {
+                tracing::warn!(
+                    "the server's certificate could not be renewed: {}",
+                    told(&error)
+                );
+            }
+            Some(Ok(false)) | None => {}
         }
     }
 }

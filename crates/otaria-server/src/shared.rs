@@ -1,7 +1,7 @@
 //! What the parts of the server share.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use otaria_wire::topics::{DeviceId, NameError, Topic, Topics};
 use tokio::sync::{Notify, broadcast, watch};
@@ -28,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) root: String,
     /// Where devices reach the HTTP server, without a slash at the end.
     pub(crate) public_url: String,
+    /// Where devices reach the embedded broker, once it listens; nothing with a broker of the operator's.
+    pub(crate) broker_url: OnceLock<String>,
     /// Who may come in, and how.
     pub(crate) entry: Entry,
     /// TLS, if there is any.
@@ -65,6 +67,7 @@ impl Shared {
             packages,
             root,
             public_url,
+            broker_url: OnceLock::new(),
             entry,
             trust,
             passwords: Passwords::default(),

@@ -4,12 +4,14 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-/// Port of MQTT without TLS.
-const DEFAULT_PORT: u16 = 1883;
+/// Port of MQTT without TLS, and with it.
+const DEFAULT_PORTS: (u16, u16) = (1883, 8883);
 
-/// The address of a broker: `mqtt://[user:password@]host[:port]`.
+/// The address of a broker: `mqtt://[user:password@]host[:port]`, or `mqtts://` for TLS.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BrokerUrl {
+    /// Whether it is reached with TLS.
+    pub tls: bool,
     /// Name or address, without the brackets of an IPv6 address.
     pub host: String,
     /// Port.
@@ -22,13 +24,8 @@ pub struct BrokerUrl {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BrokerUrlError {
     /// Another scheme, or none.
-    #[error("a broker's address starts with mqtt://")]
+    #[error("a broker's address starts with mqtt:// or mqtts://")]
     Scheme,
-    /// TLS.
-    #[error(
-        "mqtts:// (TLS to an external broker) is not supported yet; use mqtt:// over a network that you trust"
-    )]
-    Tls,
     /// No host.
     #[error("the host is missing: mqtt://HOST[:PORT]")]
     Host,
@@ -44,10 +41,12 @@ impl FromStr for BrokerUrl {
     type Err = BrokerUrlError;
 
     fn from_str(text: &str) -> Result<Self, BrokerUrlError> {
-        if text.starts_with("mqtts://") {
-            return Err(BrokerUrlError::Tls);
-        }
-        let rest = text.strip_prefix("mqtt://").ok_or(BrokerUrlError::Scheme)?;
+        let (scheme, rest) = text.split_once("://").ok_or(BrokerUrlError::Scheme)?;
+        let tls = match scheme {
+            "mqtt" => false,
+            "mqtts" => true,
+            _ => return Err(BrokerUrlError::Scheme),
+        };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         let (login, place) = match rest.rsplit_once('@') {
             Some((login, place)) => {
@@ -78,9 +77,11 @@ impl FromStr for BrokerUrl {
                 .ok()
                 .filter(|port| *port != 0)
                 .ok_or(BrokerUrlError::Port)?,
-            None => DEFAULT_PORT,
+            None if tls => DEFAULT_PORTS.1,
+            None => DEFAULT_PORTS.0,
         };
         Ok(Self {
+            tls,
             host: host.to_owned(),
             port,
             login,
@@ -91,6 +92,7 @@ impl FromStr for BrokerUrl {
 impl From<SocketAddr> for BrokerUrl {
     fn from(address: SocketAddr) -> Self {
         Self {
+            tls: false,
             host: address.ip().to_string(),
             port: address.port(),
             login: None,
@@ -101,7 +103,7 @@ impl From<SocketAddr> for BrokerUrl {
 /// Without the password.
 impl fmt::Display for BrokerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("mqtt://")?;
+        f.write_str(if self.tls { "mqtts://" } else { "mqtt://" })?;
         if let Some((user, _)) = &self.login {
             write!(f, "{user}@")?;
         }
@@ -133,6 +135,8 @@ mod tests {
             ("mqtt://[::1]", "mqtt://[::1]:1883"),
             ("mqtt://[fe80::1]:99", "mqtt://[fe80::1]:99"),
             ("mqtt://u:p@ss@h:1", "mqtt://u@h:1"),
+            ("mqtts://h", "mqtts://h:8883"),
+            ("mqtts://u@[::1]:1", "mqtts://u@[::1]:1"),
         ] {
             let url: BrokerUrl = text.parse().unwrap();
             assert_eq!(url.to_string(), shown);
@@ -147,7 +151,7 @@ mod tests {
         for (text, error) in [
             ("h:1883", BrokerUrlError::Scheme),
             ("http://h", BrokerUrlError::Scheme),
-            ("mqtts://h", BrokerUrlError::Tls),
+            ("mqtts:h", BrokerUrlError::Scheme),
             ("mqtt://", BrokerUrlError::Host),
             ("mqtt://:1883", BrokerUrlError::Host),
             ("mqtt://[::1", BrokerUrlError::Host),

@@ -16,7 +16,8 @@ use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::BrokerUrl;
+use super::Way;
+use super::tunnel::Tunnel;
 use crate::store::OutboxRow;
 
 /// How long the broker keeps the server's session, and what came for it, while the server is down: a day.
@@ -65,6 +66,8 @@ pub(super) enum LinkError {
     Full,
     #[error("the connection's task has ended")]
     Gone,
+    #[error("TLS: {0}")]
+    Tls(String),
 }
 
 /// A connection.
@@ -76,15 +79,16 @@ pub(super) struct Link {
 
 impl Link {
     /// Starts to connect.
-    pub(super) fn connect(broker: &BrokerUrl, client_id: &str) -> Self {
-        let (client, events) = AsyncClient::new(options(broker, client_id), REQUESTS);
+    pub(super) fn connect(way: &Way) -> Result<Self, LinkError> {
+        let tunnel = tunnel(way)?;
+        let (client, events) = AsyncClient::new(options(way, tunnel.as_ref()), REQUESTS);
         let (tell, happened) = mpsc::channel(1024);
-        let task = tokio::spawn(poll(events, tell));
-        Self {
+        let task = tokio::spawn(poll(events, tell, tunnel));
+        Ok(Self {
             client,
             happened,
             task,
-        }
+        })
     }
 
     /// The next thing that happens. Can be cancelled.
@@ -149,8 +153,33 @@ impl Drop for Link {
     }
 }
 
-fn options(broker: &BrokerUrl, client_id: &str) -> MqttOptions {
-    let mut options = MqttOptions::new(client_id, broker.host.clone(), broker.port);
+#[cfg(unix)]
+fn tunnel(way: &Way) -> Result<Option<Tunnel>, LinkError> {
+    let open = |to| Tunnel::open(to).map_err(|error| LinkError::Tls(error.to_string()));
+    way.tls.clone().map(open).transpose()
+}
+
+#[cfg(not(unix))]
+fn tunnel(way: &Way) -> Result<Option<Tunnel>, LinkError> {
+    match way.tls {
+        None => Ok(None),
+        Some(_) => Err(LinkError::Tls(
+            "mqtts:// works on Unix alone; use mqtt:// over a network that you trust".to_owned(),
+        )),
+    }
+}
+
+fn options(way: &Way, tunnel: Option<&Tunnel>) -> MqttOptions {
+    let broker = &way.broker;
+    let mut options = MqttOptions::new(&way.client_id, broker.host.clone(), broker.port);
+    #[cfg(unix)]
+    if let Some(tunnel) = tunnel {
+        let socket = tunnel.socket().display().to_string();
+        options = MqttOptions::new(&way.client_id, socket, broker.port);
+        options.set_transport(rumqttc::Transport::Unix);
+    }
+    #[cfg(not(unix))]
+    let _ = tunnel;
     if let Some((user, password)) = &broker.login {
         options.set_credentials(user, password);
     }
@@ -166,14 +195,22 @@ fn options(broker: &BrokerUrl, client_id: &str) -> MqttOptions {
 }
 
 /// Runs the event loop until the connection ends or nobody listens any more.
-async fn poll(mut events: EventLoop, tell: mpsc::Sender<Result<Happened, LinkError>>) {
+async fn poll(
+    mut events: EventLoop,
+    tell: mpsc::Sender<Result<Happened, LinkError>>,
+    tunnel: Option<Tunnel>,
+) {
+    let why = |error| match tunnel.as_ref().and_then(Tunnel::failure) {
+        Some(why) => LinkError::Tls(why.to_owned()),
+        None => end(error),
+    };
     loop {
         let happened = match events.poll().await {
             Ok(event) => match translate(event) {
                 Some(happened) => Ok(happened),
                 None => continue,
             },
-            Err(error) => Err(end(error)),
+            Err(error) => Err(why(error)),
         };
         let over = happened.is_err();
         if over {

@@ -7,8 +7,10 @@
 
 mod address;
 mod link;
+mod tunnel;
 
 pub use address::{BrokerUrl, BrokerUrlError};
+pub(crate) use tunnel::Connector;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -50,11 +52,17 @@ impl Bus {
     pub(crate) fn start(
         shared: Arc<Shared>,
         broker: BrokerUrl,
+        tls: Option<Connector>,
         client_id: String,
     ) -> Result<Self, NameError> {
         let filters = filters(&shared.root)?;
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(keep_connected(shared, broker, client_id, filters, stopped));
+        let way = Way {
+            broker,
+            tls: tls.map(Arc::new),
+            client_id,
+        };
+        let task = tokio::spawn(keep_connected(shared, way, filters, stopped));
         Ok(Self { stop, task })
     }
 
@@ -63,6 +71,13 @@ impl Bus {
         self.stop.send_replace(true);
         let _ = self.task.await;
     }
+}
+
+/// How the server reaches its broker.
+struct Way {
+    broker: BrokerUrl,
+    tls: Option<Arc<Connector>>,
+    client_id: String,
 }
 
 fn filters(root: &str) -> Result<Vec<Filter>, NameError> {
@@ -86,8 +101,7 @@ fn filters(root: &str) -> Result<Vec<Filter>, NameError> {
 
 async fn keep_connected(
     shared: Arc<Shared>,
-    broker: BrokerUrl,
-    client_id: String,
+    way: Way,
     filters: Vec<Filter>,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -95,10 +109,12 @@ async fn keep_connected(
     let mut said = String::new();
     let mut refused = Refused::new();
     while !*stopped.borrow() {
-        let link = Link::connect(&broker, &client_id);
         refused.connected();
         let mut session = Session::new(&shared, &mut refused);
-        let ended = session.run(link, &filters, &mut stopped).await;
+        let ended = match Link::connect(&way) {
+            Ok(link) => session.run(link, &filters, &mut stopped).await,
+            Err(error) => Err(error.into()),
+        };
         shared.broker_connected.send_replace(false);
         let Err(error) = ended else {
             return;
@@ -110,7 +126,7 @@ async fn keep_connected(
         // Once for each reason, not once for each try.
         let why = error.to_string();
         if why != said {
-            tracing::warn!(%broker, "no connection to the broker: {why}; trying again");
+            tracing::warn!(broker = %way.broker, "no connection to the broker: {why}; trying again");
             said = why;
         }
         tokio::select! {

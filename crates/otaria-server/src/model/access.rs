@@ -272,6 +272,9 @@ pub struct IssuedCertificate {
     pub certificate: String,
     /// What the device has to trust, PEM; none if the server's own certificate comes from elsewhere.
     pub ca: Option<String>,
+    /// Where the device reaches the broker; none with a broker of the operator's.
+    #[serde(default)]
+    pub broker: Option<String>,
     /// All else.
     #[serde(flatten)]
     pub about: Certificate,

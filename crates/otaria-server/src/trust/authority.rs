@@ -62,13 +62,18 @@ pub enum PkiError {
     /// The library refuses, which the texts above should have caught.
     #[error("a certificate cannot be made")]
     Make(#[from] rcgen::Error),
+    /// An external broker whose certificate nothing could be checked by.
+    #[error(
+        "mqtts:// needs the authority that the broker's certificate comes from (--mqtt-ca FILE), and a host that a certificate can name"
+    )]
+    UnknownBroker,
     /// The system's clock is out of range.
     #[error("this machine's clock says a time at which no certificate is valid; set it right")]
     Clock,
 }
 
 impl PkiError {
-    pub(super) fn content(path: &Path, what: &'static str) -> Self {
+    pub(crate) fn content(path: &Path, what: &'static str) -> Self {
         Self::Content {
             path: path.to_owned(),
             what,

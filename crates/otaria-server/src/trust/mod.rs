@@ -7,6 +7,7 @@
 mod authority;
 mod identity;
 mod listener;
+mod shown;
 mod verifier;
 
 pub(crate) use authority::{Authority, Issued};
@@ -15,16 +16,18 @@ pub(crate) use identity::{Identity, hex};
 pub(crate) use listener::{Peer, Secured, TlsListener, plain_listener};
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use self::shown::Shown;
 use self::verifier::DeviceVerifier;
 use crate::config::Tls;
 
@@ -49,14 +52,41 @@ impl Revocations {
 
 /// Everything that TLS needs.
 pub(crate) struct Trust {
-    /// Signs devices; none when the operator has an authority for them.
+    /// Signs devices and the server; none when neither is ours to sign.
     authority: Option<Authority>,
+    signs_devices: bool,
+    /// What the server shows of itself, and where that comes from.
+    shown: Arc<Shown>,
+    source: Source,
     /// What devices have to trust; none when the server's certificate comes from elsewhere.
     server_ca: Option<String>,
     revocations: Arc<Revocations>,
     open: Mutex<HashMap<String, CancellationToken>>,
     mqtt: TlsAcceptor,
     https: TlsAcceptor,
+}
+
+/// Where the server's certificate comes from.
+struct Source {
+    dir: PathBuf,
+    /// The operator's files; none if the certificate is ours to make.
+    given: Option<(PathBuf, PathBuf)>,
+    names: BTreeSet<String>,
+}
+
+impl Source {
+    /// The files with chain and key, made anew if they are ours to make and it is time.
+    fn files(
+        &self,
+        authority: Option<&Authority>,
+        now: i64,
+    ) -> Result<(PathBuf, PathBuf), PkiError> {
+        match (&self.given, authority) {
+            (Some(given), _) => Ok(given.clone()),
+            (None, Some(authority)) => authority.server(&self.dir, &self.names, now),
+            (None, None) => unreachable!("without a given certificate there is an authority"),
+        }
+    }
 }
 
 impl std::fmt::Debug for Trust {
@@ -82,11 +112,13 @@ impl Trust {
             (Some(_), Some(_)) => None,
             _ => Some(Authority::open(dir, now)?),
         };
-        let (cert, key) = match (&tls.certificate, &authority) {
-            (Some(given), _) => given.clone(),
-            (None, Some(authority)) => authority.server(dir, names, now)?,
-            (None, None) => unreachable!("without a given certificate there is an authority"),
+        let source = Source {
+            dir: dir.to_owned(),
+            given: tls.certificate.clone(),
+            names: names.clone(),
         };
+        let (cert, key) = source.files(authority.as_ref(), now)?;
+        let shown = Arc::new(Shown::read(&cert, &key)?);
         let roots = match (&tls.client_ca, &authority) {
             (Some(path), _) => certificates(path)?,
             (None, Some(authority)) => vec![authority.der().clone()],
@@ -96,18 +128,19 @@ impl Trust {
             None => authority.as_ref().map(|ca| ca.pem().to_owned()),
             Some(_) => None,
         };
-        // With an authority of the operator's, ours signs the server alone.
-        let authority = authority.filter(|_| tls.client_ca.is_none());
-
         let revocations = Arc::new(Revocations::default());
         let acceptor = |mandatory| -> Result<TlsAcceptor, PkiError> {
             let place = tls.client_ca.as_deref().unwrap_or(dir);
-            let config = server_config(&cert, &key, &roots, place, &revocations, mandatory)?;
+            let config = server_config(&shown, &roots, place, &revocations, mandatory)?;
             Ok(TlsAcceptor::from(Arc::new(config)))
         };
         let (mqtt, https) = (acceptor(true)?, acceptor(false)?);
         Ok(Self {
             authority,
+            // With an authority of the operator's, ours signs the server alone.
+            signs_devices: tls.client_ca.is_none(),
+            shown,
+            source,
             server_ca,
             revocations,
             open: Mutex::default(),
@@ -126,8 +159,16 @@ impl Trust {
         self.https.clone()
     }
 
+    /// What signs devices; none when the operator has an authority for them.
     pub(crate) fn authority(&self) -> Option<&Authority> {
-        self.authority.as_ref()
+        self.authority.as_ref().filter(|_| self.signs_devices)
+    }
+
+    /// Makes the server's certificate anew if it is time, or takes the one that the operator has put in its place. New
+    /// connections get it; those that are open stay. Whether there was another one. After an error the old one is shown on.
+    pub(crate) fn renew(&self, now: i64) -> Result<bool, PkiError> {
+        let (cert, key) = self.source.files(self.authority.as_ref(), now)?;
+        self.shown.read_again(&cert, &key)
     }
 
     /// What devices have to trust, as PEM.
@@ -182,7 +223,11 @@ impl Trust {
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PkiError> {
+pub(crate) fn provider() -> CryptoProvider {
+    rustls::crypto::ring::default_provider()
+}
+
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PkiError> {
     let text = authority::read(path)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
     found
@@ -192,14 +237,13 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PkiError> {
 }
 
 fn server_config(
-    cert: &Path,
-    key: &Path,
+    shown: &Arc<Shown>,
     roots: &[CertificateDer<'static>],
     place: &Path,
     revocations: &Arc<Revocations>,
     mandatory: bool,
 ) -> Result<ServerConfig, PkiError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(provider());
     let mut store = RootCertStore::empty();
     for root in roots {
         store
@@ -219,17 +263,11 @@ fn server_config(
         webpki,
         revocations: Arc::clone(revocations),
     });
-    let chain = certificates(cert)?;
-    let secret = PrivateKeyDer::from_pem_file(key)
-        .map_err(|_| PkiError::content(key, "no private key in PEM that can be read"))?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .and_then(|builder| {
-            builder
-                .with_client_cert_verifier(verifier)
-                .with_single_cert(chain, secret)
-        })
-        .map_err(|_| PkiError::content(cert, "a certificate that does not fit the private key"))?;
+        .expect("the provider has TLS 1.3")
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(Arc::clone(shown) as _);
     // A resumed session would skip the look at the client's certificate.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use otaria_package::files::{Existing, Readers, write_atomically};
-use otaria_server::{Access, Config, Downloads, FirstAdmin, Mqtt, Server, Tls};
+use otaria_server::{Access, BrokerTls, Config, Downloads, FirstAdmin, Mqtt, Server, Tls};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
 use crate::Context;
-use crate::commands::{broker, told_to_end};
+use crate::commands::{broker_with_tls, told_to_end};
 use crate::login::{Login, Logins};
 
 /// Ports of HTTP and MQTT, without TLS and with it.
@@ -31,7 +31,8 @@ Examples:
   otaria serve --data ./data --bind 0.0.0.0 --tls
   otaria serve --data ./data --bind 0.0.0.0 --tls --public-url https://ota.lan:8443
   otaria serve --data ./data --bind 0.0.0.0 --insecure      (a network that you trust)
-  otaria serve --data ./data --mqtt mqtt://user:password@broker.lan")]
+  otaria serve --data ./data --mqtt mqtt://user:password@broker.lan
+  otaria serve --data ./data --mqtt mqtts://broker.lan --mqtt-ca ca.pem --mqtt-cert server.pem --mqtt-key server.key")]
 pub(crate) struct Serve {
     /// Where everything is kept: database, packages, the broker's files. Made if it is not there.
     #[arg(long, value_name = "DIR")]
@@ -49,9 +50,21 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDR", conflicts_with = "mqtt")]
     mqtt_listen: Option<SocketAddr>,
 
-    /// Use this broker instead of the embedded one: mqtt://[USER:PASSWORD@]HOST[:PORT].
+    /// Use this broker instead of the embedded one: mqtt://[USER:PASSWORD@]HOST[:PORT], or mqtts:// for TLS.
     #[arg(long, value_name = "URL", env = "OTARIA_MQTT", hide_env_values = true)]
     mqtt: Option<String>,
+
+    /// The authority (PEM) that the broker's certificate comes from, for mqtts://.
+    #[arg(long, value_name = "FILE", requires = "mqtt")]
+    mqtt_ca: Option<PathBuf>,
+
+    /// The server's own certificate (PEM) for that broker, if it asks for one.
+    #[arg(long, value_name = "FILE", requires = "mqtt_ca", requires = "mqtt_key")]
+    mqtt_cert: Option<PathBuf>,
+
+    /// The private key of --mqtt-cert (PEM).
+    #[arg(long, value_name = "FILE", requires = "mqtt_cert")]
+    mqtt_key: Option<PathBuf>,
 
     /// Largest package that is taken, in bytes; 32 MiB unless given.
     #[arg(long, value_name = "BYTES")]
@@ -122,10 +135,14 @@ impl Serve {
         let mut config = Config {
             http: self.http.unwrap_or(on(http_port)),
             mqtt: match &self.mqtt {
-                Some(at) => Mqtt::External(broker(at)?),
+                Some(at) => Mqtt::External(broker_with_tls(at)?),
                 None => Mqtt::Embedded {
                     listen: self.mqtt_listen.unwrap_or(on(mqtt_port)),
                 },
+            },
+            broker_tls: BrokerTls {
+                ca: self.mqtt_ca,
+                identity: self.mqtt_cert.zip(self.mqtt_key),
             },
             public_url: self.public_url,
             tls: self.tls.then(|| Tls {
