@@ -10,7 +10,9 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use otaria_settings::host::{about, nvs_region, read_partition};
 use otaria_sim::images::Stamp;
+use otaria_wire::partitions;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -72,6 +74,14 @@ impl Desk {
         desk
     }
 
+    /// The device file that the README shows.
+    fn write_device_file(&self) {
+        let [shown] = &blocks("Update a real board", "toml")[..] else {
+            panic!("another device file than before");
+        };
+        fs::write(self.0.path().join("device.toml"), shown).unwrap();
+    }
+
     /// A line as a shell runs it, with `otaria` on its path.
     fn shell(&self, line: &str) -> Command {
         let program = Path::new(env!("CARGO_BIN_EXE_otaria"));
@@ -85,6 +95,7 @@ impl Desk {
                 format!("{}:{path}", program.parent().unwrap().display()),
             )
             .env("OTARIA_PASSPHRASE", "correct horse")
+            .env("WIFI_PASSWORD", "correct horse")
             .env_remove("OTARIA_SERVER")
             .env_remove("OTARIA_MQTT")
             .env_remove("OTARIA_TOKEN")
@@ -189,9 +200,63 @@ fn a_fleet_is_run_as_the_readme_says() {
     let started: Value = serde_json::from_str(&server.line()).unwrap();
     let page = started["page"].as_str().unwrap();
     assert!(page.starts_with("https://"), "{page}");
+    desk.write_device_file();
     desk.run(&format!("{add} --server {page}"));
     assert!(desk.0.path().join("certs/pump-7.key.pem").is_file());
+    assert!(desk.0.path().join("pump-7.bin").is_file());
     desk.run(&format!("{revoke} --server {page}"));
+}
+
+/// What builds for the chip and what needs a board is left out: an image that stands for the firmware takes its place.
+#[test]
+fn a_board_is_set_up_as_the_readme_says() {
+    let desk = Desk::new();
+    let lines = commands("Update a real board");
+    let [_, keygen, serve, _, add, _, _, publish] = &lines[..] else {
+        panic!("other commands than before: {lines:?}");
+    };
+    desk.run(keygen);
+    let anywhere = "--http 127.0.0.1:0 --mqtt-listen 127.0.0.1:0 --json";
+    let mut server = desk.start(&with(serve, "--bind 0.0.0.0", anywhere));
+    let started: Value = serde_json::from_str(&server.line()).unwrap();
+    let page = started["page"].as_str().unwrap();
+    let port: u16 = started["mqtt"].as_str().unwrap()["127.0.0.1:".len()..]
+        .parse()
+        .unwrap();
+    let dist = desk.0.path().join("dist/esp32c3");
+    fs::create_dir_all(&dist).unwrap();
+    let table = partitions::encode(&partitions::default_4mb_partitions()).unwrap();
+    let mut flash = vec![0xFF; 0x10_0000];
+    flash[0x8000..0x8000 + table.len()].copy_from_slice(&table);
+    fs::write(dist.join("flash.bin"), flash).unwrap();
+    desk.write_device_file();
+    desk.run(&format!("{add} --server {page}"));
+
+    let flash = fs::read(dist.join("flash.bin")).unwrap();
+    let nvs = nvs_region(&flash).unwrap();
+    let settings = read_partition(&flash[nvs.offset as usize..nvs.end() as usize]).unwrap();
+    let id = settings.device_id.as_ref().map(|id| id.as_str());
+    assert_eq!(id, Some("desk-1"));
+    let broker = settings.broker.unwrap();
+    assert_eq!(
+        (broker.tls, broker.host.as_str(), broker.port),
+        (true, "127.0.0.1", port)
+    );
+    assert_eq!((settings.wifi.len(), settings.signers.len()), (1, 1));
+    let named = about(&settings.tls.identity.unwrap().chain);
+    assert_eq!(named[0].name, "desk-1");
+    assert!(
+        about(&settings.tls.authorities)[0]
+            .name
+            .starts_with("Otaria CA")
+    );
+
+    desk.run(&format!(
+        "otaria package {BUILT}/pump --key release.pem --out dist/esp32c3/app.otaria"
+    ));
+    // The board is not there to be watched.
+    let publish = with(publish, " --watch", "");
+    desk.run(&format!("{publish} --server {page}"));
 }
 
 #[test]

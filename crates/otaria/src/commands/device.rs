@@ -47,7 +47,7 @@ pub(crate) struct Device {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    Add(Add),
+    Add(Box<Add>),
     Revoke(Revoke),
     Tag(Tag),
     Note(Note),

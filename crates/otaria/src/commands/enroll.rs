@@ -8,22 +8,32 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use otaria_package::files::{Existing, Readers, write_atomically};
-use otaria_server::model::{self, NewCertificate};
+use otaria_package::keyfile::PrivateKeyFile;
+use otaria_server::model::{self, IssuedCertificate, NewCertificate};
 use otaria_server::new_device_key;
+use otaria_settings::host::{read_authorities, read_identity};
+use otaria_settings::{BrokerUrl, Settings};
 use otaria_wire::topics::DeviceId;
 use serde::Serialize;
 
 use crate::Context;
 use crate::client::ServerArgs;
+use crate::commands::provision::{self, Provisioned, Target};
+use crate::commands::settings::{SettingsArgs, now};
+use crate::output::UsageError;
 
-/// Give a device a certificate, with which the server's broker knows it.
+/// Give a device a certificate, with which the server's broker knows it, and the settings that go onto the board.
 ///
 /// The key is made here, and only its public half goes to the server. Written are ID.key.pem (mode 0600), ID.cert.pem and
-/// ca.pem, and the same in DER for firmware that reads it.
+/// ca.pem, and the same in DER for firmware that reads it. With --settings-out or --into also the device's settings, as
+/// `otaria provision` writes them: with this certificate, the server's authority and broker, and what the other arguments
+/// or a device file (--from) say: Wi-Fi, the keys whose packages it takes.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   otaria device add pump-7 --out certs
+  otaria device add pump-7 --out certs --from device.toml --settings-out pump-7.bin
+  otaria device add pump-7 --out certs --from device.toml --into dist/esp32c3/flash.bin
   otaria device add pump-7 --csr pump-7.csr      (the key stays on the device)")]
 pub(crate) struct Add {
     /// The device's id.
@@ -40,6 +50,17 @@ pub(crate) struct Add {
     /// Where the files are written.
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
+
+    /// Write the device's settings as an NVS partition.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["csr", "into"])]
+    settings_out: Option<PathBuf>,
+
+    /// Put the device's settings into this flash image.
+    #[arg(long, value_name = "FILE", conflicts_with = "csr")]
+    into: Option<PathBuf>,
+
+    #[command(flatten)]
+    settings: SettingsArgs,
 
     #[command(flatten)]
     server: ServerArgs,
@@ -67,6 +88,8 @@ impl Add {
                 file("key.pem").display()
             );
         }
+        // So is everything that may be wrong with the settings.
+        let settings = self.prepared_settings()?;
         fs::create_dir_all(&self.out)
             .with_context(|| format!("cannot make {}", self.out.display()))?;
         let issued = client.certify(
@@ -98,11 +121,63 @@ impl Add {
                 &der(ca.as_bytes())?,
             )?;
         }
+        let provisioned = match (settings, &key) {
+            (Some((target, mut settings)), Some(_)) => {
+                complete(&mut settings, &file, &self.out, &issued)?;
+                let print = self.settings.setup_password;
+                Some((provision::write(target, &settings, print)?, settings))
+            }
+            _ => None,
+        };
+        let (provisioned, settings) = provisioned.unzip();
         ctx.output.result(&Added {
             about: issued.about,
             files,
-        })
+            provisioned,
+        })?;
+        if let Some(settings) = settings {
+            provision::warn(ctx, &settings);
+        }
+        Ok(())
     }
+
+    /// Where the settings go, and what they are but for what the server makes of the device.
+    fn prepared_settings(&self) -> anyhow::Result<Option<(Target<'_>, Settings)>> {
+        let target = match (&self.settings_out, &self.into) {
+            (None, None) if self.settings.is_empty() => return Ok(None),
+            (None, None) => {
+                let problem =
+                    "settings are given, and nowhere to write them: say --settings-out or --into";
+                return Err(UsageError(problem.to_owned()).into());
+            }
+            (Some(out), _) => Target::new(None, out)?,
+            (None, Some(into)) => Target::new(Some(into), into)?,
+        };
+        let settings = self.settings.settings(Some(&self.id))?;
+        Ok(Some((target, settings)))
+    }
+}
+
+/// Adds what the server knows and what was made here, out of the files that were written.
+fn complete(
+    settings: &mut Settings,
+    file: &dyn Fn(&str) -> PathBuf,
+    out: &Path,
+    issued: &IssuedCertificate,
+) -> anyhow::Result<()> {
+    let now = now()?;
+    let key = PrivateKeyFile::read(&file("key.pem"))?.open(None)?;
+    settings.tls.identity = Some(read_identity(&file("cert.pem"), &key, now)?);
+    if issued.ca.is_some() {
+        settings.tls.authorities = read_authorities(&out.join("ca.pem"), now)?;
+    }
+    if settings.broker.is_none() {
+        let broker = issued.broker.as_deref().context(
+            "this server uses a broker of yours: say --broker, and its CA in the device file (ca)",
+        )?;
+        settings.broker = Some(BrokerUrl::parse(broker)?);
+    }
+    Ok(())
 }
 
 fn write(path: &Path, readers: Readers, bytes: &[u8]) -> io::Result<()> {
@@ -122,6 +197,8 @@ struct Added {
     #[serde(flatten)]
     about: model::Certificate,
     files: Vec<PathBuf>,
+    #[serde(rename = "settings", skip_serializing_if = "Option::is_none")]
+    provisioned: Option<Provisioned>,
 }
 
 impl fmt::Display for Added {
@@ -134,7 +211,10 @@ impl fmt::Display for Added {
         for file in &self.files {
             writeln!(f, "  {}", file.display())?;
         }
-        Ok(())
+        match &self.provisioned {
+            Some(provisioned) => provisioned.fmt(f),
+            None => Ok(()),
+        }
     }
 }
 
