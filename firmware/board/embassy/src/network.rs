@@ -21,8 +21,8 @@ use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 use otaria_device::board::{Clock, Instant};
 use otaria_device::net::{Connect, ConnectError, Target};
 
-/// Sockets that the network stack needs: the two connections, DHCP, name look-up, and one for time servers; or while a person sets the device up two pages,
-/// DHCP's server, that of names, and name look-up, which has one place whether or not it is asked for.
+/// Sockets that the network stack needs: the two connections, DHCP, name look-up, and one for time servers; or, while a person
+/// sets the device up, two pages, DHCP's server, that of names, and name look-up, which has one place whether or not it is asked.
 pub const SOCKETS: usize = 5;
 
 /// The buffers of the two connections. Make one, in a `static`.
