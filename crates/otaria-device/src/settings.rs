@@ -19,7 +19,8 @@ pub struct Config<'a> {
     pub topics: Topics,
     /// The product that packages must be for.
     pub product: FixedText<32>,
-    /// The keys whose packages are taken.
+    /// The root keys. Their packages are taken until one of them has signed a key record, and then those of the record's keys; see
+    /// [`crate::trust::Trust`].
     pub keys: KeyRing,
     /// The broker.
     pub broker: Broker<'a>,

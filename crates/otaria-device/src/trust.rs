@@ -1,4 +1,4 @@
-//! The keys whose packages a device takes.
+//! The keys whose packages a device takes: rings of keys, and in [`Trust`] which ring counts at the moment.
 //!
 //! Signatures are ECDSA P-256 with SHA-256, r || s. Two questions that such signatures raise are answered here on purpose:
 //!
@@ -7,6 +7,8 @@
 //! * **(r, n - s) is as good as (r, s)**, and is accepted. Nothing depends on a signature's bytes: a package's identity is
 //!   the digest of what is signed, so that a mirrored signature is the same package. Refusing the larger half would lock out
 //!   signers (HSMs, cloud key services) that do not normalise it, and would gain nothing.
+
+mod epoch;
 
 use core::fmt;
 
@@ -18,11 +20,10 @@ use p256::ecdsa::signature::hazmat::PrehashVerifier;
 use p256::ecdsa::{Signature, VerifyingKey};
 use p256::elliptic_curve::point::AffineCoordinates;
 
-/// Most keys that a device trusts at a time.
-pub const MAX_KEYS: usize = 4;
+pub use epoch::{KeysError, Trust};
+/// Length of a public key, and most keys that a device trusts at a time.
+pub use otaria_wire::keys::{MAX_KEYS, PUBLIC_KEY_LEN};
 
-/// Length of a public key: an uncompressed point, 0x04 then x then y (SEC 1, section 2.3.3).
-pub const PUBLIC_KEY_LEN: usize = 65;
 const UNCOMPRESSED: u8 = 4;
 
 /// Why a public key is not taken into the ring.

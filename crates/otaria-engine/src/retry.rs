@@ -38,7 +38,8 @@ pub const fn disposition(code: FailureCode) -> Disposition {
         | FailureCode::DeclaredImageDiffers
         | FailureCode::Quarantined
         | FailureCode::BaseMismatch
-        | FailureCode::UnsupportedSignatureAlgorithm => Final,
+        | FailureCode::UnsupportedSignatureAlgorithm
+        | FailureCode::NotEnoughSignatures => Final,
 
         // The signer vouches for the table, so a wrong one was damaged on the way.
         FailureCode::TableHash => Again(2),
@@ -100,11 +101,19 @@ pub const fn disposition(code: FailureCode) -> Disposition {
         | FailureCode::TimeUnknown
         | FailureCode::TrialOpen
         | FailureCode::RetriesExhausted => Transient,
-        FailureCode::Cancelled | FailureCode::Superseded | FailureCode::DeadlinePassed => Final,
+        FailureCode::Cancelled
+        | FailureCode::Superseded
+        | FailureCode::DeadlinePassed
+        | FailureCode::KeyRevoked => Final,
 
         FailureCode::MessageMalformed
         | FailureCode::MessageTooLarge
         | FailureCode::RetainedCommand
+        | FailureCode::KeysMalformed
+        | FailureCode::KeysProduct
+        | FailureCode::KeysEpoch
+        | FailureCode::KeysUnknownRoot
+        | FailureCode::KeysBadSignature
         | FailureCode::LogicBug => Final,
     }
 }
@@ -115,7 +124,7 @@ pub const fn disposition(code: FailureCode) -> Disposition {
 pub fn final_event(code: FailureCode) -> EventKind {
     use otaria_wire::messages::FailureGroup as Group;
     match code {
-        FailureCode::Cancelled => EventKind::Cancelled,
+        FailureCode::Cancelled | FailureCode::KeyRevoked => EventKind::Cancelled,
         FailureCode::Superseded => EventKind::Superseded,
         FailureCode::RedirectRefused | FailureCode::UrlInvalid | FailureCode::UrlRefused => {
             EventKind::Refused
@@ -174,6 +183,7 @@ pub const fn condemns(code: FailureCode) -> bool {
         | FailureCode::Quarantined
         | FailureCode::BaseMismatch
         | FailureCode::UnsupportedSignatureAlgorithm
+        | FailureCode::NotEnoughSignatures
         | FailureCode::TableHash
         | FailureCode::BlockHash
         | FailureCode::Dns
@@ -215,9 +225,15 @@ pub const fn condemns(code: FailureCode) -> bool {
         | FailureCode::LowResources
         | FailureCode::TrialOpen
         | FailureCode::TimeUnknown
+        | FailureCode::KeyRevoked
         | FailureCode::MessageMalformed
         | FailureCode::MessageTooLarge
         | FailureCode::RetainedCommand
+        | FailureCode::KeysMalformed
+        | FailureCode::KeysProduct
+        | FailureCode::KeysEpoch
+        | FailureCode::KeysUnknownRoot
+        | FailureCode::KeysBadSignature
         | FailureCode::LogicBug => false,
     }
 }

@@ -7,6 +7,7 @@
 
 use crate::esp_image::{self, ImageChecker};
 use crate::journal::{self, Record, RecordView};
+use crate::keys::KeyRecord;
 use crate::messages::{
     Command, Desired, Event, LogLine, MAX_MESSAGE_LEN, Presence, Progress, ReadJson, State,
     WriteJson, from_json, to_json,
@@ -74,6 +75,25 @@ fn cosignatures_are_consistent(header: &Header, rest: &[u8]) -> bool {
         && cosignatures
             .iter()
             .all(|cosignature| cosignature.key_id != header.key_id)
+}
+
+/// A key epoch record.
+#[must_use]
+pub fn key_record(bytes: &[u8]) -> bool {
+    let Ok(record) = KeyRecord::parse(bytes) else {
+        return true;
+    };
+    let set = record.to_key_set();
+    let mut signatures = record.signatures();
+    let again = match (signatures.next(), signatures.next()) {
+        (Some(first), Some(second)) => set.sign(&[first, second]),
+        (Some(first), None) => set.sign(&[first]),
+        (None, _) => return false,
+    };
+    again.is_ok_and(|again| again == *bytes)
+        && set.signed_message() == record.signed_message()
+        && record.says_the_same_as(&record)
+        && usize::from(set.threshold) <= set.keys.len()
 }
 
 /// An ESP image, whole and in two pieces; the first byte says where to cut.
@@ -197,6 +217,8 @@ pub fn journal(bytes: &[u8]) -> bool {
         && again::<journal::LastCrash>(&view)
         && again::<journal::Bootloader>(&view)
         && again::<journal::TimeFloor>(&view)
+        && again::<journal::KeyEpoch>(&view)
+        && again::<journal::CoSigned>(&view)
         && again::<journal::Forget>(&view)
 }
 
@@ -398,6 +420,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::keys::KeySet;
+    use crate::package::CoSignature;
 
     /// A target's name, the target, and bytes that get past its first checks.
     type Target = (&'static str, fn(&[u8]) -> bool, Vec<u8>);
@@ -431,8 +455,23 @@ mod tests {
         line[32] = 0x80;
         let mut entries = Entry::new(1, OtaState::Valid).encode().to_vec();
         entries.extend(Entry::new(2, OtaState::New).encode());
+        let keys = KeySet {
+            epoch: 1,
+            threshold: 1,
+            product: crate::FixedText::try_from("pump").unwrap(),
+            keys: [[4; 65]].into_iter().collect(),
+        };
+        let signature = CoSignature {
+            key_id: package::KeyId([1; 8]),
+            signature: &[2; 64],
+        };
         std::vec![
             ("package", super::package, package),
+            (
+                "key_record",
+                super::key_record,
+                keys.sign(&[signature]).unwrap().to_vec(),
+            ),
             ("esp_image", super::esp_image, image),
             ("partitions", super::partitions, table[..320].to_vec()),
             ("otadata", super::otadata, entries),
@@ -453,6 +492,7 @@ mod tests {
     fn the_seeds_are_good() {
         let [
             package,
+            keys,
             image,
             table,
             otadata,
@@ -464,7 +504,7 @@ mod tests {
             topic,
         ] = targets()
             .try_into()
-            .map(|targets: [Target; 10]| targets.map(|(_, _, seed)| seed))
+            .map(|targets: [Target; 11]| targets.map(|(_, _, seed)| seed))
             .unwrap();
         let signed = SignedHeader::parse(&package).unwrap();
         let table_bytes = &package[320..356];
@@ -473,6 +513,7 @@ mod tests {
             ..signed.untrusted().clone()
         };
         assert!(BlockTable::check(&header, table_bytes).is_ok());
+        assert!(KeyRecord::parse(&keys).is_ok());
         assert!(esp_image::check(&image[1..]).is_ok());
         assert!(PartitionTable::parse(&table).is_ok());
         assert!(

@@ -8,6 +8,7 @@
 //! | module | format |
 //! |---|---|
 //! | [`package`] | the signed `.otaria` package |
+//! | [`keys`] | key epoch records: which release keys count |
 //! | [`esp_image`] | the ESP app image inside a package and in a slot |
 //! | [`guard`] | the marker by which an image says that it has a boot guard |
 //! | [`partitions`] | the partition table, and where Otaria's partitions lie |
@@ -49,6 +50,7 @@ pub mod flash_log;
 pub mod fuzz;
 pub mod guard;
 pub mod journal;
+pub mod keys;
 pub mod messages;
 pub mod nvs;
 pub mod otadata;

@@ -2,9 +2,10 @@
 //!
 //! The order, each step before the next one's first byte is used:
 //!
-//! 1. header: length, magic, zero bits; the key is known, the signature good
+//! 1. header: length, magic, zero bits; the key counts, the signature is good
 //! 2. admission ([`otaria_engine::admission`]): already running, product, chip, revision, size, sequence, security version, ...
-//! 3. block table: its digest, its entries, and that server and table agree on the package's length
+//! 3. co-signatures: as many good ones as are required; block table: its digest, its entries, and that server and table agree
+//!    on the package's length
 //! 4. **only now** flash is changed: header and table are kept, sectors are erased
 //! 5. each block: exact length, digest of the stored bytes, then decoding, then writing
 //!
@@ -30,7 +31,7 @@ use embedded_io_async::{Read, Write};
 use embedded_storage::nor_flash::NorFlash;
 use otaria_engine::admission::{self, DeviceFacts, Refusal};
 use otaria_engine::machine::Admitted;
-use otaria_wire::journal::Download;
+use otaria_wire::journal::{CoSigned, Download};
 use otaria_wire::messages::{Desired, FailureCode, Level};
 use otaria_wire::package::{
     BlockTable, COSIGNATURE_LEN, CoSignatures, HEADER_LEN, KeyId, SignedHeader, VerifiedHeader,
@@ -39,6 +40,7 @@ use otaria_wire::package::{
 
 use super::pipe::Pipe;
 use super::receive::Body;
+use super::signatures::{self, recheck};
 use super::{FetchError, Observer, Reason, Stores, Times, Words, Workspace, let_others_run};
 use crate::board::Clock;
 use crate::http::{GetRequest, HttpClient, HttpError, Response};
@@ -46,7 +48,7 @@ use crate::net::Connect;
 use crate::storage::region::Region;
 use crate::storage::slot::{self, SlotWriter};
 use crate::storage::table_store::{CheckedTable, TableStoreError};
-use crate::trust::KeyRing;
+use crate::trust::Trust;
 
 /// How often, in one try, the whole file is asked for although a part of it was held.
 const RESTARTS: u8 = 2;
@@ -55,8 +57,8 @@ const RESTARTS: u8 = 2;
 pub struct Fetch<'f, 'a, F, K, O> {
     /// Flash.
     pub stores: &'f Stores<'a, F>,
-    /// Whose packages are taken.
-    pub keys: &'f KeyRing,
+    /// Whose packages are taken. That may change while one is on its way: it is looked at again before each block.
+    pub trust: &'f Trust<'f>,
     /// What the device is.
     pub facts: DeviceFacts<'f>,
     /// Time.
@@ -190,7 +192,7 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         self.words.failed(error)
     }
 
-    /// The package that flash holds a part of, and whether it came from the wish's URL.
+    /// The package that flash holds a part of, and whether the rest of it can be asked for: it came from the wish's URL.
     fn held(&self, wish: &Desired) -> Result<(Option<Package>, bool), FailureCode> {
         let download = self.stores.journal.borrow_mut().latest::<Download>(0);
         // A record that does not decode is as good as none: the download begins anew.
@@ -199,7 +201,7 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         };
         let stored = self.stores.tables.borrow_mut().load();
         let stored = stored.map_err(|error| self.failed(&error))?;
-        let Some(header) = stored.and_then(|stored| stored.header.verify(self.keys).ok()) else {
+        let Some(header) = stored.and_then(|stored| stored.header.verify(self.trust).ok()) else {
             return Ok((None, false));
         };
         // If the wish declares something else, the file may have been replaced: the server is asked for all of it.
@@ -218,7 +220,10 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
                 return Ok((None, false));
             }
         };
-        let same_url = download.url == wish.url;
+        // Without the co-signatures that are required it is read from its start, where they are.
+        let signers = signatures::kept_signers(self.stores, self.trust, &header);
+        let signed = signers >= self.trust.threshold();
+        let same_url = download.url == wish.url && signed;
         Ok((
             Some(Package {
                 header,
@@ -291,26 +296,28 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         let have = body.up_to(&mut bytes).await?;
         let header = SignedHeader::parse(bytes.get(..have).unwrap_or_default())
             .map_err(|error| self.failed(&error))?
-            .verify(self.keys)
+            .verify(self.trust)
             .map_err(|error| self.failed(&error))?;
         self.admit(&header, wish)?;
 
         let table_len = usize::try_from(header.table_len).unwrap_or(usize::MAX);
         let room = workspace.plain.get_mut(..table_len);
         body.exact(room.ok_or(FailureCode::LogicBug)?).await?;
-        let cosigners = if header.flags.cosigned {
-            self.read_cosigners(&mut body, &mut workspace.stored, &header.key_id)
-                .await?
+        let cosignatures = if header.flags.cosigned {
+            let room = &mut workspace.stored;
+            Some(self.read_cosigners(&mut body, room, &header.key_id).await?)
         } else {
-            0
+            None
         };
+        let cosigned = signatures::check(self.trust, self.words, &header, cosignatures.as_ref())?;
+        let cosigners = cosignatures.map_or(0, |all| all.count());
         let offset = blocks_offset(&header, cosigners);
         // Somebody may have co-signed it since: the blocks are the same, and lie further behind.
         if let Some(same) = package.as_mut().filter(|known| known.header == header)
             && self.offset_of(same, 0)? == offset
         {
             same.etag = etag;
-            return Ok(self.remember(same, wish)?);
+            return Ok(self.remember(same, cosigned.as_ref(), wish)?);
         }
 
         let room = workspace.plain.get(..table_len);
@@ -328,7 +335,7 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
             table,
             etag,
         });
-        Ok(self.remember(begun, wish)?)
+        Ok(self.remember(begun, cosigned.as_ref(), wish)?)
     }
 
     /// Keeps header and table in flash. The first time that flash is changed.
@@ -357,8 +364,17 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         table.map_err(|error| self.failed(&error))
     }
 
-    /// Tells the journal what is being downloaded, for after a power cut.
-    fn remember(&self, package: &Package, wish: &Desired) -> Result<(), FailureCode> {
+    /// Tells the journal what is being downloaded, for after a power cut, and who has co-signed it.
+    fn remember(
+        &self,
+        package: &Package,
+        cosigned: Option<&CoSigned>,
+        wish: &Desired,
+    ) -> Result<(), FailureCode> {
+        if let Some(cosigned) = cosigned {
+            let kept = self.stores.journal.borrow_mut().append(0, cosigned);
+            kept.map_err(|error| self.failed(&error))?;
+        }
         let identity = package.header.identity();
         let record = Download {
             identity,
@@ -397,7 +413,14 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         let pipe = Pipe::new(plain);
         let receive = async {
             let mut body = Body::new(response, self.clock, self.times, self.words);
+            let mut epoch = self.trust.epoch();
             for index in first..package.table.blocks() {
+                if epoch != self.trust.epoch() {
+                    // Other keys count by now, and perhaps not this package's.
+                    epoch = self.trust.epoch();
+                    let identity = header.identity();
+                    recheck(self.stores, self.trust, self.words, &identity)?;
+                }
                 let entry = self
                     .stores
                     .tables
@@ -437,16 +460,13 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
             Either::Second(written) => Ok(written?),
         }
     }
-    /// Reads the co-signatures and says how many there are.
-    ///
-    /// To demand more than one signature is a matter of a later version, so none of them is verified. But whoever signs must
-    /// not count twice, so what is there has to be as the format says.
-    async fn read_cosigners<S: Read + Write>(
+    /// Reads the co-signatures: by distinct keys, none of them the signer's.
+    async fn read_cosigners<'w, S: Read + Write>(
         &self,
         body: &mut Body<'_, '_, S, K>,
-        room: &mut [u8],
+        room: &'w mut [u8],
         signer: &KeyId,
-    ) -> Result<u8, FailureCode> {
+    ) -> Result<CoSignatures<'w>, FailureCode> {
         let mut count = [0];
         body.exact(&mut count).await?;
         let [count] = count;
@@ -459,9 +479,7 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
             *first = count;
             body.exact(rest).await?;
         }
-        CoSignatures::parse(signer, all)
-            .map(|cosigners| cosigners.count())
-            .map_err(|error| self.failed(&error))
+        CoSignatures::parse(signer, all).map_err(|error| self.failed(&error))
     }
 
     /// Why a header is not admitted: what was found, and what was expected.

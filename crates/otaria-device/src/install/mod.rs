@@ -23,6 +23,7 @@ mod failure;
 mod fetch;
 mod pipe;
 mod receive;
+mod signatures;
 mod stores;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ use crate::codec::Decoder;
 pub(crate) use failure::Reason;
 pub use failure::{FetchError, Words};
 pub use fetch::Fetch;
+pub(crate) use signatures::recheck;
 pub use stores::{Stores, StoresError};
 pub use times::Times;
 pub use verify::verify;

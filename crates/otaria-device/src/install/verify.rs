@@ -3,17 +3,16 @@
 use embedded_storage::nor_flash::NorFlash;
 use otaria_wire::Sha256Digest;
 use otaria_wire::messages::FailureCode;
-use otaria_wire::package::VerifiedHeader;
 
-use super::{Stores, Times, Words, let_others_run};
+use super::{Stores, Times, Words, let_others_run, recheck};
 use crate::board::Clock;
 use crate::storage::slot;
 use crate::storage::verify::{ImageVerifier, VerifiedImage, VerifyError};
-use crate::trust::KeyRing;
+use crate::trust::Trust;
 
 /// Reads the image of package `identity` back from the slot that does not run: against the signed digest, as an image that the
-/// bootloader would start, and against the header's description. The header is the one in the table store, and its signature is
-/// checked again.
+/// bootloader would start, and against the header's description. The header is the one in the table store, and its signatures are
+/// checked again, by the keys that count now.
 ///
 /// Takes one sector at a time and may be dropped at any time.
 ///
@@ -21,13 +20,13 @@ use crate::trust::KeyRing;
 /// What is wrong. If it is the digest, the download's progress is forgotten, so that the next try fetches all blocks again.
 pub async fn verify<F: NorFlash, K: Clock>(
     stores: &Stores<'_, F>,
-    keys: &KeyRing,
+    trust: &Trust<'_>,
     clock: &K,
     times: &Times,
     words: &Words,
     identity: &Sha256Digest,
 ) -> Result<VerifiedImage, FailureCode> {
-    let header = stored_header(stores, keys, words, identity)?;
+    let header = recheck(stores, trust, words, identity)?;
     let mut target = stores.target().map_err(|error| words.failed(&error))?;
     let mut verifier = ImageVerifier::new(&header);
     loop {
@@ -47,27 +46,4 @@ pub async fn verify<F: NorFlash, K: Clock>(
             }
         }
     }
-}
-
-/// The header of this package from the table store, verified anew.
-fn stored_header<F: NorFlash>(
-    stores: &Stores<'_, F>,
-    keys: &KeyRing,
-    words: &Words,
-    identity: &Sha256Digest,
-) -> Result<VerifiedHeader, FailureCode> {
-    let stored = stores
-        .tables
-        .borrow_mut()
-        .load()
-        .map_err(|error| words.failed(&error))?;
-    let header = stored.and_then(|stored| stored.header.verify(keys).ok());
-    header
-        .filter(|header| header.identity() == *identity)
-        .ok_or_else(|| {
-            words.failure(
-                FailureCode::FlashRead,
-                format_args!("the package's header is not in flash any more"),
-            )
-        })
 }

@@ -19,8 +19,8 @@ pub enum Inbound {
 }
 
 impl Inbound {
-    /// All of them, in the order in which they are subscribed.
-    pub const ALL: [Self; 3] = [Self::Desired, Self::Command, Self::Keys];
+    /// All of them, in the order in which they are subscribed: who signs packages is known before one is wanted.
+    pub const ALL: [Self; 3] = [Self::Keys, Self::Desired, Self::Command];
 
     pub(super) const fn topic(self) -> Topic {
         match self {

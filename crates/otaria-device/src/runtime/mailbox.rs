@@ -51,8 +51,7 @@ impl<B: Board, K: Clock, F: NorFlash> Mailbox for Shared<'_, B, K, F> {
                 Ok(command) => self.command(&command),
                 Err(error) => self.refuse(&error, retained),
             },
-            // Key epochs belong to a later version; what is trusted now is in the settings.
-            Inbound::Keys => {}
+            Inbound::Keys => self.keys(payload),
         }
     }
 

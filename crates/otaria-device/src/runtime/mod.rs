@@ -23,6 +23,7 @@ mod budget;
 mod commands;
 mod driver;
 mod floor;
+mod keys;
 mod mailbox;
 mod monitor;
 mod operator;
@@ -51,6 +52,7 @@ use crate::install::{Stores, Times, Words, Workspace};
 use crate::mqtt::{MqttConfig, MqttSession};
 use crate::net::Connect;
 use crate::settings::Config;
+use crate::trust::Trust;
 use budget::Budget;
 use commands::Commands;
 use outbox::Outbox;
@@ -156,6 +158,8 @@ where
             facts: start.record,
             trial: Cell::new(start.trial),
             verified: RefCell::new(None),
+            trust: Trust::new(&config.keys, config.product),
+            refused_for_keys: Cell::new(false),
             identity: Cell::new(None),
             rate: RefCell::new(Rate::default()),
             wake: Signal::new(),
@@ -169,6 +173,7 @@ where
             floor_in_flash: Cell::new(0),
         };
         shared.restore_time_floor();
+        shared.load_keys();
         monitor.set_trial(start.trial.is_some());
         if let Some(event) = start.pending {
             shared.outbox.borrow_mut().event(event, true);

@@ -8,7 +8,7 @@ use otaria_wire::Sha256Digest;
 use otaria_wire::messages::{FailureCode, FailureGroup, Level};
 use otaria_wire::package::{Cipher, Codec};
 
-use super::shared::{Operation, Shared};
+use super::shared::{Operation, Shared, Verified};
 use crate::board::{Board, Clock};
 use crate::http::HttpClient;
 use crate::install::{Fetch, FetchError, Workspace, verify};
@@ -80,7 +80,7 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
         };
         let fetch = Fetch {
             stores: &self.stores,
-            keys: &self.config.keys,
+            trust: &self.trust,
             facts: DeviceFacts {
                 product: self.config.product.as_str(),
                 chip_id,
@@ -112,6 +112,11 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
             }
             Err(FetchError::Failed(code)) => Err(code),
         };
+        let for_keys = matches!(
+            result,
+            Err(FailureCode::UnknownKey | FailureCode::NotEnoughSignatures)
+        );
+        self.refused_for_keys.set(for_keys);
         self.tell_end(result, |result| EngineEvent::Fetched(result));
     }
 
@@ -130,14 +135,17 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
     async fn verify(&self, identity: &Sha256Digest) -> Result<(), FailureCode> {
         let image = verify(
             &self.stores,
-            &self.config.keys,
+            &self.trust,
             self.clock,
             &self.times,
             &self.words,
             identity,
         )
         .await?;
-        *self.verified.borrow_mut() = Some(image);
+        *self.verified.borrow_mut() = Some(Verified {
+            image,
+            epoch: self.trust.epoch(),
+        });
         Ok(())
     }
 

@@ -27,6 +27,7 @@ use crate::storage::log::{FlashLog, LogError};
 use crate::storage::region::Region;
 use crate::storage::trial;
 use crate::storage::verify::VerifiedImage;
+use crate::trust::Trust;
 
 /// An operation that takes long: one at a time, carried out by the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +68,11 @@ pub(super) struct Shared<'a, B, K, F> {
     /// The trial's counters as they are shown; `None` if the running image is not on trial.
     pub(super) trial: Cell<Option<Trial>>,
     /// Proof that the image in the other slot is verified, from the verification to the activation.
-    pub(super) verified: RefCell<Option<VerifiedImage>>,
+    pub(super) verified: RefCell<Option<Verified>>,
+    /// Whose packages are taken.
+    pub(super) trust: Trust<'a>,
+    /// The last package was not taken because of who signed it: other keys are a reason to look at it again.
+    pub(super) refused_for_keys: Cell<bool>,
     /// Identity of the package that is being fetched.
     pub(super) identity: Cell<Option<Sha256Digest>>,
     pub(super) rate: RefCell<Rate>,
@@ -85,6 +90,13 @@ pub(super) struct Shared<'a, B, K, F> {
     pub(super) probe_failed: Cell<Option<FailureCode>>,
     /// The time floor as flash has it.
     pub(super) floor_in_flash: Cell<u64>,
+}
+
+/// Proof that an image is verified.
+pub(super) struct Verified {
+    pub(super) image: VerifiedImage,
+    /// The key epoch under which its signatures were checked.
+    pub(super) epoch: u32,
 }
 
 /// What is settled when the engine starts, for the rest of the boot.
@@ -383,6 +395,7 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
             bootloader_rollback: self.facts.bootloader_rollback,
             job: status.job.cloned(),
             phase: status.phase,
+            keys: Some(self.trust.report()),
         }
     }
 

@@ -33,8 +33,9 @@ use otaria_engine::slot::Slot;
 use otaria_wire::journal::{Confirmed, PendingReport, TrialCounters, TrialStage};
 use otaria_wire::messages::FailureCode;
 
-use super::shared::{Shared, quarantine};
+use super::shared::{Shared, Verified, quarantine};
 use crate::board::{Board, Clock};
+use crate::install::recheck;
 use crate::storage::journal::JournalError;
 use crate::storage::otadata::OtaDataError;
 use crate::storage::trial::{self, TrialRecord};
@@ -42,11 +43,15 @@ use crate::storage::trial::{self, TrialRecord};
 impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
     /// Opens the trial of the verified image and selects its slot. After an error no trial is open.
     pub(super) fn activate(&self) -> Result<(), FailureCode> {
-        let image = self
+        let Verified { image, epoch } = self
             .verified
             .borrow_mut()
             .take()
             .ok_or(FailureCode::LogicBug)?;
+        if epoch != self.trust.epoch() {
+            // Other keys count since the image was verified.
+            recheck(&self.stores, &self.trust, &self.words, &image.identity())?;
+        }
         let (job, url) = {
             let engine = self.engine.borrow();
             let wish = engine.job().ok_or(FailureCode::LogicBug)?;
@@ -68,7 +73,7 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
 
     /// Opens the trial of an image anew that had failed only for want of network. After an error the record is as it was.
     pub(super) fn reactivate(&self) -> Result<(), FailureCode> {
-        let image = self
+        let Verified { image, .. } = self
             .verified
             .borrow_mut()
             .take()

@@ -49,8 +49,8 @@ use crate::crc32::Crc32;
 
 pub use payload::{PayloadReader, PayloadWriter};
 pub use records::{
-    Boot, Bootloader, COMMAND_KEYS, CommandSeen, Confirmed, Download, Forget, Install, LastCrash,
-    Progress, QUARANTINE_KEYS, Quarantine, TimeFloor,
+    Boot, Bootloader, COMMAND_KEYS, CoSigned, CommandSeen, Confirmed, Download, Forget, Install,
+    KeyEpoch, LastCrash, Progress, QUARANTINE_KEYS, Quarantine, TimeFloor,
 };
 pub use report::PendingReport;
 pub use trial::{TrialCounters, TrialStage, TrialTarget};

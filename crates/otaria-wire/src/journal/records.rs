@@ -1,10 +1,12 @@
 //! Payloads about this device, its downloads and what it must not repeat.
 
-use heapless::String;
+use heapless::{String, Vec};
 
 use super::{PayloadReader, PayloadWriter, Record};
 use crate::Sha256Digest;
+use crate::keys;
 use crate::messages::ResetReason;
+use crate::package::{KeyId, SIGNATURE_LEN};
 
 /// Keys of [`Quarantine`] records are below this.
 pub const QUARANTINE_KEYS: u16 = 8;
@@ -339,6 +341,62 @@ impl Record for TimeFloor {
     fn read(payload: &mut PayloadReader<'_>) -> Option<Self> {
         Some(Self {
             seconds: payload.u64(),
+        })
+    }
+}
+
+/// The key epoch record that counts, as it came in: see [`crate::keys`]. Its root signature is checked again at each boot, so
+/// that settings with another root key do away with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyEpoch {
+    /// The whole record.
+    pub record: Vec<u8, { keys::MAX_LEN }>,
+}
+
+impl Record for KeyEpoch {
+    const KIND: u8 = 0x0E;
+
+    fn write(&self, payload: &mut PayloadWriter<'_>) {
+        payload.u16(u16::try_from(self.record.len()).unwrap_or(u16::MAX));
+        payload.bytes(&self.record);
+    }
+
+    fn read(payload: &mut PayloadReader<'_>) -> Option<Self> {
+        let len = usize::from(payload.u16());
+        let mut record = Vec::new();
+        for _ in 0..len {
+            record.push(payload.u8()).ok()?;
+        }
+        Some(Self { record })
+    }
+}
+
+/// Who co-signed the package that is being downloaded, where more than one signature is required: after a power cut the image
+/// is activated without reading that part of the package again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CoSigned {
+    /// First 8 bytes of the package's identity.
+    pub identity8: [u8; 8],
+    /// The key.
+    pub key_id: KeyId,
+    /// Its signature.
+    pub signature: [u8; SIGNATURE_LEN],
+}
+
+impl Record for CoSigned {
+    const KIND: u8 = 0x0F;
+
+    fn write(&self, payload: &mut PayloadWriter<'_>) {
+        payload.bytes(&self.identity8);
+        payload.bytes(&self.key_id.0);
+        payload.bytes(&self.signature);
+    }
+
+    fn read(payload: &mut PayloadReader<'_>) -> Option<Self> {
+        Some(Self {
+            identity8: payload.array(),
+            key_id: KeyId(payload.array()),
+            signature: payload.array(),
         })
     }
 }

@@ -9,6 +9,7 @@ use super::*;
 use crate::Sha256Digest;
 use crate::golden::hex;
 use crate::messages::{Event, EventKind, InstallId, ResetReason, Timing};
+use crate::package::KeyId;
 
 const EPOCH: u32 = 0x0102_0304;
 const IMAGE: Sha256Digest = Sha256Digest([0x11; 32]);
@@ -248,6 +249,24 @@ fn record_bytes_are_fixed() {
         "0d010000b6a8f799008124690000000000000000000000000000000000000000",
     );
     is_fixed(
+        0,
+        &KeyEpoch {
+            record: [0x4F; 3].into_iter().collect(),
+        },
+        "0e0100006014a8b903004f4f4f00000000000000000000000000000000000000",
+    );
+    is_fixed(
+        0,
+        &CoSigned {
+            identity8: [0x22; 8],
+            key_id: KeyId([0x44; 8]),
+            signature: [0x55; 64],
+        },
+        "0f030000cc20a3a8222222222222222244444444444444445555555555555555
+         8055555555555555555555555555555555555555555555555555555555555555
+         8055555555555555555555555555555555555555555555555555000000000000",
+    );
+    is_fixed(
         5,
         &Forget { kind: 8 },
         "7f010500fd505f58080000000000000000000000000000000000000000000000",
@@ -270,6 +289,8 @@ fn kinds_are_distinct_and_in_range() {
         LastCrash::KIND,
         Bootloader::KIND,
         TimeFloor::KIND,
+        KeyEpoch::KIND,
+        CoSigned::KIND,
         Forget::KIND,
     ];
     for (index, kind) in kinds.iter().enumerate() {
@@ -302,6 +323,10 @@ fn the_longest_payloads_fit() {
         text: Some(text(&"t".repeat(160))),
         ..event()
     };
+    let keys = KeyEpoch {
+        record: [0; crate::keys::MAX_LEN].into_iter().collect(),
+    };
+    assert_eq!(bytes_of(0, &keys).len(), CELL_LEN * 15);
     assert_eq!(bytes_of(0, &download).len(), CELL_LEN * 25);
     assert_eq!(bytes_of(0, &longest_target).len(), CELL_LEN * 22);
     assert_eq!(

@@ -95,6 +95,7 @@ failure_codes! {
         Quarantined = 117, "quarantined", "The package failed its trial on this device; a new job tries it again.";
         BaseMismatch = 118, "base_mismatch", "The package is a delta against another image than the one that runs.";
         UnsupportedSignatureAlgorithm = 119, "unsupported_signature_algorithm", "The package is signed in a way that this device does not know.";
+        NotEnoughSignatures = 120, "not_enough_signatures", "The package has fewer signatures of trusted keys than this device requires; have it co-signed with `otaria cosign`.";
     }
     /// The block table or a block is not what the header promises.
     Block {
@@ -170,12 +171,18 @@ failure_codes! {
         LowResources = 706, "low_resources", "The device is short of memory or power.";
         TrialOpen = 707, "trial_open", "The device is trying another image; this wish waits.";
         TimeUnknown = 708, "time_unknown", "The device does not know the time that the wish depends on.";
+        KeyRevoked = 709, "key_revoked", "The key that signed the package was revoked meanwhile; package the image again under a key that counts.";
     }
     /// A message is not taken.
     Message {
         MessageMalformed = 800, "message_malformed", "The message is not what it should be.";
         MessageTooLarge = 801, "message_too_large", "The message is too long.";
         RetainedCommand = 802, "retained_command", "Commands must not be retained messages.";
+        KeysMalformed = 803, "keys_malformed", "The message is no key record; make one with `otaria key rotate`.";
+        KeysProduct = 804, "keys_product", "The key record is for another product.";
+        KeysEpoch = 805, "keys_epoch", "The key record is not newer than the one that this device goes by.";
+        KeysUnknownRoot = 806, "keys_unknown_root", "The key record is signed by no root key of this device.";
+        KeysBadSignature = 807, "keys_bad_signature", "The key record's signature is wrong: the record is damaged or forged.";
     }
     /// The program is wrong.
     Logic {

@@ -2,6 +2,7 @@
 
 use super::{FailureCode, JsonError, MessageError};
 use crate::esp_image::ImageError;
+use crate::keys::KeyRecordError;
 use crate::package::{CoSignatureError, HeaderError, SignatureError, TableError};
 use crate::url::UrlError;
 
@@ -52,6 +53,12 @@ impl From<TableError> for FailureCode {
             TableError::Len | TableError::StoredLen { .. } => Self::TableMalformed,
             TableError::Hash => Self::TableHash,
         }
+    }
+}
+
+impl From<KeyRecordError> for FailureCode {
+    fn from(_: KeyRecordError) -> Self {
+        Self::KeysMalformed
     }
 }
 

@@ -25,7 +25,9 @@ pub use json::{
     Json, JsonError, MAX_JSON_DEPTH, MAX_MESSAGE_LEN, ReadJson, WriteJson, Writer, from_json,
     to_json,
 };
-pub use report::{Event, InstallId, Level, LogLine, Presence, Progress, State, Timing, Trial};
+pub use report::{
+    Event, InstallId, Level, LogLine, Presence, Progress, State, Timing, Trial, TrustedKeys,
+};
 pub use words::{EventKind, Phase, ResetReason};
 
 use core::fmt;

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use heapless::String;
+use heapless::{String, Vec};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -12,6 +12,8 @@ use super::{
     ResetReason, WriteJson, Writer, read_text,
 };
 use crate::digest::{from_hex, hex_digit};
+use crate::keys::MAX_KEYS;
+use crate::package::KeyId;
 use crate::topics::DeviceId;
 use crate::{FixedText, Sha256Digest};
 
@@ -40,6 +42,23 @@ pub struct Trial {
 message! {
     Trial {
         always boots, always crashes,
+    }
+}
+
+/// The keys that count on a device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustedKeys {
+    /// Of the key record in force; 0 if there is none, and the root keys sign packages.
+    pub epoch: u32,
+    /// How many of them must have signed a package.
+    pub threshold: u8,
+    /// Which they are.
+    pub ids: Vec<KeyId, MAX_KEYS>,
+}
+
+message! {
+    TrustedKeys {
+        always epoch, always threshold, always ids,
     }
 }
 
@@ -91,6 +110,9 @@ pub struct State {
     pub job: Option<Job>,
     /// What the device does.
     pub phase: Phase,
+    /// Whose packages the device takes; `None` from a device of an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<TrustedKeys>,
 }
 
 message! {
@@ -98,7 +120,7 @@ message! {
         always device, always product, always version, always image_sha256, always sequence,
         always security_version, always chip, always chip_rev, always slot, always trial,
         always reset, always boot, always uptime_s, always heap_free, always heap_min,
-        always rssi, always ip, always bootloader_rollback, always job, always phase,
+        always rssi, always ip, always bootloader_rollback, always job, always phase, given keys,
     }
 }
 

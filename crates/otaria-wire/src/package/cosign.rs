@@ -1,4 +1,5 @@
-//! Co-signatures: more keys that signed the same bytes as the header's key.
+//! Co-signatures: more keys that signed the same bytes as the header's key. Root keys' signatures under a key record
+//! ([`crate::keys`]) have the same form.
 //!
 //! ```text
 //! 0   1  count, at least 1
@@ -53,11 +54,20 @@ pub struct CoSignatures<'a> {
 }
 
 impl<'a> CoSignatures<'a> {
-    /// Reads the co-signatures at the start of `bytes`.
+    /// Reads the co-signatures at the start of `bytes`, of a package that `signer` signed.
     ///
     /// # Errors
     /// See [`CoSignatureError`].
     pub fn parse(signer: &KeyId, bytes: &'a [u8]) -> Result<Self, CoSignatureError> {
+        let all = Self::parse_all(bytes)?;
+        if all.iter().any(|cosignature| cosignature.key_id == *signer) {
+            return Err(CoSignatureError::DuplicateKey(*signer));
+        }
+        Ok(all)
+    }
+
+    /// Reads signatures by distinct keys that have no other one beside them.
+    pub(crate) fn parse_all(bytes: &'a [u8]) -> Result<Self, CoSignatureError> {
         let (count, rest) = bytes.split_first().ok_or(CoSignatureError::Truncated)?;
         if *count == 0 {
             return Err(CoSignatureError::None);
@@ -72,7 +82,7 @@ impl<'a> CoSignatures<'a> {
                 .iter()
                 .take(index)
                 .any(|earlier| earlier.key_id == cosignature.key_id);
-            if seen_before || cosignature.key_id == *signer {
+            if seen_before {
                 return Err(CoSignatureError::DuplicateKey(cosignature.key_id));
             }
         }

@@ -21,10 +21,13 @@
 
 use core::fmt;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
 use super::error::{HeaderError, Lookalike};
 use super::{BLOCK_LEN_UNIT, HEADER_LEN, MAGIC, MAX_BLOCK_LEN, SIGNED_LEN, TABLE_ENTRY_LEN};
 use crate::bytes::{Reader, Writer, all_zero};
 use crate::digest::{from_hex, hex_digit};
+use crate::messages::{self as json, Json, JsonError, ReadJson, WriteJson, read_text};
 use crate::{FixedText, Sha256Digest};
 
 /// KEM of a package without recipients.
@@ -60,6 +63,42 @@ impl fmt::Display for KeyId {
 impl fmt::Debug for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for KeyId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = heapless::String::<16>::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+impl WriteJson for KeyId {
+    fn write(&self, json: &mut json::Writer<'_>) {
+        let mut hex = heapless::String::<16>::new();
+        for byte in self.0 {
+            // Eight times 2 digits fit into 16.
+            let _ = hex.push(hex_digit(byte >> 4));
+            let _ = hex.push(hex_digit(byte & 15));
+        }
+        json.text(&hex);
+    }
+}
+
+impl ReadJson for KeyId {
+    fn blank() -> Self {
+        Self::default()
+    }
+
+    fn read(&mut self, json: Json<'_>) -> Result<(), JsonError> {
+        *self = read_text(json)?;
+        Ok(())
     }
 }
 

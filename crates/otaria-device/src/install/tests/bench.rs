@@ -11,10 +11,10 @@ use std::vec::Vec;
 use otaria_engine::admission::DeviceFacts;
 use otaria_engine::machine::Admitted;
 use otaria_engine::slot::Slot;
-use otaria_wire::Sha256Digest;
 use otaria_wire::messages::{Desired, FailureCode, Level};
 use otaria_wire::package::{Cipher, Codec, Header, KeyId, SignedHeader};
 use otaria_wire::partitions::DEFAULT_4MB;
+use otaria_wire::{FixedText, Sha256Digest};
 use p256::ecdsa::signature::hazmat::PrehashSigner;
 use p256::ecdsa::{Signature, SigningKey};
 
@@ -25,7 +25,7 @@ use crate::net::testing::{Dial, FakeClock, FakeNet, Wire, run};
 use crate::storage::test_flash::TestFlash;
 use crate::storage::test_package::{TestPackage, image};
 use crate::storage::verify::VerifiedImage;
-use crate::trust::KeyRing;
+use crate::trust::{KeyRing, Trust};
 
 pub(super) const BLOCK: u32 = 16_384;
 pub(super) const URL: &str = "http://files/app.otaria";
@@ -329,9 +329,10 @@ impl Bench {
         let net = FakeNet::new(&clock, dials);
         let stores = self.stores();
         let keys = Self::keys();
+        let trust = Trust::new(&keys, FixedText::default());
         let fetch = Fetch {
             stores: &stores,
-            keys: &keys,
+            trust: &trust,
             facts: DeviceFacts {
                 product: "pump",
                 chip_id: 5,
@@ -379,10 +380,11 @@ impl Bench {
         let clock = FakeClock::default();
         let stores = self.stores();
         let keys = Self::keys();
+        let trust = Trust::new(&keys, FixedText::default());
         run(
             &clock,
             Instant::MAX,
-            verify(&stores, &keys, &clock, &self.times, &self.words, identity),
+            verify(&stores, &trust, &clock, &self.times, &self.words, identity),
         )
         .expect("it ends")
     }

@@ -271,13 +271,13 @@ mod tests {
     fn subscribe_has_the_bytes_of_the_standard() {
         let mut buf = [0; SHORT_MAX];
         let packet = [
-            &[0x82, 50, 1, 2, 0, 0, 15][..],
+            &[0x82, 50, 1, 2, 0, 0, 12][..],
+            b"o/v1/d1/keys",
+            &[1, 0, 15],
             b"o/v1/d1/desired",
             &[1, 0, 11],
             b"o/v1/d1/cmd",
-            &[0b1001, 0, 12],
-            b"o/v1/d1/keys",
-            &[1],
+            &[0b1001],
         ]
         .concat();
         assert_eq!(subscribe(&mut buf, &topics(), 0x0102).unwrap(), packet);

@@ -98,6 +98,19 @@ impl<'a> Json<'a> {
             Some((Text(key), Json(scanner.value().ok()?)))
         }))
     }
+
+    /// The elements of an array; `None` if this is none.
+    pub(crate) fn elements(self) -> Option<impl Iterator<Item = Json<'a>>> {
+        let mut scanner = Scanner::new(self.0);
+        scanner.skip(b'[').then_some(core::iter::from_fn(move || {
+            scanner.skip_space();
+            if scanner.skip(b',') {
+                scanner.skip_space();
+            }
+            // At the array's end there is no value.
+            Some(Json(scanner.value().ok()?))
+        }))
+    }
 }
 
 /// A key, and the field that takes its value until it has one.

@@ -2,7 +2,7 @@
 
 use core::str::FromStr;
 
-use heapless::String;
+use heapless::{String, Vec};
 
 use super::{Json, JsonError, ReadJson, WriteJson, Writer};
 
@@ -145,6 +145,34 @@ impl<const N: usize> ReadJson for String<N> {
     fn read(&mut self, json: Json<'_>) -> Result<(), JsonError> {
         for character in json.text()? {
             self.push(character).map_err(|_| JsonError::Shape)?;
+        }
+        Ok(())
+    }
+}
+
+impl<T: WriteJson, const N: usize> WriteJson for Vec<T, N> {
+    fn write(&self, json: &mut Writer<'_>) {
+        json.raw(b"[");
+        for (index, value) in self.iter().enumerate() {
+            if index > 0 {
+                json.raw(b",");
+            }
+            value.write(json);
+        }
+        json.raw(b"]");
+    }
+}
+
+impl<T: ReadJson, const N: usize> ReadJson for Vec<T, N> {
+    fn blank() -> Self {
+        Self::new()
+    }
+
+    fn read(&mut self, json: Json<'_>) -> Result<(), JsonError> {
+        for element in json.elements().ok_or(JsonError::Shape)? {
+            let mut value = T::blank();
+            value.read(element)?;
+            self.push(value).map_err(|_| JsonError::Shape)?;
         }
         Ok(())
     }

@@ -43,6 +43,7 @@ prop_compose! {
         (trial, reset, boot, uptime_s) in (of(any::<(u8, u8)>()), 0..8u8, any::<u32>(), any::<u32>()),
         (heap_free, heap_min, rssi, ip) in (any::<u32>(), any::<u32>(), of(any::<i8>()), of("[0-9a-f:.]{0,45}")),
         (bootloader_rollback, job, phase) in (of(any::<bool>()), job(), phase()),
+        keys in of((any::<u32>(), any::<u8>(), proptest::collection::vec(any::<[u8; 8]>(), 0..=4))),
     ) -> State {
         State {
             device: DeviceId::new(&device).unwrap(),
@@ -65,6 +66,11 @@ prop_compose! {
             bootloader_rollback,
             job,
             phase,
+            keys: keys.map(|(epoch, threshold, ids)| TrustedKeys {
+                epoch,
+                threshold,
+                ids: ids.into_iter().map(KeyId).collect(),
+            }),
         }
     }
 }

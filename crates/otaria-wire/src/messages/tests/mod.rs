@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::*;
+use crate::package::KeyId;
 use crate::topics::DeviceId;
 use crate::{FixedText, Sha256Digest};
 
@@ -61,6 +62,11 @@ fn state() -> State {
         bootloader_rollback: Some(false),
         job: Some(text("job-1")),
         phase: Phase::Trial,
+        keys: Some(TrustedKeys {
+            epoch: 3,
+            threshold: 2,
+            ids: [KeyId([0x11; 8]), KeyId([0xEE; 8])].into_iter().collect(),
+        }),
     }
 }
 
@@ -105,7 +111,8 @@ fn reports_are_fixed() {
                 r#"{{"device":"a1b2","product":"pump","version":"1.2.3","image_sha256":"{}","sequence":1764000000123,"#,
                 r#""security_version":7,"chip":"esp32c3","chip_rev":4,"slot":1,"trial":{{"boots":1,"crashes":2}},"#,
                 r#""reset":"power_on","boot":42,"uptime_s":17,"heap_free":90000,"heap_min":80000,"rssi":-60,"#,
-                r#""ip":"192.168.1.7","bootloader_rollback":false,"job":"job-1","phase":"trial"}}"#
+                r#""ip":"192.168.1.7","bootloader_rollback":false,"job":"job-1","phase":"trial","#,
+                r#""keys":{{"epoch":3,"threshold":2,"ids":["1111111111111111","eeeeeeeeeeeeeeee"]}}}}"#
             ),
             image
         ),
@@ -117,6 +124,7 @@ fn reports_are_fixed() {
             ip: None,
             bootloader_rollback: None,
             job: None,
+            keys: None,
             ..state()
         },
         &std::format!(
@@ -279,6 +287,11 @@ fn any_report_without_control_characters_fits_its_buffer() {
         rssi: Some(i8::MIN),
         ip: Some(text(&"f".repeat(45))),
         job: Some(text(&quotes(MAX_JOB_LEN))),
+        keys: Some(TrustedKeys {
+            epoch: u32::MAX,
+            threshold: u8::MAX,
+            ids: [KeyId([0xEE; 8]); 4].into_iter().collect(),
+        }),
         ..state()
     };
     let max = u32::MAX;
@@ -405,6 +418,7 @@ const FAILURES: &[(u16, &str)] = &[
     (117, "quarantined"),
     (118, "base_mismatch"),
     (119, "unsupported_signature_algorithm"),
+    (120, "not_enough_signatures"),
     (200, "table_hash"),
     (201, "table_malformed"),
     (202, "block_hash"),
@@ -454,8 +468,14 @@ const FAILURES: &[(u16, &str)] = &[
     (706, "low_resources"),
     (707, "trial_open"),
     (708, "time_unknown"),
+    (709, "key_revoked"),
     (800, "message_malformed"),
     (801, "message_too_large"),
     (802, "retained_command"),
+    (803, "keys_malformed"),
+    (804, "keys_product"),
+    (805, "keys_epoch"),
+    (806, "keys_unknown_root"),
+    (807, "keys_bad_signature"),
     (900, "logic_bug"),
 ];

@@ -1,0 +1,254 @@
+//! Which keys count at the moment: the root keys of the settings, or those that a root key has put in their place.
+//!
+//! ```text
+//! no key record              root keys sign packages, one signature is enough
+//!     | a record with a root key's signature, for this product
+//!     v
+//! epoch 1                    the record's keys sign packages, as many as it says; root keys sign records only
+//!     | a record with a higher epoch
+//!     v
+//! epoch 2 ...                a key that is not in it any more is revoked
+//! ```
+//!
+//! # What a cut here leaves
+//!
+//! | step | a cut after it leaves |
+//! |---|---|
+//! | 1 the record is checked | nothing; the broker sends it again, it was not acknowledged |
+//! | 2 it goes to the journal, in one write | the record in force at the next boot; it comes again and is known |
+//! | 3 its keys count | the same |
+//! | 4 PUBACK | done |
+
+use core::cell::RefCell;
+use core::fmt;
+
+use embedded_storage::nor_flash::NorFlash;
+use otaria_wire::FixedText;
+use otaria_wire::journal::KeyEpoch;
+use otaria_wire::keys::{KeyRecord, KeyRecordError};
+use otaria_wire::messages::{FailureCode, TrustedKeys};
+use otaria_wire::package::{KeyId, SIGNATURE_LEN, SignatureError, VerifySignature};
+
+use super::{KeyError, KeyRing};
+use crate::install::Reason;
+use crate::storage::journal::{Journal, JournalError};
+
+/// Why a key record is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeysError {
+    /// It is no record.
+    Malformed(KeyRecordError),
+    /// One of its keys is none.
+    Key(KeyError),
+    /// It is for another product.
+    Product(FixedText<32>),
+    /// Its epoch is not above the one in force, and it says something else.
+    Epoch {
+        /// The record's.
+        offered: u32,
+        /// The one in force.
+        held: u32,
+    },
+    /// No root key of this device has signed it.
+    UnknownRoot,
+    /// A root key of this device is said to have signed it, and has not.
+    BadSignature,
+    /// The journal cannot be read, or does not take it.
+    Journal(JournalError),
+}
+
+impl fmt::Display for KeysError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(error) => error.fmt(f),
+            Self::Key(error) => error.fmt(f),
+            Self::Product(product) => {
+                f.write_str("the key record is for product ")?;
+                f.write_str(product.as_str())
+            }
+            Self::Epoch { offered, held } => {
+                write!(f, "key record {offered} does not replace {held}")
+            }
+            Self::UnknownRoot => f.write_str("no root key of this device signed the key record"),
+            Self::BadSignature => f.write_str("the key record's signature is wrong"),
+            Self::Journal(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for KeysError {}
+
+impl Reason for KeysError {
+    fn code(&self) -> FailureCode {
+        match self {
+            Self::Malformed(_) | Self::Key(_) => FailureCode::KeysMalformed,
+            Self::Product(_) => FailureCode::KeysProduct,
+            Self::Epoch { .. } => FailureCode::KeysEpoch,
+            Self::UnknownRoot => FailureCode::KeysUnknownRoot,
+            Self::BadSignature => FailureCode::KeysBadSignature,
+            Self::Journal(error) => error.code(),
+        }
+    }
+}
+
+impl From<JournalError> for KeysError {
+    fn from(error: JournalError) -> Self {
+        Self::Journal(error)
+    }
+}
+
+/// The release keys of a record whose signature was checked.
+#[derive(Debug)]
+struct Release {
+    epoch: u32,
+    threshold: u8,
+    keys: KeyRing,
+}
+
+/// Whose packages are taken at the moment. See the [module](self).
+///
+/// It changes while a package is on its way, so it is asked anew for each signature, and no answer is kept over an `await`
+/// without asking [`Trust::epoch`] again.
+#[derive(Debug)]
+pub struct Trust<'a> {
+    roots: &'a KeyRing,
+    product: FixedText<32>,
+    release: RefCell<Option<Release>>,
+}
+
+impl<'a> Trust<'a> {
+    /// The root keys alone, for a device of this product.
+    #[must_use]
+    pub const fn new(roots: &'a KeyRing, product: FixedText<32>) -> Self {
+        Self {
+            roots,
+            product,
+            release: RefCell::new(None),
+        }
+    }
+
+    /// Goes by the record in the journal, if there is one that is good. What was stored is checked like what comes in: under
+    /// other root keys or another product it does not count, and the root keys sign packages as on a new device.
+    ///
+    /// # Errors
+    /// Why the record in the journal does not count. It stays there.
+    pub fn load<R: NorFlash>(&self, journal: &mut Journal<R>) -> Result<(), KeysError> {
+        let Some(stored) = journal.latest::<KeyEpoch>(0)? else {
+            return Ok(());
+        };
+        let record = KeyRecord::parse(&stored.record).map_err(KeysError::Malformed)?;
+        self.check_product(&record)?;
+        self.release.replace(Some(self.check(&record)?));
+        Ok(())
+    }
+
+    /// Looks at what came in, without arithmetic: `None` if it is the record in force.
+    ///
+    /// # Errors
+    /// See [`KeysError`].
+    pub fn examine<'b, R: NorFlash>(
+        &self,
+        journal: &mut Journal<R>,
+        bytes: &'b [u8],
+    ) -> Result<Option<KeyRecord<'b>>, KeysError> {
+        let record = KeyRecord::parse(bytes).map_err(KeysError::Malformed)?;
+        self.check_product(&record)?;
+        let (offered, held) = (record.epoch(), self.epoch());
+        if offered > held {
+            return Ok(Some(record));
+        }
+        let stored = if offered == held {
+            journal.latest::<KeyEpoch>(0)?
+        } else {
+            None
+        };
+        let known = stored.is_some_and(|stored| {
+            KeyRecord::parse(&stored.record).is_ok_and(|known| known.says_the_same_as(&record))
+        });
+        if known {
+            Ok(None)
+        } else {
+            Err(KeysError::Epoch { offered, held })
+        }
+    }
+
+    /// Goes by a record from now on, if a root key has signed it. It is in the journal when this returns.
+    ///
+    /// # Errors
+    /// See [`KeysError`]. The keys that counted before count on.
+    pub fn adopt<R: NorFlash>(
+        &self,
+        journal: &mut Journal<R>,
+        record: &KeyRecord<'_>,
+    ) -> Result<(), KeysError> {
+        let release = self.check(record)?;
+        let bytes = record.as_bytes().iter().copied().collect();
+        journal.append(0, &KeyEpoch { record: bytes })?;
+        self.release.replace(Some(release));
+        Ok(())
+    }
+
+    fn check_product(&self, record: &KeyRecord<'_>) -> Result<(), KeysError> {
+        if *record.product() == self.product {
+            Ok(())
+        } else {
+            Err(KeysError::Product(*record.product()))
+        }
+    }
+
+    fn check(&self, record: &KeyRecord<'_>) -> Result<Release, KeysError> {
+        record.verify(self.roots).map_err(|error| match error {
+            SignatureError::UnknownKey => KeysError::UnknownRoot,
+            SignatureError::BadSignature => KeysError::BadSignature,
+        })?;
+        Ok(Release {
+            epoch: record.epoch(),
+            threshold: record.threshold(),
+            keys: KeyRing::of(record.keys()).map_err(KeysError::Key)?,
+        })
+    }
+
+    /// The epoch of the record in force; 0 if there is none.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        let release = self.release.borrow();
+        release.as_ref().map_or(0, |release| release.epoch)
+    }
+
+    /// How many different keys must have signed a package.
+    #[must_use]
+    pub fn threshold(&self) -> u8 {
+        let release = self.release.borrow();
+        release.as_ref().map_or(1, |release| release.threshold)
+    }
+
+    /// What `state` says of it.
+    #[must_use]
+    pub fn report(&self) -> TrustedKeys {
+        let release = self.release.borrow();
+        let keys = release.as_ref().map_or(self.roots, |release| &release.keys);
+        TrustedKeys {
+            epoch: release.as_ref().map_or(0, |release| release.epoch),
+            threshold: release.as_ref().map_or(1, |release| release.threshold),
+            ids: keys.ids().collect(),
+        }
+    }
+}
+
+/// Signatures under packages.
+impl VerifySignature for Trust<'_> {
+    fn verify(
+        &self,
+        key_id: &KeyId,
+        message: &[u8],
+        signature: &[u8; SIGNATURE_LEN],
+    ) -> Result<(), SignatureError> {
+        match self.release.borrow().as_ref() {
+            Some(release) => release.keys.verify(key_id, message, signature),
+            None => self.roots.verify(key_id, message, signature),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
