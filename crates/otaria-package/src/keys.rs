@@ -5,7 +5,9 @@
 
 use std::fmt;
 
+use otaria_wire::Sha256Digest;
 use otaria_wire::package::{KeyId, SIGNATURE_LEN, SignatureError, VerifySignature};
+use p256::ecdsa::signature::hazmat::PrehashSigner as _;
 use p256::ecdsa::signature::{Signer as _, Verifier as _};
 use p256::elliptic_curve::Generate as _;
 use pkcs8::der::pem;
@@ -124,6 +126,15 @@ impl SigningKey {
     /// Signs a message: r || s. Deterministic (RFC 6979), so the same package is the same bytes.
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
         let signature: p256::ecdsa::Signature = self.0.sign(message);
+        signature.to_bytes().into()
+    }
+
+    /// The same of a message whose SHA-256 is known.
+    pub fn sign_digest(&self, digest: &Sha256Digest) -> [u8; 64] {
+        let signature: p256::ecdsa::Signature = self
+            .0
+            .sign_prehash(&digest.0)
+            .expect("a SHA-256 digest is long enough for P-256");
         signature.to_bytes().into()
     }
 

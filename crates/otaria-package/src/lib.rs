@@ -4,7 +4,10 @@
 //! |---|---|
 //! | [`keys`], [`keyfile`] | ECDSA P-256 keys as PEM, and the files that hold them |
 //! | [`elf`] | an ELF, as the linker leaves it, to an app image |
+//! | [`signer`] | who signs: a key, or a program that has one |
+//! | [`key_record`] | which release keys count, in the words of a root key |
 //! | [`pack`] | an app image to a signed package, and every reason not to |
+//! | [`cosign`] | more signatures under a package |
 //! | [`read`] | a package from any stream, checked in the order in which a device checks |
 //! | [`codec`] | how blocks are stored |
 //! | [`kind`] | what a file is, by its first bytes |
@@ -35,12 +38,15 @@
 #![forbid(unsafe_code)]
 
 pub mod codec;
+pub mod cosign;
 pub mod elf;
 pub mod files;
+pub mod key_record;
 pub mod keyfile;
 pub mod keys;
 pub mod kind;
 pub mod pack;
 pub mod read;
+pub mod signer;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

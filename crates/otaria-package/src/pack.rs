@@ -14,6 +14,7 @@ use otaria_wire::{FixedText, Sha256Digest};
 use crate::codec;
 use crate::keys::SigningKey;
 use crate::kind::FileKind;
+use crate::signer::{SignError, Signer, sign};
 
 /// Length of a slot in the default partition layout for 4 MB of flash.
 pub const DEFAULT_SLOT_SIZE: u32 = DEFAULT_4MB.slot_len();
@@ -48,6 +49,8 @@ pub struct Options {
     pub slot_size: u32,
     /// Take an image without boot guard, and say so in the package.
     pub allow_unguarded: bool,
+    /// Others will sign it too, see [`crate::cosign`]; until then no device takes it.
+    pub cosigned: bool,
     /// The image must be for this product.
     pub product: Option<String>,
     /// The image must have this version.
@@ -64,6 +67,7 @@ impl Options {
             block_len: MAX_BLOCK_LEN as u32,
             slot_size: DEFAULT_SLOT_SIZE,
             allow_unguarded: false,
+            cosigned: false,
             product: None,
             version: None,
         }
@@ -207,6 +211,9 @@ pub enum PackError {
     /// No block length makes the table of this image fit.
     #[error("an image of {0} bytes is too long for this version of the format")]
     TooManyBlocks(u32),
+    /// There is no signature.
+    #[error("the package is not signed")]
+    Sign(#[from] SignError),
     /// The header would not be taken by a reader.
     #[error("the image's own header does not make a valid package")]
     Header(#[from] HeaderError),
@@ -217,6 +224,14 @@ pub enum PackError {
 /// # Errors
 /// Whatever a device would refuse is refused here, with what to do about it; see [`PackError`].
 pub fn pack(image: &[u8], key: &SigningKey, options: &Options) -> Result<Package, PackError> {
+    pack_by(image, key, options)
+}
+
+/// The same, signed by whoever does.
+///
+/// # Errors
+/// See [`PackError`].
+pub fn pack_by(image: &[u8], signer: &dyn Signer, options: &Options) -> Result<Package, PackError> {
     let info = check_image(image, options)?;
     let image_len = info.len;
     check_block_len(options.block_len, image_len)?;
@@ -227,7 +242,7 @@ pub fn pack(image: &[u8], key: &SigningKey, options: &Options) -> Result<Package
         .collect();
     let header = Header {
         flags: Flags {
-            cosigned: false,
+            cosigned: options.cosigned,
             unguarded: !has_guard(&info),
         },
         codec,
@@ -241,7 +256,7 @@ pub fn pack(image: &[u8], key: &SigningKey, options: &Options) -> Result<Package
         table_len: (blocks.len() * TABLE_ENTRY_LEN) as u32,
         sequence: options.sequence,
         created: options.created,
-        key_id: key.public_key().key_id(),
+        key_id: signer.public_key().key_id(),
         image_sha256: Sha256Digest::of(image),
         table_sha256: Sha256Digest::of(&table),
         base_sha256: Sha256Digest::ZERO,
@@ -252,12 +267,16 @@ pub fn pack(image: &[u8], key: &SigningKey, options: &Options) -> Result<Package
         kem: KEM_NONE,
         recipients_digest: [0; 24],
     };
-    let signature = key.sign(&header.signed_message());
+    let signature = sign(signer, &header.signed_message())?;
     let signed = SignedHeader::new(header, signature)?;
     let stored: usize = blocks.iter().map(Vec::len).sum();
     let mut bytes = Vec::with_capacity(HEADER_LEN + table.len() + stored);
     bytes.extend_from_slice(&signed.to_bytes());
     bytes.extend_from_slice(&table);
+    if options.cosigned {
+        // None yet.
+        bytes.push(0);
+    }
     for block in &blocks {
         bytes.extend_from_slice(block);
     }

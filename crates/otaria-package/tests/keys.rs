@@ -8,8 +8,11 @@ use std::process::{Command, Stdio};
 
 use common::{program_runs, python, python_has, text};
 use otaria_package::files::Existing;
+use otaria_package::key_record::Plan;
 use otaria_package::keyfile::{KeyFileError, KeyPairPaths, PrivateKeyFile, read_public};
 use otaria_package::keys::{KeyError, PublicKey, SigningKey};
+use otaria_package::pack::{Options, TimeStamp, pack};
+use p256::pkcs8::DecodePrivateKey as _;
 
 const PASSPHRASE: &str = "correct horse battery staple";
 
@@ -312,4 +315,34 @@ fn a_signature_is_the_same_every_time() {
     assert_eq!(key.sign(b"sample").to_vec(), [bytes(r), bytes(s)].concat());
     assert!(key.public_key().verify(b"sample", &key.sign(b"sample")));
     assert!(!key.public_key().verify(b"simple", &key.sign(b"sample")));
+}
+
+/// CVE-2024-47943: devices took what was signed with a secret that every image held.
+#[test]
+fn nothing_that_devices_are_given_signs_for_them() {
+    let pem = include_str!("keys/test.pem");
+    let key = SigningKey::from_pem(pem, None).unwrap();
+    let image = otaria_sim::images::Stamp::new("1.1.0").image();
+    let package = pack(&image, &key, &Options::new(TimeStamp::at(std::time::SystemTime::UNIX_EPOCH))).unwrap();
+    let record = Plan {
+        epoch: 1,
+        threshold: 1,
+        product: "demo".to_owned(),
+        keys: vec![key.public_key()],
+    };
+    let record = record.sign(&[&key]).unwrap();
+    let secret = p256::SecretKey::from_pkcs8_pem(pem).unwrap().to_bytes();
+    let reversed: Vec<u8> = secret.iter().rev().copied().collect();
+    // 32 bytes sign for a key if, and only if, they are its secret number.
+    for (name, given) in [
+        ("image", &image[..]),
+        ("package", &package.bytes),
+        ("settings", &key.public_key().to_sec1()),
+        ("key record", &record),
+    ] {
+        for window in given.windows(32) {
+            assert_ne!(window, &secret[..], "{name}");
+            assert_ne!(window, reversed, "{name}");
+        }
+    }
 }

@@ -41,6 +41,7 @@ mod enroll;
 mod http;
 mod id;
 mod ingest;
+mod keys;
 mod packages;
 mod page;
 mod server;

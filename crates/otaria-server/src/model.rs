@@ -3,9 +3,11 @@
 //! Times are unix seconds, sizes bytes, digests lower-case hexadecimal.
 
 mod access;
+mod keys;
 mod registry;
 
 pub use access::*;
+pub use keys::*;
 pub use registry::*;
 
 use std::collections::BTreeMap;

@@ -113,7 +113,10 @@ impl Shared {
         Ok(NewMessage {
             topic: topics.name(topic).as_str().to_owned(),
             payload,
-            retain: matches!(topic, Topic::Desired | Topic::Presence | Topic::State),
+            retain: matches!(
+                topic,
+                Topic::Desired | Topic::Keys | Topic::Presence | Topic::State
+            ),
             expires_at: None,
         })
     }
@@ -169,6 +172,7 @@ impl Shared {
                 tx.send(&message, now).await?;
             }
         }
+        self.send_keys_again(&mut tx, now).await?;
         tx.set_note(REDECLARE, None).await?;
         tx.commit().await
     }
@@ -192,6 +196,16 @@ impl Shared {
             }
             tx.sent(&[waiting]).await?;
         }
-        tx.apply(report, now).await
+        let changes = tx.apply(report, now).await?;
+        if let What::State(state) = &report.what {
+            let device = report.device.as_str();
+            if self
+                .send_keys(tx, device, state.product.as_str(), now)
+                .await?
+            {
+                self.outbox_ready.notify_one();
+            }
+        }
+        Ok(changes)
     }
 }

@@ -249,10 +249,12 @@ impl Shared {
         if !tx.knows(device).await? {
             return Err(WishError::NoDevice(device.to_owned()));
         }
+        let had_keys = tx.was_told_keys(device).await?;
         tx.remove_device(device).await?;
         tx.unsend(&self.message(device, Topic::Cmd, Vec::new())?.topic)
             .await?;
-        for topic in [Topic::Desired, Topic::Presence, Topic::State] {
+        let topics = [Topic::Desired, Topic::Presence, Topic::State];
+        for topic in topics.into_iter().chain(had_keys.then_some(Topic::Keys)) {
             tx.send(&self.message(device, topic, Vec::new())?, now)
                 .await?;
         }

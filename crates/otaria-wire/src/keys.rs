@@ -252,7 +252,8 @@ impl<'a> KeyRecord<'a> {
             epoch: self.epoch,
             threshold: self.threshold,
             product: self.product,
-            keys: self.keys.iter().copied().collect(),
+            // `parse` takes no more than fit.
+            keys: Vec::from_slice(self.keys).unwrap_or_default(),
         }
     }
 }
@@ -320,9 +321,13 @@ impl KeySet {
             .u32(self.epoch)
             .put(self.product.as_field())
             .finish();
-        head.into_iter()
-            .chain(self.keys.iter().flatten().copied())
-            .collect()
+        let mut signed = Vec::new();
+        // As long as there is room for with all keys.
+        let _ = signed.extend_from_slice(&head);
+        for key in &self.keys {
+            let _ = signed.extend_from_slice(key);
+        }
+        signed
     }
 }
 
@@ -360,13 +365,11 @@ fn check_keys(keys: &[[u8; PUBLIC_KEY_LEN]]) -> Result<(), KeyRecordError> {
 }
 
 fn message_of(signed: &[u8]) -> Vec<u8, MAX_MESSAGE_LEN> {
+    let mut message = Vec::new();
     // Never longer than there is room for: both are bounded by `MAX_KEYS`.
-    SIGNATURE_DOMAIN
-        .iter()
-        .chain(signed)
-        .copied()
-        .take(MAX_MESSAGE_LEN)
-        .collect()
+    let _ = message.extend_from_slice(SIGNATURE_DOMAIN);
+    let _ = message.extend_from_slice(signed);
+    message
 }
 
 #[cfg(test)]

@@ -22,7 +22,9 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Keygen(commands::keygen::Keygen),
+    Key(commands::key::Keys),
     Package(commands::package::PackageImage),
+    Cosign(commands::cosign::Cosign),
     Inspect(commands::inspect::Inspect),
     Verify(commands::verify::Verify),
     Provision(commands::provision::Provision),
@@ -48,7 +50,9 @@ impl Command {
     pub(crate) fn run(self, ctx: &Context) -> anyhow::Result<()> {
         match self {
             Self::Keygen(command) => command.run(ctx),
+            Self::Key(command) => command.run(ctx),
             Self::Package(command) => command.run(ctx),
+            Self::Cosign(command) => command.run(ctx),
             Self::Inspect(command) => command.run(ctx),
             Self::Verify(command) => command.run(ctx),
             Self::Provision(command) => command.run(ctx),

@@ -8,9 +8,9 @@ use anyhow::Context as _;
 use clap::Args;
 use otaria_server::model::{
     Assignment, Cancelled, Credentials, CutOff, Device, Group, GroupQuery, Groups,
-    IssuedCertificate, Live, MadeToken, NewCertificate, NewCommand, NewJob, NewPassword, NewToken,
-    NewUser, Note, Package, Page, Problem, Published, ReceivedLine, Secret, Sent, TagChanges,
-    Token, Update, User,
+    IssuedCertificate, KeyEpoch, Live, MadeToken, NewCertificate, NewCommand, NewJob, NewPassword,
+    NewToken, NewUser, Note, Package, Page, Problem, Published, PublishedKeys, ReceivedLine, Secret,
+    Sent, TagChanges, Token, Update, User,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -328,6 +328,19 @@ impl Client {
             .with_context(|| format!("cannot read {}", path.display()))?
             .len();
         self.upload(file, len)
+    }
+
+    /// The newest key record of each product.
+    pub(crate) fn keys(&self) -> anyhow::Result<Vec<KeyEpoch>> {
+        self.get("keys")
+    }
+
+    pub(crate) fn publish_keys(&self, record: &[u8]) -> anyhow::Result<PublishedKeys> {
+        let request = self
+            .agent
+            .put(self.url("keys"))
+            .content_type("application/octet-stream");
+        read(self.answer(request.send(record))?)
     }
 
     pub(crate) fn publish(&self, job: &NewJob) -> anyhow::Result<Published> {

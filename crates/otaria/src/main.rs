@@ -18,6 +18,7 @@ mod output;
 mod passphrase;
 mod report;
 mod secret;
+mod signer;
 mod text;
 mod watch;
 

@@ -23,6 +23,7 @@ use core::cell::RefCell;
 use core::fmt;
 
 use embedded_storage::nor_flash::NorFlash;
+use heapless::Vec;
 use otaria_wire::FixedText;
 use otaria_wire::journal::KeyEpoch;
 use otaria_wire::keys::{KeyRecord, KeyRecordError};
@@ -182,8 +183,9 @@ impl<'a> Trust<'a> {
         record: &KeyRecord<'_>,
     ) -> Result<(), KeysError> {
         let release = self.check(record)?;
-        let bytes = record.as_bytes().iter().copied().collect();
-        journal.append(0, &KeyEpoch { record: bytes })?;
+        let bytes = Vec::from_slice(record.as_bytes());
+        let record = bytes.map_err(|_| KeysError::Malformed(KeyRecordError::Length))?;
+        journal.append(0, &KeyEpoch { record })?;
         self.release.replace(Some(release));
         Ok(())
     }
@@ -227,11 +229,16 @@ impl<'a> Trust<'a> {
     pub fn report(&self) -> TrustedKeys {
         let release = self.release.borrow();
         let keys = release.as_ref().map_or(self.roots, |release| &release.keys);
-        TrustedKeys {
+        let mut report = TrustedKeys {
             epoch: release.as_ref().map_or(0, |release| release.epoch),
             threshold: release.as_ref().map_or(1, |release| release.threshold),
-            ids: keys.ids().collect(),
+            ids: Vec::new(),
+        };
+        for id in keys.ids() {
+            // A ring is no larger.
+            let _ = report.ids.push(id);
         }
+        report
     }
 }
 

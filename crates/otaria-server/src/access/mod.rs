@@ -100,6 +100,7 @@ pub(crate) fn needed(method: &Method, path: &str) -> Needed {
             ("whoami" | "password" | "tokens", _, _) => Needed::LogIn,
             ("users", _, _) => Needed::Scope(Scope::Admin),
             _ if safe => Needed::Scope(Scope::Read),
+            ("keys", None, _) => Needed::Scope(Scope::Operate),
             ("packages" | "jobs", None, _) => Needed::Scope(Scope::Publish),
             ("devices", Some(_), Some("certificates")) if *method == Method::POST => {
                 Needed::Scope(Scope::Enroll)
@@ -136,6 +137,9 @@ mod tests {
             ("POST", "/api/v1/devices/a/commands", Scope::Operate),
             ("POST", "/api/v1/devices/a/certificates", Scope::Enroll),
             ("DELETE", "/api/v1/devices/a/certificates", Scope::Operate),
+            ("GET", "/api/v1/keys", Scope::Read),
+            ("PUT", "/api/v1/keys", Scope::Operate),
+            ("DELETE", "/api/v1/keys/pump", Scope::Admin),
             ("GET", "/api/v1/users", Scope::Admin),
             ("POST", "/api/v1/users", Scope::Admin),
             ("PUT", "/api/v1/users/a/password", Scope::Admin),

@@ -27,6 +27,9 @@
 //! | DELETE `tokens/{id}` | revoked |
 //! | GET `groups` | all [`Group`](crate::model::Group)s |
 //! | PUT, DELETE `groups/{name}` | [`GroupQuery`](crate::model::GroupQuery) to [`Group`](crate::model::Group); removed |
+//! | GET `keys` | all [`KeyEpoch`](crate::model::KeyEpoch)s, the newest key record of each product |
+//! | PUT `keys` | a key record, to [`PublishedKeys`](crate::model::PublishedKeys); it goes to every device of its product |
+//! | DELETE `keys/{product}` | forgotten here; what devices go by stays in force |
 //! | GET `packages` | page of [`Package`](crate::model::Package), newest first |
 //! | POST `packages` | the file, `application/octet-stream`, to [`Package`](crate::model::Package) |
 //! | GET `packages/{digest}` | [`Package`](crate::model::Package) |
@@ -44,6 +47,7 @@ mod access;
 mod certificates;
 mod devices;
 mod jobs;
+mod keys;
 mod packages;
 mod registry;
 mod stream;
@@ -98,6 +102,8 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
             "/groups/{name}",
             put(registry::set_group_query).delete(registry::remove_group),
         )
+        .route("/keys", get(keys::list).put(keys::publish))
+        .route("/keys/{product}", delete(keys::forget))
         .route("/jobs", get(jobs::list).post(jobs::publish))
         .route("/jobs/{id}", get(jobs::one))
         .route("/jobs/{id}/devices", get(jobs::devices))

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::access::AccessError;
 use crate::enroll::EnrollError;
+use crate::keys::KeysError;
 use crate::model::Problem;
 use crate::packages::UploadError;
 use crate::query::QueryError;
@@ -149,6 +150,20 @@ impl From<WishError> for Fault {
             ),
             WishError::Query(error) => error.into(),
             WishError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<KeysError> for Fault {
+    fn from(error: KeysError) -> Self {
+        let detail = error.to_string();
+        match error {
+            KeysError::Malformed(_) => Self::bad_request(detail),
+            KeysError::Epoch { .. } => {
+                Self::conflict("keys_epoch", "The key record is not newer", detail)
+            }
+            KeysError::NoProduct(_) => Self::not_found(detail),
+            KeysError::Store(error) => error.into(),
         }
     }
 }

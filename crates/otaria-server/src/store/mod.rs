@@ -9,6 +9,7 @@ mod access;
 mod certificates;
 mod devices;
 mod jobs;
+mod keys;
 mod outbox;
 mod packages;
 mod registry;
@@ -17,6 +18,7 @@ mod retention;
 
 pub(crate) use devices::Filter;
 pub(crate) use jobs::NewJobRow;
+pub(crate) use keys::KeyEpochRow;
 pub(crate) use outbox::{NewMessage, OutboxRow};
 
 use std::borrow::Cow;
@@ -116,6 +118,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         3,
         "registry",
         include_str!("../../migrations/sqlite/0003_registry.sql"),
+    ),
+    (
+        4,
+        "keys",
+        include_str!("../../migrations/sqlite/0004_keys.sql"),
     ),
 ];
 

@@ -95,7 +95,8 @@ impl Tx {
         changes: &mut Applied,
     ) -> Result<(), StoreError> {
         sqlx::query(
-            "UPDATE devices SET state = $2, product = $3, chip = $4, image_sha256 = $5, on_trial = $6 WHERE id = $1",
+            "UPDATE devices SET state = $2, product = $3, chip = $4, image_sha256 = $5, on_trial = $6, \
+             keys_epoch = $7 WHERE id = $1",
         )
         .bind(device)
         .bind(to_json(state, "state")?)
@@ -103,6 +104,7 @@ impl Tx {
         .bind(state.chip.as_str())
         .bind(state.image_sha256.to_string())
         .bind(state.trial.is_some())
+        .bind(state.keys.as_ref().map(|keys| keys.epoch))
         .execute(self.conn())
         .await?;
         changes.push(Live::State {

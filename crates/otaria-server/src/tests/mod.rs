@@ -3,6 +3,7 @@
 mod access;
 mod api;
 mod download;
+mod keys;
 mod outbox;
 mod page;
 mod registry;

@@ -39,7 +39,9 @@ impl fmt::Display for CoSignatureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Truncated => f.write_str("the package ends within its co-signatures"),
-            Self::None => f.write_str("the package says that it has co-signatures, and has none"),
+            Self::None => f.write_str(
+                "the package is to be co-signed and is not yet; `otaria cosign` does that",
+            ),
             Self::DuplicateKey(key_id) => write!(f, "key {key_id} signed twice"),
         }
     }

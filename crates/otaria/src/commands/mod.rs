@@ -8,12 +8,14 @@ use crate::output::UsageError;
 
 pub(crate) mod acl;
 pub(crate) mod cancel;
+pub(crate) mod cosign;
 pub(crate) mod demo;
 pub(crate) mod device;
 pub(crate) mod devices;
 pub(crate) mod enroll;
 pub(crate) mod group;
 pub(crate) mod inspect;
+pub(crate) mod key;
 pub(crate) mod keygen;
 pub(crate) mod login;
 pub(crate) mod logs;

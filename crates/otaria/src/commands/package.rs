@@ -11,7 +11,6 @@ use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use otaria_package::elf;
 use otaria_package::files::{Existing, Readers, write_atomically};
-use otaria_package::keyfile::PrivateKeyFile;
 use otaria_package::kind::FileKind;
 use otaria_package::pack::{self, CodecChoice, DEFAULT_SLOT_SIZE, Options, TimeStamp};
 use serde::Serialize;
@@ -19,6 +18,7 @@ use serde::Serialize;
 use crate::Context;
 use crate::passphrase::PassphraseArgs;
 use crate::report::{PackageReport, Rows, Sizes};
+use crate::signer::ElsewhereArgs;
 
 /// Make a signed package of an ELF or an ESP app image.
 ///
@@ -32,6 +32,7 @@ use crate::report::{PackageReport, Rows, Sizes};
 Examples:
   otaria package target/riscv32imc-unknown-none-elf/release/app --key keys/release.pem
   otaria package build/app.bin --key keys/release.pem --out app-1.1.0.otaria
+  otaria package app.bin --sign-with \"my-hsm sign release\" --public-key release.pub.pem
   otaria package app.bin --key k.pem --product thermostat --version 1.1.0
   otaria package old.bin --key k.pem          (going back: package the old image again)"
 )]
@@ -40,8 +41,16 @@ pub(crate) struct PackageImage {
     image: PathBuf,
 
     /// The private signing key (NAME.pem from `otaria keygen`).
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "sign_with",
+        conflicts_with = "sign_with"
+    )]
+    key: Option<PathBuf>,
+
+    #[command(flatten)]
+    elsewhere: ElsewhereArgs,
 
     #[command(flatten)]
     passphrase: PassphraseArgs,
@@ -57,6 +66,10 @@ pub(crate) struct PackageImage {
     /// Take an image without boot guard, and say so in the package; devices refuse it unless their settings allow it.
     #[arg(long)]
     unguarded: bool,
+
+    /// Others will sign it too, with `otaria cosign`: for devices that ask for two signatures.
+    #[arg(long)]
+    cosigned: bool,
 
     /// How to store the image.
     #[arg(long, value_enum, default_value_t = CodecArg::Auto)]
@@ -95,7 +108,7 @@ enum CodecArg {
 
 impl PackageImage {
     pub(crate) fn run(self, ctx: &Context) -> anyhow::Result<()> {
-        let key_file = PrivateKeyFile::read(&self.key)?;
+        let signer = self.elsewhere.or_file(self.key.as_deref(), "--key")?;
         let image = self.read_image()?;
         let options = self.options()?;
         let refused = || format!("{} is not packaged", self.image.display());
@@ -105,8 +118,8 @@ impl PackageImage {
             default_name(info.desc.project.as_str(), info.desc.version.as_str())
         });
         refuse_other_file(&out)?;
-        let key = self.passphrase.open(&key_file)?;
-        let package = pack::pack(&image, &key, &options).with_context(refused)?;
+        let signer = signer.open(&self.passphrase)?;
+        let package = pack::pack_by(&image, &*signer, &options).with_context(refused)?;
         write_atomically(&out, Readers::Umask, Existing::Replace, |file| {
             file.write_all(&package.bytes)
         })
@@ -115,6 +128,10 @@ impl PackageImage {
             ctx.output.note(
                 "warning: this image has no boot guard; if it crashes at start, only a cable helps",
             );
+        }
+        if package.header.flags.cosigned {
+            ctx.output
+                .note("No device takes the package before `otaria cosign` has signed it too.");
         }
         ctx.output.result(&Packaged {
             sizes: Sizes::of(
@@ -155,6 +172,7 @@ impl PackageImage {
             block_len: self.block_len,
             slot_size: self.slot_size,
             allow_unguarded: self.unguarded,
+            cosigned: self.cosigned,
             product: self.product.clone(),
             version: self.version.clone(),
             ..Options::new(stamp)

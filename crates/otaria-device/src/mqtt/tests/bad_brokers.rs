@@ -265,13 +265,13 @@ fn every_wrong_packet_later_on_has_its_name() {
         (
             "refused",
             &[0x90, 6, 0, 1, 0, 1, 0x87, 1],
-            refused(Inbound::Command, 0x87),
+            refused(Inbound::Desired, 0x87),
             None,
         ),
         (
             "refused first",
             &[0x90, 6, 0, 1, 0, 0x9E, 0x87, 1],
-            refused(Inbound::Desired, 0x9E),
+            refused(Inbound::Keys, 0x9E),
             None,
         ),
         (
