@@ -13,6 +13,7 @@ pub(crate) const DEVICE_TARGET: &str = "riscv32imc-unknown-none-elf";
 const PROGRAMS: &[(&str, &str)] = &[
     ("mosquitto", "mosquitto"),
     ("mosquitto_pub", "mosquitto-clients"),
+    ("softhsm2-util", "softhsm2"),
     ("nginx", "nginx-light"),
     ("openssl", "openssl"),
     ("curl", "curl"),

@@ -5,6 +5,7 @@
 //! | [`keys`], [`keyfile`] | ECDSA P-256 keys as PEM, and the files that hold them |
 //! | [`elf`] | an ELF, as the linker leaves it, to an app image |
 //! | [`signer`] | who signs: a key, or a program that has one |
+//! | `token` (feature `pkcs11`) | who signs: a key in an HSM |
 //! | [`key_record`] | which release keys count, in the words of a root key |
 //! | [`pack`] | an app image to a signed package, and every reason not to |
 //! | [`cosign`] | more signatures under a package |
@@ -50,3 +51,5 @@ pub mod read;
 pub mod signer;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(feature = "pkcs11")]
+pub mod token;

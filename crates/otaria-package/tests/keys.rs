@@ -323,7 +323,12 @@ fn nothing_that_devices_are_given_signs_for_them() {
     let pem = include_str!("keys/test.pem");
     let key = SigningKey::from_pem(pem, None).unwrap();
     let image = otaria_sim::images::Stamp::new("1.1.0").image();
-    let package = pack(&image, &key, &Options::new(TimeStamp::at(std::time::SystemTime::UNIX_EPOCH))).unwrap();
+    let package = pack(
+        &image,
+        &key,
+        &Options::new(TimeStamp::at(std::time::SystemTime::UNIX_EPOCH)),
+    )
+    .unwrap();
     let record = Plan {
         epoch: 1,
         threshold: 1,

@@ -23,7 +23,8 @@ pub const DEVICE_ID: &str = "device_id";
 pub const PRODUCT: &str = "product";
 /// First level of the topics (string, default `otaria`).
 pub const TOPIC_ROOT: &str = "topic_root";
-/// Public keys whose packages are taken: SEC 1 uncompressed points, 65 bytes each (blobs).
+/// Root keys: they sign key records ([`crate::keys`]), and packages until there is one. SEC 1 uncompressed points, 65 bytes
+/// each (blobs).
 pub const SIGNERS: [&str; 4] = ["signer0", "signer1", "signer2", "signer3"];
 /// Hosts that packages may come from, separated by spaces; empty allows any (string).
 pub const ALLOWED_HOSTS: &str = "hosts";

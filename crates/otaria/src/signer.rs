@@ -5,9 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use otaria_package::keyfile::{self, PrivateKeyFile};
 use otaria_package::signer::{Program, Signer};
+use otaria_package::token::TokenKey;
 
 use crate::output::UsageError;
 use crate::passphrase::PassphraseArgs;
+use crate::secret;
+
+const PIN: &str = "OTARIA_PIN";
 
 /// The arguments for keys that are not in a file.
 #[derive(Debug, Default, Args)]
@@ -16,6 +20,32 @@ pub(crate) struct ElsewhereArgs {
     /// SHA-256 on standard input (in hex in OTARIA_DIGEST) and writes r || s, as 64 bytes or 128 hexadecimal digits.
     #[arg(long, value_name = "COMMAND", requires = "public_key")]
     sign_with: Option<String>,
+
+    /// Let a PKCS#11 token (HSM, smart card, SoftHSM) sign: the library that leads to it, a .so.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "token_key",
+        conflicts_with = "sign_with"
+    )]
+    pkcs11: Option<PathBuf>,
+
+    /// The label of the token.
+    #[arg(
+        long,
+        value_name = "LABEL",
+        default_value = "otaria",
+        requires = "pkcs11"
+    )]
+    token_label: String,
+
+    /// The label of the key pair in the token.
+    #[arg(long, value_name = "LABEL", requires = "pkcs11")]
+    token_key: Option<String>,
+
+    /// Read the token's PIN from this file (its first line) instead of OTARIA_PIN or the terminal.
+    #[arg(long, value_name = "FILE", requires = "pkcs11")]
+    pin_file: Option<PathBuf>,
 
     /// The public half (NAME.pub.pem) of the key that the program signs with.
     #[arg(long, value_name = "FILE", requires = "sign_with")]
@@ -28,11 +58,26 @@ pub(crate) enum Unopened {
     File(Box<PrivateKeyFile>),
     /// A program.
     Program(Program),
+    /// A token, whose PIN is not known yet.
+    Token {
+        module: PathBuf,
+        token: String,
+        key: String,
+        pin_file: Option<PathBuf>,
+    },
 }
 
 impl ElsewhereArgs {
     /// Looks at what is named; `option` is the one that names a key file.
     pub(crate) fn or_file(&self, file: Option<&Path>, option: &str) -> anyhow::Result<Unopened> {
+        if let (None, Some(module), Some(key)) = (file, &self.pkcs11, &self.token_key) {
+            return Ok(Unopened::Token {
+                module: module.clone(),
+                token: self.token_label.clone(),
+                key: key.clone(),
+                pin_file: self.pin_file.clone(),
+            });
+        }
         match (file, &self.sign_with, &self.public_key) {
             (Some(file), None, _) => Ok(Unopened::File(Box::new(PrivateKeyFile::read(file)?))),
             (None, Some(command), Some(public_key)) => Ok(Unopened::Program(Program {
@@ -40,7 +85,7 @@ impl ElsewhereArgs {
                 public_key: keyfile::read_public(public_key)?,
             })),
             _ => Err(UsageError(format!(
-                "say who signs: either {option} FILE, or --sign-with COMMAND and --public-key FILE"
+                "say who signs: {option} FILE, or --sign-with COMMAND with --public-key FILE, or --pkcs11 FILE with --token-key LABEL"
             ))
             .into()),
         }
@@ -53,6 +98,26 @@ impl Unopened {
         Ok(match self {
             Self::File(file) => Box::new(passphrase.open(&file)?),
             Self::Program(program) => Box::new(program),
+            Self::Token {
+                module,
+                token,
+                key,
+                pin_file,
+            } => {
+                let pin = match pin_file {
+                    Some(path) => secret::from_file(&path, "PIN")?,
+                    None => match secret::from_variable(PIN)? {
+                        Some(pin) => pin,
+                        None => secret::ask(
+                            "PIN of the token: ",
+                            &format!(
+                                "a PIN is needed and there is no terminal to ask on; give --pin-file or set {PIN}"
+                            ),
+                        )?,
+                    },
+                };
+                Box::new(TokenKey::open(&module, &token, &key, &pin)?)
+            }
         })
     }
 }

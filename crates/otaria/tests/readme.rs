@@ -2,156 +2,25 @@
 //! for the reader's own machines (`broker.lan`, a port that everybody knows) is replaced by what the test has started; nothing
 //! else is.
 
+mod desk;
 #[path = "../../otaria-sim/tests/servers/mod.rs"]
 mod servers;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
+use desk::{BUILT, Desk, file, with};
 use otaria_settings::host::{about, nvs_region, read_partition};
-use otaria_sim::images::Stamp;
 use otaria_wire::partitions;
 use serde_json::Value;
-use tempfile::TempDir;
 
-/// A file of the project.
-fn file(path: &str) -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    fs::read_to_string(root.join(path)).unwrap()
-}
-
-/// The blocks of a language under a heading.
-fn blocks(heading: &str, language: &str) -> Vec<String> {
-    let text = file("README.md");
-    let section = text
-        .split("\n## ")
-        .find(|section| section.starts_with(heading))
-        .unwrap_or_else(|| panic!("the README has no section '{heading}'"));
-    section
-        .split(&format!("```{language}\n"))
-        .skip(1)
-        .filter_map(|block| block.split("```").next())
-        .map(str::to_owned)
-        .collect()
-}
-
-/// The lines of the `sh` blocks under a heading.
 fn commands(heading: &str) -> Vec<String> {
-    let blocks = blocks(heading, "sh");
-    let lines = blocks.iter().flat_map(|block| block.lines());
-    lines.map(str::to_owned).collect()
-}
-
-/// Puts something of the test's in the place of something of the reader's, which has to be there.
-fn with(command: &str, theirs: &str, ours: &str) -> String {
-    assert!(command.contains(theirs), "no '{theirs}' in '{command}'");
-    command.replace(theirs, ours)
-}
-
-/// The reader's directory, with the firmware that they have built.
-struct Desk(TempDir);
-
-const BUILT: &str = "target/riscv32imc-unknown-none-elf/release";
-
-impl Desk {
-    fn new() -> Self {
-        let desk = Self(tempfile::tempdir().unwrap());
-        let image = |version| Stamp::new(version).project("pump").image();
-        fs::create_dir_all(desk.0.path().join(BUILT)).unwrap();
-        fs::write(desk.0.path().join(BUILT).join("pump"), image("1.1.0")).unwrap();
-        fs::write(desk.0.path().join("pump-1.0.0.bin"), image("1.0.0")).unwrap();
-        desk
-    }
-
-    /// The same, with keys and package made as the README says.
-    fn with_package() -> Self {
-        let desk = Self::new();
-        for command in commands("Sign a package") {
-            desk.run(&command);
-        }
-        desk
-    }
-
-    /// The device file that the README shows.
-    fn write_device_file(&self) {
-        let [shown] = &blocks("Update a real board", "toml")[..] else {
-            panic!("another device file than before");
-        };
-        fs::write(self.0.path().join("device.toml"), shown).unwrap();
-    }
-
-    /// A line as a shell runs it, with `otaria` on its path.
-    fn shell(&self, line: &str) -> Command {
-        let program = Path::new(env!("CARGO_BIN_EXE_otaria"));
-        let path = std::env::var("PATH").unwrap_or_default();
-        let mut shell = Command::new("sh");
-        shell
-            .args(["-c", &format!("exec {line}")])
-            .current_dir(self.0.path())
-            .env(
-                "PATH",
-                format!("{}:{path}", program.parent().unwrap().display()),
-            )
-            .env("OTARIA_PASSPHRASE", "correct horse")
-            .env("WIFI_PASSWORD", "correct horse")
-            .env_remove("OTARIA_SERVER")
-            .env_remove("OTARIA_MQTT")
-            .env_remove("OTARIA_TOKEN")
-            .env("OTARIA_CONFIG", self.0.path().join("config.toml"));
-        shell
-    }
-
-    fn run(&self, line: &str) {
-        let output = self.shell(line).output().unwrap();
-        assert!(
-            output.status.success(),
-            "{line}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-
-    fn start(&self, line: &str) -> Running {
-        let mut shell = self.shell(line);
-        shell.stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut process = shell.spawn().unwrap();
-        let lines = BufReader::new(process.stdout.take().unwrap());
-        Running { process, lines }
-    }
-}
-
-/// A command that goes on until the test has seen enough.
-struct Running {
-    process: Child,
-    lines: BufReader<std::process::ChildStdout>,
-}
-
-impl Running {
-    /// The next line, or what says that there is none.
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        let len = self.lines.read_line(&mut line).unwrap();
-        assert!(len > 0, "the command has ended");
-        line
-    }
-
-    fn line_with(&mut self, text: &str) {
-        while !self.line().contains(text) {}
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+    desk::commands("README.md", heading)
 }
 
 /// `cargo xtask test` builds the file.
 #[test]
 fn the_readme_shows_the_smallest_application_as_it_is() {
-    let shown = blocks("Add Otaria to your own firmware", "rust");
+    let shown = desk::blocks("README.md", "Add Otaria to your own firmware", "rust");
     assert_eq!(shown, [file("examples/minimal/src/main.rs")]);
 }
 
@@ -180,14 +49,9 @@ fn a_fleet_is_run_as_the_readme_says() {
     let _devices = desk.start(&simulated);
     let at = |line: &str| format!("{line} --server {url}");
     // `publish --all` is for those who have reported.
-    loop {
-        let known = desk.shell(&at("otaria devices --json")).output().unwrap();
-        let known = String::from_utf8(known.stdout).unwrap();
-        if known.matches("\"pump-").count() >= 4 {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    desk.wait_for(&at("otaria devices --json"), |known| {
+        known.matches("\"pump-").count() >= 4
+    });
     desk.run(&at(publish));
     desk.run(&at(devices));
     desk.start(&at(logs)).line_with("1.1.0");

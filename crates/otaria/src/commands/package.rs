@@ -44,8 +44,7 @@ pub(crate) struct PackageImage {
     #[arg(
         long,
         value_name = "FILE",
-        required_unless_present = "sign_with",
-        conflicts_with = "sign_with"
+        required_unless_present_any = ["sign_with", "pkcs11"], conflicts_with_all = ["sign_with", "pkcs11"]
     )]
     key: Option<PathBuf>,
 

@@ -12,8 +12,8 @@ use crate::client::ServerArgs;
 /// Make, list and revoke tokens: access for programs, as narrow and as short as they need it.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-Scopes: read; publish (upload and publish); operate (cancel, command, group, forget, revoke devices); enroll (certificates
-for devices); admin (users). A token may never do more than its user.
+Scopes: read; publish (upload and publish); operate (cancel, command, group, forget, revoke devices; hand out key
+records); enroll (certificates for devices); admin (users). A token may never do more than its user.
 
 Examples:
   otaria token create ci --scope publish --days 90
