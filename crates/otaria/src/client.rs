@@ -9,8 +9,8 @@ use clap::Args;
 use otaria_server::model::{
     Assignment, Cancelled, Credentials, CutOff, Device, Group, GroupQuery, Groups,
     IssuedCertificate, KeyEpoch, Live, MadeToken, NewCertificate, NewCommand, NewJob, NewPassword,
-    NewToken, NewUser, Note, Package, Page, Problem, Published, PublishedKeys, ReceivedLine, Secret,
-    Sent, TagChanges, Token, Update, User,
+    NewToken, NewUser, Note, Package, Page, Problem, Published, PublishedKeys, ReceivedLine,
+    Secret, Sent, TagChanges, Token, Update, User,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
