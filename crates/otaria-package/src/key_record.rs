@@ -33,6 +33,21 @@ pub enum KeyRecordFailure {
     Sign(#[from] SignError),
 }
 
+/// The ids of a record's release keys.
+pub fn key_ids(record: &KeyRecord<'_>) -> Vec<String> {
+    let keys = record.keys().iter();
+    keys.map(|key| KeyId::of_public_point(key).to_string())
+        .collect()
+}
+
+/// The ids of the root keys that are said to have signed a record.
+pub fn root_ids(record: &KeyRecord<'_>) -> Vec<String> {
+    let signatures = record.signatures();
+    signatures
+        .map(|signature| signature.key_id.to_string())
+        .collect()
+}
+
 /// The keys that count from some epoch on.
 #[derive(Clone, Debug)]
 pub struct Plan {

@@ -2,8 +2,8 @@
 //! key and knows no root key. It keeps the newest record of each product, and publishes it retained to every device of the
 //! product, those that appear later included. Devices decide whether it is good.
 
+use otaria_package::key_record::{key_ids, root_ids};
 use otaria_wire::keys::{KeyRecord, KeyRecordError};
-use otaria_wire::package::KeyId;
 use otaria_wire::topics::Topic;
 
 use crate::model::{KeyEpoch, PublishedKeys};
@@ -115,15 +115,8 @@ fn shown(row: KeyEpochRow) -> Result<KeyEpoch, StoreError> {
     let record = KeyRecord::parse(&row.record).map_err(|_| StoreError::Unexpected("key_epochs"))?;
     Ok(KeyEpoch {
         threshold: record.threshold(),
-        keys: record
-            .keys()
-            .iter()
-            .map(|key| KeyId::of_public_point(key).to_string())
-            .collect(),
-        roots: record
-            .signatures()
-            .map(|signature| signature.key_id.to_string())
-            .collect(),
+        keys: key_ids(&record),
+        roots: root_ids(&record),
         product: row.product,
         epoch: row.epoch,
         uploaded_at: row.uploaded_at,

@@ -92,7 +92,7 @@ pub fn key_record(bytes: &[u8]) -> bool {
     };
     again.is_ok_and(|again| again == *bytes)
         && set.signed_message() == record.signed_message()
-        && record.says_the_same_as(&record)
+        && record.says_the_same_as(bytes)
         && usize::from(set.threshold) <= set.keys.len()
 }
 

@@ -216,10 +216,11 @@ impl<'a> KeyRecord<'a> {
         self.bytes
     }
 
-    /// Whether another record says the same, whoever has signed it.
+    /// Whether the bytes of another record say the same, whoever has signed it.
     #[must_use]
-    pub fn says_the_same_as(&self, other: &KeyRecord<'_>) -> bool {
-        self.signed == other.signed
+    pub fn says_the_same_as(&self, other: &[u8]) -> bool {
+        // How long this part is, is said in it.
+        other.starts_with(self.signed)
     }
 
     /// What the signatures have to be over.

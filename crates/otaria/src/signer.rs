@@ -13,6 +13,32 @@ use crate::secret;
 
 const PIN: &str = "OTARIA_PIN";
 
+/// Who signs a package.
+#[derive(Debug, Args)]
+pub(crate) struct SignerArgs {
+    /// The private signing key (NAME.pem from `otaria keygen`).
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["sign_with", "pkcs11"], conflicts_with_all = ["sign_with", "pkcs11"])]
+    key: Option<PathBuf>,
+
+    #[command(flatten)]
+    elsewhere: ElsewhereArgs,
+
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+}
+
+impl SignerArgs {
+    /// Looks at what is named.
+    pub(crate) fn find(&self) -> anyhow::Result<Unopened> {
+        self.elsewhere.or_file(self.key.as_deref(), "--key")
+    }
+
+    /// Somebody who signs.
+    pub(crate) fn open(&self, found: Unopened) -> anyhow::Result<Box<dyn Signer>> {
+        found.open(&self.passphrase)
+    }
+}
+
 /// The arguments for keys that are not in a file.
 #[derive(Debug, Default, Args)]
 pub(crate) struct ElsewhereArgs {

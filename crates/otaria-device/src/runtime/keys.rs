@@ -27,6 +27,8 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
 
     /// A key record came in. It is in the journal before it is acknowledged. An empty message, which clears what the broker
     /// keeps, takes nothing back.
+    // Not in the session's future: it is seldom called, and needs two kilobytes of stack.
+    #[inline(never)]
     pub(super) fn keys(&self, payload: &[u8]) {
         if payload.is_empty() {
             return;

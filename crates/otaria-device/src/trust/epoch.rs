@@ -60,20 +60,18 @@ pub enum KeysError {
 
 impl fmt::Display for KeysError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Malformed(error) => error.fmt(f),
-            Self::Key(error) => error.fmt(f),
-            Self::Product(product) => {
-                f.write_str("the key record is for product ")?;
-                f.write_str(product.as_str())
-            }
+        // Short: what exactly is wrong with a record is said where it is made.
+        f.write_str(match self {
+            Self::Malformed(_) => "this is no key record",
+            Self::Key(_) => "a key in the record is none",
+            Self::Product(_) => "the key record is for another product",
             Self::Epoch { offered, held } => {
-                write!(f, "key record {offered} does not replace {held}")
+                return write!(f, "key record {offered} does not replace {held}");
             }
-            Self::UnknownRoot => f.write_str("no root key of this device signed the key record"),
-            Self::BadSignature => f.write_str("the key record's signature is wrong"),
-            Self::Journal(error) => error.fmt(f),
-        }
+            Self::UnknownRoot => "no root key of this device signed the key record",
+            Self::BadSignature => "the key record's signature is wrong",
+            Self::Journal(error) => return error.fmt(f),
+        })
     }
 }
 
@@ -163,9 +161,7 @@ impl<'a> Trust<'a> {
         } else {
             None
         };
-        let known = stored.is_some_and(|stored| {
-            KeyRecord::parse(&stored.record).is_ok_and(|known| known.says_the_same_as(&record))
-        });
+        let known = stored.is_some_and(|stored| record.says_the_same_as(&stored.record));
         if known {
             Ok(None)
         } else {

@@ -14,9 +14,8 @@ use otaria_package::read::{self, Trust};
 use serde::Serialize;
 
 use crate::Context;
-use crate::passphrase::PassphraseArgs;
 use crate::report::{PackageReport, Rows};
-use crate::signer::ElsewhereArgs;
+use crate::signer::SignerArgs;
 
 /// Sign a package that another key has signed already: for devices that ask for two signatures.
 ///
@@ -31,23 +30,12 @@ pub(crate) struct Cosign {
     /// The package.
     file: PathBuf,
 
-    /// The private key that co-signs (NAME.pem).
-    #[arg(
-        long,
-        value_name = "FILE",
-        required_unless_present_any = ["sign_with", "pkcs11"], conflicts_with_all = ["sign_with", "pkcs11"]
-    )]
-    key: Option<PathBuf>,
-
     #[command(flatten)]
-    elsewhere: ElsewhereArgs,
-
-    #[command(flatten)]
-    passphrase: PassphraseArgs,
+    signer: SignerArgs,
 
     /// The public key (NAME.pub.pem) that has to have signed it first.
-    #[arg(long, value_name = "FILE")]
-    signer: Option<PathBuf>,
+    #[arg(long = "signer", value_name = "FILE")]
+    first: Option<PathBuf>,
 
     /// Where to write the package [default: in its place].
     #[arg(long, value_name = "FILE")]
@@ -56,15 +44,15 @@ pub(crate) struct Cosign {
 
 impl Cosign {
     pub(crate) fn run(self, ctx: &Context) -> anyhow::Result<()> {
-        let unopened = self.elsewhere.or_file(self.key.as_deref(), "--key")?;
+        let found = self.signer.find()?;
         let package =
             fs::read(&self.file).with_context(|| format!("cannot read {}", self.file.display()))?;
-        let first = match &self.signer {
+        let first = match &self.first {
             Some(path) => Some(Keyring::new([keyfile::read_public(path)?])),
             None => None,
         };
         let refused = || format!("{} is not co-signed", self.file.display());
-        let signer = unopened.open(&self.passphrase)?;
+        let signer = self.signer.open(found)?;
         let cosigned = cosign(&package, &*signer).with_context(refused)?;
         // With its co-signature it is whole, and is read as a device reads it; only then it is written.
         let trust = first.as_ref().map_or(Trust::Anyone, Trust::Keys);

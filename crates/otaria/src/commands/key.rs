@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use otaria_package::files::{Existing, Readers, write_atomically};
-use otaria_package::key_record::Plan;
+use otaria_package::key_record::{Plan, key_ids, root_ids};
 use otaria_package::keyfile::read_public;
 use otaria_package::keys::PublicKey;
 use otaria_server::model::{KeyEpoch, PublishedKeys};
@@ -315,15 +315,8 @@ impl<'p> Record<'p> {
             product: record.product().to_string(),
             epoch: record.epoch(),
             threshold: record.threshold(),
-            keys: record
-                .keys()
-                .iter()
-                .map(|key| KeyId::of_public_point(key).to_string())
-                .collect(),
-            roots: record
-                .signatures()
-                .map(|signature| signature.key_id.to_string())
-                .collect(),
+            keys: key_ids(record),
+            roots: root_ids(record),
         }
     }
 }

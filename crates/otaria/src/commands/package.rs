@@ -16,9 +16,8 @@ use otaria_package::pack::{self, CodecChoice, DEFAULT_SLOT_SIZE, Options, TimeSt
 use serde::Serialize;
 
 use crate::Context;
-use crate::passphrase::PassphraseArgs;
 use crate::report::{PackageReport, Rows, Sizes};
-use crate::signer::ElsewhereArgs;
+use crate::signer::SignerArgs;
 
 /// Make a signed package of an ELF or an ESP app image.
 ///
@@ -40,19 +39,8 @@ pub(crate) struct PackageImage {
     /// The firmware: an ELF as the linker leaves it, or an app image (.bin).
     image: PathBuf,
 
-    /// The private signing key (NAME.pem from `otaria keygen`).
-    #[arg(
-        long,
-        value_name = "FILE",
-        required_unless_present_any = ["sign_with", "pkcs11"], conflicts_with_all = ["sign_with", "pkcs11"]
-    )]
-    key: Option<PathBuf>,
-
     #[command(flatten)]
-    elsewhere: ElsewhereArgs,
-
-    #[command(flatten)]
-    passphrase: PassphraseArgs,
+    signer: SignerArgs,
 
     /// Where to write the package; an older package there is replaced [default: PRODUCT-VERSION.otaria].
     #[arg(long, value_name = "FILE")]
@@ -107,7 +95,7 @@ enum CodecArg {
 
 impl PackageImage {
     pub(crate) fn run(self, ctx: &Context) -> anyhow::Result<()> {
-        let signer = self.elsewhere.or_file(self.key.as_deref(), "--key")?;
+        let signer = self.signer.find()?;
         let image = self.read_image()?;
         let options = self.options()?;
         let refused = || format!("{} is not packaged", self.image.display());
@@ -117,7 +105,7 @@ impl PackageImage {
             default_name(info.desc.project.as_str(), info.desc.version.as_str())
         });
         refuse_other_file(&out)?;
-        let signer = signer.open(&self.passphrase)?;
+        let signer = self.signer.open(signer)?;
         let package = pack::pack_by(&image, &*signer, &options).with_context(refused)?;
         write_atomically(&out, Readers::Umask, Existing::Replace, |file| {
             file.write_all(&package.bytes)
