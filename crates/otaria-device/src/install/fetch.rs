@@ -5,8 +5,9 @@
 //! 1. header: length, magic, zero bits; the key is known, the signature good
 //! 2. admission ([`otaria_engine::admission`]): already running, product, chip, revision, size, sequence, security version, ...
 //! 3. block table: its digest, its entries, and that server and table agree on the package's length
-//! 4. **only now** flash is changed: header and table are kept, sectors are erased
-//! 5. each block: exact length, digest of the stored bytes, then decoding, then writing
+//! 4. recipients of an encrypted package: their digest, and that this device's own content key opens
+//! 5. **only now** flash is changed: header, table and own recipient are kept, sectors are erased
+//! 6. each block: exact length, digest of the stored bytes, then decryption where it lies, then decoding, then writing
 //!
 //! # Resuming
 //!
@@ -33,14 +34,15 @@ use otaria_engine::machine::Admitted;
 use otaria_wire::journal::Download;
 use otaria_wire::messages::{Desired, FailureCode, Level};
 use otaria_wire::package::{
-    BlockTable, COSIGNATURE_LEN, CoSignatures, HEADER_LEN, KeyId, SignedHeader, VerifiedHeader,
-    blocks_offset,
+    BlockTable, COSIGNATURE_LEN, CoSignatures, HEADER_LEN, KeyId, Recipient, SignedHeader,
+    VerifiedHeader, blocks_offset,
 };
 
 use super::pipe::Pipe;
 use super::receive::Body;
 use super::{FetchError, Observer, Reason, Stores, Times, Words, Workspace, let_others_run};
 use crate::board::Clock;
+use crate::encryption::{ContentKey, DecryptionKeys};
 use crate::http::{GetRequest, HttpClient, HttpError, Response};
 use crate::net::Connect;
 use crate::storage::region::Region;
@@ -57,6 +59,8 @@ pub struct Fetch<'f, 'a, F, K, O> {
     pub stores: &'f Stores<'a, F>,
     /// Whose packages are taken.
     pub keys: &'f KeyRing,
+    /// What encrypted packages are opened with.
+    pub decryption: &'f DecryptionKeys,
     /// What the device is.
     pub facts: DeviceFacts<'f>,
     /// Time.
@@ -73,6 +77,8 @@ pub struct Fetch<'f, 'a, F, K, O> {
 struct Package {
     header: VerifiedHeader,
     table: CheckedTable,
+    /// What its blocks are sealed with, if they are.
+    content_key: Option<ContentKey>,
     /// The server's validator, or empty.
     etag: heapless::String<64>,
 }
@@ -218,11 +224,18 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
                 return Ok((None, false));
             }
         };
+        let recipient = self.stores.tables.borrow_mut().recipient(&header);
+        let recipient = recipient.map_err(|error| self.failed(&error))?;
+        // Damaged in flash, or the device's key is another by now: what the server has decides.
+        let Ok(content_key) = self.content_key(&header, recipient.as_ref()) else {
+            return Ok((None, false));
+        };
         let same_url = download.url == wish.url;
         Ok((
             Some(Package {
                 header,
                 table,
+                content_key,
                 etag: download.etag,
             }),
             same_url,
@@ -298,6 +311,9 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         let table_len = usize::try_from(header.table_len).unwrap_or(usize::MAX);
         let room = workspace.plain.get_mut(..table_len);
         body.exact(room.ok_or(FailureCode::LogicBug)?).await?;
+        let recipient = self
+            .read_recipients(&mut body, &mut workspace.stored, &header)
+            .await?;
         let cosigners = if header.flags.cosigned {
             self.read_cosigners(&mut body, &mut workspace.stored, &header.key_id)
                 .await?
@@ -322,20 +338,27 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         if total_len.is_some_and(|total| total != whole) {
             return Err(self.failed(&HttpError::LengthMismatch).into());
         }
-        let table = self.keep(&header, &table, offset).await?;
+        let content_key = self
+            .content_key(&header, recipient.as_ref())
+            .map_err(|error| self.failed(&error))?;
+        let table = self
+            .keep(&header, &table, recipient.as_ref(), offset)
+            .await?;
         let begun = package.insert(Package {
             header,
             table,
+            content_key,
             etag,
         });
         Ok(self.remember(begun, wish)?)
     }
 
-    /// Keeps header and table in flash. The first time that flash is changed.
+    /// Keeps header, table and recipient in flash. The first time that flash is changed.
     async fn keep(
         &self,
         header: &VerifiedHeader,
         table: &BlockTable<'_>,
+        recipient: Option<&Recipient>,
         offset: u64,
     ) -> Result<CheckedTable, FailureCode> {
         let Ok(offset) = u32::try_from(offset) else {
@@ -344,7 +367,8 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         };
         let mut writer =
             slot::start_download(&mut self.stores.journal.borrow_mut(), header, offset)
-                .map_err(|error| self.failed(&error))?;
+                .map_err(|error| self.failed(&error))?
+                .with_recipient(recipient);
         loop {
             let done = writer.step(&mut self.stores.tables.borrow_mut(), header, table);
             let done = done.map_err(|error| self.failed(&error))?;
@@ -415,10 +439,16 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
                 if body.hashed(stored).await? != entry.sha256 {
                     return Err(Broken::Block(index));
                 }
+                let encoded = match &package.content_key {
+                    Some(key) => key
+                        .decrypt(header, index, stored)
+                        .map_err(|error| self.failed(&error))?,
+                    None => stored,
+                };
                 let plain_len = header.plain_len(index).unwrap_or_default() as usize;
                 pipe.put(index, plain_len, |plain| {
                     decoder
-                        .decode(header.codec, stored, plain)
+                        .decode(header.codec, encoded, plain)
                         .map_err(|error| self.failed(&error))
                 })
                 .await?;
@@ -437,6 +467,7 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
             Either::Second(written) => Ok(written?),
         }
     }
+
     /// Reads the co-signatures and says how many there are.
     ///
     /// To demand more than one signature is a matter of a later version, so none of them is verified. But whoever signs must
