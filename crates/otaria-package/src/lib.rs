@@ -7,6 +7,7 @@
 //! | [`pack`] | an app image to a signed package, and every reason not to |
 //! | [`read`] | a package from any stream, checked in the order in which a device checks |
 //! | [`codec`] | how blocks are stored |
+//! | [`encrypt`] | how they are encrypted, and to whom |
 //! | [`kind`] | what a file is, by its first bytes |
 //! | [`files`] | files that appear whole or not at all |
 //! | `testing` (feature) | packages that are wrong in exactly one way |
@@ -36,6 +37,7 @@
 
 pub mod codec;
 pub mod elf;
+pub mod encrypt;
 pub mod files;
 pub mod keyfile;
 pub mod keys;

@@ -5,14 +5,15 @@ use std::time::{Duration, SystemTime};
 use otaria_wire::esp_image::{self, ImageChecker, ImageError, ImageInfo};
 use otaria_wire::journal::JOURNAL_VERSION;
 use otaria_wire::package::{
-    BLOCK_LEN_UNIT, BlockEntry, Cipher, Codec, Flags, HEADER_LEN, Header, HeaderError, KEM_NONE,
-    MAX_BLOCK_LEN, SignedHeader, TABLE_ENTRY_LEN, blocks_offset,
+    BLOCK_LEN_UNIT, BlockEntry, Cipher, Codec, Flags, Header, HeaderError, KEM_NONE, MAX_BLOCK_LEN,
+    SignedHeader, TABLE_ENTRY_LEN, blocks_offset,
 };
 use otaria_wire::partitions::DEFAULT_4MB;
 use otaria_wire::{FixedText, Sha256Digest};
 
 use crate::codec;
-use crate::keys::SigningKey;
+use crate::encrypt::{EncryptError, encrypt};
+use crate::keys::{PublicKey, SigningKey};
 use crate::kind::FileKind;
 
 /// Length of a slot in the default partition layout for 4 MB of flash.
@@ -52,6 +53,8 @@ pub struct Options {
     pub product: Option<String>,
     /// The image must have this version.
     pub version: Option<String>,
+    /// Encrypt to these keys; none: not at all.
+    pub encrypt_to: Vec<PublicKey>,
 }
 
 impl Options {
@@ -66,6 +69,7 @@ impl Options {
             allow_unguarded: false,
             product: None,
             version: None,
+            encrypt_to: Vec::new(),
         }
     }
 }
@@ -207,12 +211,16 @@ pub enum PackError {
     /// No block length makes the table of this image fit.
     #[error("an image of {0} bytes is too long for this version of the format")]
     TooManyBlocks(u32),
+    /// It cannot be encrypted to these keys.
+    #[error(transparent)]
+    Encrypt(#[from] EncryptError),
     /// The header would not be taken by a reader.
     #[error("the image's own header does not make a valid package")]
     Header(#[from] HeaderError),
 }
 
-/// Makes a signed package of an app image. The same image, key and options make the same bytes.
+/// Makes a signed package of an app image. The same image, key and options make the same bytes, unless they are encrypted: then
+/// the content key is another each time.
 ///
 /// # Errors
 /// Whatever a device would refuse is refused here, with what to do about it; see [`PackError`].
@@ -220,12 +228,8 @@ pub fn pack(image: &[u8], key: &SigningKey, options: &Options) -> Result<Package
     let info = check_image(image, options)?;
     let image_len = info.len;
     check_block_len(options.block_len, image_len)?;
-    let (codec, blocks) = encode_blocks(image, options);
-    let table: Vec<u8> = blocks
-        .iter()
-        .flat_map(|block| entry_of(block).encode())
-        .collect();
-    let header = Header {
+    let (codec, mut blocks) = encode_blocks(image, options);
+    let mut header = Header {
         flags: Flags {
             cosigned: false,
             unguarded: !has_guard(&info),
@@ -243,7 +247,7 @@ pub fn pack(image: &[u8], key: &SigningKey, options: &Options) -> Result<Package
         created: options.created,
         key_id: key.public_key().key_id(),
         image_sha256: Sha256Digest::of(image),
-        table_sha256: Sha256Digest::of(&table),
+        table_sha256: Sha256Digest::ZERO,
         base_sha256: Sha256Digest::ZERO,
         product: info.desc.project,
         version: info.desc.version,
@@ -252,15 +256,24 @@ pub fn pack(image: &[u8], key: &SigningKey, options: &Options) -> Result<Package
         kem: KEM_NONE,
         recipients_digest: [0; 24],
     };
+    let mut recipients = Vec::new();
+    if !options.encrypt_to.is_empty() {
+        (recipients, blocks) = encrypt(&mut header, &options.encrypt_to, blocks)?;
+    }
+    let table: Vec<u8> = blocks
+        .iter()
+        .flat_map(|block| entry_of(block).encode())
+        .collect();
+    header.table_sha256 = Sha256Digest::of(&table);
     let signature = key.sign(&header.signed_message());
     let signed = SignedHeader::new(header, signature)?;
-    let stored: usize = blocks.iter().map(Vec::len).sum();
-    let mut bytes = Vec::with_capacity(HEADER_LEN + table.len() + stored);
-    bytes.extend_from_slice(&signed.to_bytes());
-    bytes.extend_from_slice(&table);
-    for block in &blocks {
-        bytes.extend_from_slice(block);
-    }
+    let bytes = [
+        &signed.to_bytes()[..],
+        &table,
+        &recipients,
+        &blocks.concat(),
+    ]
+    .concat();
     Ok(Package {
         bytes,
         header: signed.untrusted().clone(),

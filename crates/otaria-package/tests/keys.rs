@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use common::{program_runs, python, python_has, text};
 use otaria_package::files::Existing;
 use otaria_package::keyfile::{KeyFileError, KeyPairPaths, PrivateKeyFile, read_public};
-use otaria_package::keys::{KeyError, PublicKey, SigningKey};
+use otaria_package::keys::{KeyError, PrivateKey as _, PublicKey, SigningKey};
 
 const PASSPHRASE: &str = "correct horse battery staple";
 

@@ -162,6 +162,20 @@ fn a_package_is_signed_as_the_readme_says() {
 }
 
 #[test]
+fn a_package_is_encrypted_as_the_readme_says() {
+    let desk = Desk::with_package();
+    for command in commands("Encrypt a package") {
+        desk.run(&command);
+    }
+    let package = fs::read(desk.0.path().join("pump-1.2.0.otaria")).unwrap();
+    let image = fs::read(desk.0.path().join(BUILT).join("pump")).unwrap();
+    let product = |bytes: &[u8]| bytes.windows(8).filter(|at| at == b"pump\0\0\0\0").count();
+    // In the header, for everybody; the one in the image is sealed.
+    assert_eq!((product(&package[..320]), product(&package[320..])), (1, 0));
+    assert!(product(&image) > 0);
+}
+
+#[test]
 fn a_fleet_is_run_as_the_readme_says() {
     let desk = Desk::with_package();
     let lines = commands("Run a fleet");
