@@ -4,7 +4,7 @@
 A second implementation of the format, written from its description and sharing no code with the first, so that a
 misreading in one shows as a disagreement between the two.
 
-    verify_package.py PACKAGE PUBLIC_KEY.pem [--image OUT]
+    verify_package.py PACKAGE PUBLIC_KEY.pem [--decrypt-key PRIVATE_KEY.pem] [--image OUT]
 
 Exit code 0: the package is good; its fields are printed as JSON. 1: it is not; the reason is on standard error.
 2: wrong usage, or a file cannot be read.
@@ -12,15 +12,17 @@ Exit code 0: the package is good; its fields are printed as JSON. 1: it is not; 
 
 import argparse
 import hashlib
+import hmac
 import json
 import struct
 import sys
 import zlib
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 MAGIC = b"OTARIAP1"
 HEADER_LEN = 320
@@ -28,6 +30,11 @@ SIGNED_LEN = 256
 DOMAIN = b"otaria package v1\0"
 ENTRY_LEN = 36
 COSIGNATURE_LEN = 72
+RECIPIENT_LEN = 121
+MAX_RECIPIENTS = 1024
+TAG_LEN = 16
+DHKEM_P256 = 0x0010
+HPKE_INFO = b"otaria content key v1"
 # magic, header_len, flags, codec, cipher, algorithm, zero, chip, min rev, max rev, zero, security version, image_len,
 # block_len, table_len, sequence, created, key_id, image, table, base, product, version, recipients_len, recipients,
 # kem, recipients digest
@@ -51,9 +58,12 @@ def text(field, name):
     return value.decode("ascii")
 
 
+def point_of(public_key):
+    return public_key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
+
+
 def key_id_of(public_key):
-    point = public_key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
-    return hashlib.sha256(point).digest()[:8]
+    return hashlib.sha256(point_of(public_key)).digest()[:8]
 
 
 def check_signature(public_key, signature, message, whose):
@@ -76,7 +86,7 @@ def read_header(data, public_key):
     check(zero1 == 0 and zero2 == 0, "a byte that must be zero is not")
     check(flags & ~3 == 0, f"unknown flags {flags:#x}")
     check(codec in (0, 1), f"codec {codec} is not known to this script")
-    check(cipher == 0, f"cipher {cipher} is not known to this script")
+    check(cipher in (0, 1), f"cipher {cipher} is not known to this script")
     check(algorithm == 1, f"signature algorithm {algorithm} is unknown")
     check(max_rev in (0, 0xFFFF) or min_rev <= max_rev, "no chip revision fits")
     check(image_len > 0, "the image is empty")
@@ -85,10 +95,15 @@ def read_header(data, public_key):
     check(table_len == ENTRY_LEN * blocks, f"table_len is {table_len}, not {ENTRY_LEN} x {blocks}")
     check(table_len <= block_len, "the table is longer than a block")
     check(base_sha256 == bytes(32), "a base image without a delta")
-    check(recipients_len == 0 and recipients == 0 and kem == 0, "recipients without a cipher")
-    check(recipients_digest == bytes(24), "recipients without a cipher")
+    if cipher == 0:
+        check(recipients_len == 0 and recipients == 0 and kem == 0, "recipients without a cipher")
+        check(recipients_digest == bytes(24), "recipients without a cipher")
+    else:
+        check(0 < recipients <= MAX_RECIPIENTS, f"{recipients} recipients")
+        check(recipients_len == recipients * RECIPIENT_LEN, "the recipients have the wrong length")
+        check(kem == DHKEM_P256, f"KEM {kem:#x} is not known to this script")
     fields = {
-        "flags": flags, "codec": codec, "chip_id": chip, "min_chip_rev": min_rev, "max_chip_rev": max_rev,
+        "flags": flags, "codec": codec, "cipher": cipher, "recipients": recipients, "chip_id": chip, "min_chip_rev": min_rev, "max_chip_rev": max_rev,
         "security_version": security_version, "image_len": image_len, "block_len": block_len, "blocks": blocks,
         "sequence": sequence, "created": created, "key_id": key_id.hex(), "image_sha256": image_sha256.hex(),
         "product": text(product, "product"), "version": text(version, "version"),
@@ -97,7 +112,57 @@ def read_header(data, public_key):
     check(key_id == key_id_of(public_key), f"signed by key {key_id.hex()}, not by {key_id_of(public_key).hex()}")
     message = DOMAIN + data[:SIGNED_LEN]
     check_signature(public_key, data[SIGNED_LEN:HEADER_LEN], message, "the signature")
-    return fields, table_sha256, table_len, message
+    return fields, table_sha256, table_len, recipients_digest
+
+
+def hmac_sha256(key, *parts):
+    return hmac.digest(key, b"".join(parts), "sha256")
+
+
+def hpke_open(private_key, encapsulated, info, bound_to, sealed):
+    """RFC 9180, base mode: DHKEM(P-256, HKDF-SHA256), HKDF-SHA256, ChaCha20Poly1305. No output is longer than a hash."""
+
+    def extract(suite, salt, label, ikm):
+        return hmac_sha256(salt, b"HPKE-v1", suite, label, ikm)
+
+    def expand(suite, secret, label, context, length):
+        return hmac_sha256(secret, struct.pack(">H", length), b"HPKE-v1", suite, label, context, b"\x01")[:length]
+
+    kem, suite = b"KEM\x00\x10", b"HPKE\x00\x10\x00\x01\x00\x03"
+    theirs = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), encapsulated)
+    dh = private_key.exchange(ec.ECDH(), theirs)
+    own = point_of(private_key.public_key())
+    shared = expand(kem, extract(kem, b"", b"eae_prk", dh), b"shared_secret", encapsulated + own, 32)
+    context = b"\0" + extract(suite, b"", b"psk_id_hash", b"") + extract(suite, b"", b"info_hash", info)
+    secret = extract(suite, shared, b"secret", b"")
+    key, nonce = expand(suite, secret, b"key", context, 32), expand(suite, secret, b"base_nonce", context, 12)
+    return ChaCha20Poly1305(key).decrypt(nonce, sealed, bound_to)
+
+
+def read_recipients(data, at, fields, digest, private_key):
+    """The content key, if there is a private key, and where the recipients end."""
+    end = at + fields["recipients"] * RECIPIENT_LEN
+    check(end <= len(data), "truncated inside the recipients")
+    check(hashlib.sha256(data[at:end]).digest()[:24] == digest, "the recipients are damaged")
+    if private_key is None:
+        return None, end
+    own = key_id_of(private_key.public_key())
+    for start in range(at, end, RECIPIENT_LEN):
+        key_id, encapsulated, sealed = struct.unpack_from("8s65s48s", data, start)
+        if key_id == own:
+            try:
+                return hpke_open(private_key, encapsulated, HPKE_INFO, data[:96] + data[128:232], sealed), end
+            except (InvalidTag, ValueError):
+                raise Refused("the content key does not open") from None
+    raise Refused(f"the package is not encrypted to key {own.hex()}")
+
+
+def decrypt(data, stored, content_key, block):
+    nonce = struct.pack("<I8x", block)
+    try:
+        return ChaCha20Poly1305(content_key).decrypt(nonce, stored, data[:96] + data[128:256])
+    except InvalidTag:
+        raise Refused(f"block {block} does not decrypt") from None
 
 
 def read_cosignatures(data, at, signer):
@@ -138,12 +203,16 @@ def read_image_descriptor(image):
     return secure_version, version, project
 
 
-def verify(data, public_key):
-    fields, table_sha256, table_len, _ = read_header(data, public_key)
+def verify(data, public_key, private_key=None):
+    """The header's fields and the plain image; of an encrypted package without a private key, no image."""
+    fields, table_sha256, table_len, recipients_digest = read_header(data, public_key)
     table = data[HEADER_LEN : HEADER_LEN + table_len]
     check(len(table) == table_len, "truncated inside the block table")
     check(hashlib.sha256(table).digest() == table_sha256, "the block table is damaged")
     at = HEADER_LEN + table_len
+    encrypted, content_key = fields["cipher"] != 0, None
+    if encrypted:
+        content_key, at = read_recipients(data, at, fields, recipients_digest, private_key)
     if fields["flags"] & 1:
         at = read_cosignatures(data, at, bytes.fromhex(fields["key_id"]))
     image = bytearray()
@@ -153,10 +222,15 @@ def verify(data, public_key):
         stored = data[at : at + stored_len]
         check(len(stored) == stored_len, f"truncated inside block {block}: the file ends at byte {len(data)}")
         check(hashlib.sha256(stored).digest() == sha256, f"block {block} at byte {at} is damaged")
-        plain_len = min(fields["block_len"], fields["image_len"] - len(image))
-        image += decode(stored, plain_len, fields["codec"], block)
         at += stored_len
+        if encrypted and content_key is None:
+            continue
+        encoded = decrypt(data, stored, content_key, block) if encrypted else stored
+        plain_len = min(fields["block_len"], fields["image_len"] - len(image))
+        image += decode(encoded, plain_len, fields["codec"], block)
     check(at == len(data), f"{len(data) - at} bytes follow the end of the package at byte {at}")
+    if encrypted and content_key is None:
+        return fields, None
     check(hashlib.sha256(image).hexdigest() == fields["image_sha256"], "the image's SHA-256 is not the signed one")
     said = (fields["security_version"], fields["version"], fields["product"])
     found = read_image_descriptor(image)
@@ -169,6 +243,7 @@ def main():
     parser = argparse.ArgumentParser(description="Verify an Otaria package.")
     parser.add_argument("package")
     parser.add_argument("public_key")
+    parser.add_argument("--decrypt-key", help="open an encrypted package with this private key (PEM, no passphrase)")
     parser.add_argument("--image", help="write the plain app image here")
     arguments = parser.parse_args()
     try:
@@ -176,6 +251,10 @@ def main():
             data = file.read()
         with open(arguments.public_key, "rb") as file:
             public_key = serialization.load_pem_public_key(file.read())
+        private_key = None
+        if arguments.decrypt_key:
+            with open(arguments.decrypt_key, "rb") as file:
+                private_key = serialization.load_pem_private_key(file.read(), None)
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -183,10 +262,13 @@ def main():
         print("error: not a P-256 key", file=sys.stderr)
         return 2
     try:
-        fields, image = verify(data, public_key)
+        fields, image = verify(data, public_key, private_key)
     except Refused as reason:
         print(f"refused: {reason}", file=sys.stderr)
         return 1
+    if arguments.image and image is None:
+        print("error: the package is encrypted; give --decrypt-key", file=sys.stderr)
+        return 2
     if arguments.image:
         with open(arguments.image, "wb") as file:
             file.write(image)

@@ -8,7 +8,7 @@
 //! | [`storage`] | everything that is kept in flash |
 //! | [`time`] | the wall clock: learned from time servers, never before what is certain |
 //! | [`net`], [`http`], [`mqtt`] | connections, downloads, the session with the broker |
-//! | [`codec`], [`install`] | from a URL to a verified image in the other slot |
+//! | [`codec`], [`encryption`], [`install`] | from a URL to a verified image in the other slot |
 //! | [`runtime`] | the one future that joins all of it with the engine |
 //!
 //! No allocation, no panic on any input, no wait without a limit. Whatever may be cancelled is cancel-safe, and no flash command
@@ -70,6 +70,7 @@ extern crate std;
 
 pub mod board;
 pub mod codec;
+pub mod encryption;
 pub mod guard;
 pub mod http;
 pub mod install;

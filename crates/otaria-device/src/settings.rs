@@ -10,6 +10,7 @@ use otaria_wire::FixedText;
 use otaria_wire::topics::Topics;
 
 use crate::board::Duration;
+use crate::encryption::DecryptionKeys;
 use crate::trust::KeyRing;
 
 /// Everything that is settled before the runtime starts.
@@ -22,6 +23,8 @@ pub struct Config<'a> {
     /// The root keys. Their packages are taken until one of them has signed a key record, and then those of the record's keys; see
     /// [`crate::trust::Trust`].
     pub keys: KeyRing,
+    /// The keys that packages may be encrypted to: the device's own, the product's. None: encrypted packages are refused.
+    pub decryption: DecryptionKeys,
     /// The broker.
     pub broker: Broker<'a>,
     /// What connections with TLS are made with.
@@ -40,6 +43,7 @@ impl<'a> Config<'a> {
             topics,
             product,
             keys,
+            decryption: DecryptionKeys::new(),
             broker,
             tls: TlsConfig::default(),
             packages: PackagePolicy::default(),
@@ -131,6 +135,8 @@ pub struct PackagePolicy<'a> {
     /// Take images without a boot guard, if their signer says that he knows (flag bit 1). Such an image cannot roll itself back
     /// on a bootloader without rollback.
     pub allow_unguarded: bool,
+    /// Take no package that is not encrypted.
+    pub require_encryption: bool,
 }
 
 /// How long things may take. What concerns an update is in [`Policy`]; this adds what the runtime itself does by the clock.

@@ -24,7 +24,7 @@ pub use epoch::{KeysError, Trust};
 /// Length of a public key, and most keys that a device trusts at a time.
 pub use otaria_wire::keys::{MAX_KEYS, PUBLIC_KEY_LEN};
 
-const UNCOMPRESSED: u8 = 4;
+pub(crate) const UNCOMPRESSED: u8 = 4;
 
 /// Why a public key is not taken into the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +79,8 @@ impl KeyRing {
     /// # Errors
     /// See [`KeyError`].
     pub fn trust(&mut self, point: &[u8; PUBLIC_KEY_LEN]) -> Result<KeyId, KeyError> {
-        let key = public_key(point).ok_or(KeyError::NotAKey)?;
+        let key = point_at(point).and_then(|point| VerifyingKey::from_affine(point).ok());
+        let key = key.ok_or(KeyError::NotAKey)?;
         let id = KeyId::of_public_point(point);
         if self.keys.iter().any(|(known, _)| *known == id) {
             return Err(KeyError::Duplicate);
@@ -94,15 +95,14 @@ impl KeyRing {
     }
 }
 
-/// The key at a point, if that is on the curve. By coordinates: what reads any form of a point can also decompress one, in 2 KB.
-fn public_key(point: &[u8; PUBLIC_KEY_LEN]) -> Option<VerifyingKey> {
-    let [UNCOMPRESSED, coordinates @ ..] = point else {
+/// An uncompressed point, if it is on the curve. By coordinates: what reads any form of a point can also decompress one, in 2 KB.
+pub(crate) fn point_at(bytes: &[u8; PUBLIC_KEY_LEN]) -> Option<AffinePoint> {
+    let [UNCOMPRESSED, coordinates @ ..] = bytes else {
         return None;
     };
     let (x, y) = coordinates.split_first_chunk::<32>()?;
     let y = y.first_chunk::<32>()?;
-    let point = AffinePoint::from_coordinates(&(*x).into(), &(*y).into());
-    VerifyingKey::from_affine(point.into_option()?).ok()
+    AffinePoint::from_coordinates(&(*x).into(), &(*y).into()).into_option()
 }
 
 impl VerifySignature for KeyRing {

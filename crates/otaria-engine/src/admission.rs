@@ -21,6 +21,8 @@ pub struct DeviceFacts<'a> {
     pub running_image: Option<Sha256Digest>,
     /// The settings allow images without a boot guard.
     pub allow_unguarded: bool,
+    /// The settings demand that packages are encrypted.
+    pub require_encryption: bool,
     /// Codecs that this firmware has a decoder for.
     pub codecs: &'a [Codec],
     /// Ciphers that this firmware can decrypt.
@@ -138,6 +140,9 @@ pub fn admit(
     }
     if !facts.ciphers.contains(&header.cipher) {
         return no(FailureCode::UnsupportedCipher);
+    }
+    if header.cipher == Cipher::None && facts.require_encryption {
+        return no(FailureCode::EncryptionRequired);
     }
     if header.codec == Codec::Delta && facts.running_image != Some(header.base_sha256) {
         return no(FailureCode::BaseMismatch);

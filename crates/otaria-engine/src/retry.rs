@@ -39,14 +39,20 @@ pub const fn disposition(code: FailureCode) -> Disposition {
         | FailureCode::Quarantined
         | FailureCode::BaseMismatch
         | FailureCode::UnsupportedSignatureAlgorithm
+        | FailureCode::NotARecipient
+        | FailureCode::EncryptionRequired
         | FailureCode::NotEnoughSignatures => Final,
 
-        // The signer vouches for the table, so a wrong one was damaged on the way.
-        FailureCode::TableHash => Again(2),
+        // The signer vouches for table and recipients, so wrong ones were damaged on the way.
+        FailureCode::TableHash | FailureCode::RecipientsHash => Again(2),
         // The download itself has fetched the block a second time before it says this.
         FailureCode::BlockHash => Final,
         // The signer vouches for bytes that cannot be used.
-        FailureCode::TableMalformed | FailureCode::BlockLength | FailureCode::Decode => Final,
+        FailureCode::TableMalformed
+        | FailureCode::BlockLength
+        | FailureCode::Decode
+        | FailureCode::ContentKey
+        | FailureCode::Decrypt => Final,
 
         // What was written is not what is read: flash may have failed once. All blocks are fetched again.
         FailureCode::ImageHash => Again(1),
@@ -150,6 +156,7 @@ pub const fn condemns(code: FailureCode) -> bool {
         FailureCode::TableMalformed
         | FailureCode::BlockLength
         | FailureCode::Decode
+        | FailureCode::Decrypt
         | FailureCode::ImageHash
         | FailureCode::ImageMalformed
         | FailureCode::DescriptorMismatch
@@ -183,9 +190,14 @@ pub const fn condemns(code: FailureCode) -> bool {
         | FailureCode::Quarantined
         | FailureCode::BaseMismatch
         | FailureCode::UnsupportedSignatureAlgorithm
+        | FailureCode::NotARecipient
+        | FailureCode::EncryptionRequired
         | FailureCode::NotEnoughSignatures
         | FailureCode::TableHash
+        | FailureCode::RecipientsHash
         | FailureCode::BlockHash
+        // With the right key in its settings the device can open it.
+        | FailureCode::ContentKey
         | FailureCode::Dns
         | FailureCode::Connect
         | FailureCode::Tls

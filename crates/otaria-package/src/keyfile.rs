@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use crate::files::{Existing, Readers, write_atomically};
-use crate::keys::{KeyError, PublicKey, SigningKey};
+use crate::keys::{DecryptionKey, KeyError, PrivateKey, PublicKey, SigningKey};
 
 /// A key file is a few hundred bytes; anything much longer is some other file.
 const MAX_KEY_FILE: u64 = 16 * 1024;
@@ -84,12 +84,15 @@ impl PrivateKeyFile {
         self.needs_passphrase
     }
 
-    /// Opens the key.
+    /// Opens a key for signing.
     pub fn open(&self, passphrase: Option<&str>) -> Result<SigningKey, KeyFileError> {
-        SigningKey::from_pem(&self.text, passphrase).map_err(|source| KeyFileError::Key {
-            path: self.path.clone(),
-            source,
-        })
+        SigningKey::from_pem(&self.text, passphrase).map_err(|source| unusable(&self.path, source))
+    }
+
+    /// Opens a key for decryption.
+    pub fn open_decryption(&self, passphrase: Option<&str>) -> Result<DecryptionKey, KeyFileError> {
+        DecryptionKey::from_pem(&self.text, passphrase)
+            .map_err(|source| unusable(&self.path, source))
     }
 }
 
@@ -162,7 +165,7 @@ impl KeyPairPaths {
     /// Writes both files; the private one encrypted when there is a passphrase, and always with mode 0600.
     pub fn write(
         &self,
-        key: &SigningKey,
+        key: &impl PrivateKey,
         passphrase: Option<&str>,
         existing: Existing,
     ) -> Result<(), KeyFileError> {

@@ -1,4 +1,5 @@
-//! Signing keys: ECDSA P-256, as PKCS#8 and SPKI PEM that OpenSSL and every language's crypto library read.
+//! Keys on P-256, for signing (ECDSA) and for encryption (HPKE), as PKCS#8 and SPKI PEM that OpenSSL and every language's
+//! crypto library read.
 //!
 //! A device knows a key by its *key id*, the first 8 bytes of SHA-256 of the uncompressed public point, and is given
 //! that point (65 bytes, SEC1) in its settings.
@@ -49,7 +50,7 @@ pub enum KeyError {
     #[error("this PEM file holds a \"{0}\", not a key")]
     OtherLabel(String),
     /// PEM, but of another algorithm or curve, or damaged.
-    #[error("not an ECDSA P-256 key, or damaged; make one with `otaria keygen`")]
+    #[error("not a P-256 key, or damaged; make one with `otaria keygen`")]
     NotP256,
     /// The key is encrypted and no passphrase was given.
     #[error("the key is encrypted and needs its passphrase")]
@@ -78,24 +79,7 @@ impl SigningKey {
 
     /// Reads a private key from PKCS#8 PEM. `passphrase` is only looked at when the key is encrypted.
     pub fn from_pem(text: &str, passphrase: Option<&str>) -> Result<Self, KeyError> {
-        let key = match private_label(text)? {
-            Protection::None => {
-                p256::SecretKey::from_pkcs8_pem(text.trim()).map_err(|_| KeyError::NotP256)?
-            }
-            Protection::Passphrase => {
-                let passphrase = passphrase.ok_or(KeyError::PassphraseNeeded)?;
-                p256::SecretKey::from_pkcs8_encrypted_pem(text.trim(), passphrase).map_err(
-                    |error| match error {
-                        // A wrong passphrase shows as bad padding, or as bytes that are no key.
-                        pkcs8::Error::EncryptedPrivateKey(_) | pkcs8::Error::Asn1(_) => {
-                            KeyError::WrongPassphrase
-                        }
-                        _ => KeyError::NotP256,
-                    },
-                )?
-            }
-        };
-        Ok(Self(key.into()))
+        Ok(Self(secret_from_pem(text, passphrase)?.into()))
     }
 
     /// The private scalar, as a device's settings hold it.
@@ -106,21 +90,6 @@ impl SigningKey {
     /// Whether a PEM text holds a private key, and whether that needs a passphrase.
     pub fn needs_passphrase(text: &str) -> Result<bool, KeyError> {
         Ok(private_label(text)? == Protection::Passphrase)
-    }
-
-    /// Writes the key as PKCS#8 PEM: encrypted (PBES2: scrypt with N 2^14, AES-256-CBC, the strongest that OpenSSL
-    /// opens with its defaults) when there is a passphrase.
-    pub fn to_pem(&self, passphrase: Option<&str>) -> Result<Zeroizing<String>, KeyError> {
-        let key = p256::SecretKey::from(&self.0);
-        match passphrase {
-            Some("") => Err(KeyError::EmptyPassphrase),
-            Some(passphrase) => key
-                .to_pkcs8_encrypted_pem(passphrase, LineEnding::LF)
-                .map_err(|_| KeyError::NoRandomness),
-            None => key
-                .to_pkcs8_pem(LineEnding::LF)
-                .map_err(|_| KeyError::NotP256),
-        }
     }
 
     /// Signs a message: r || s. Deterministic (RFC 6979), so the same package is the same bytes.
@@ -144,13 +113,85 @@ impl SigningKey {
     }
 }
 
+impl PrivateKey for SigningKey {
+    fn secret(&self) -> p256::SecretKey {
+        p256::SecretKey::from(&self.0)
+    }
+}
+
+/// A private key that encrypted packages are opened with: one of a device, or one that all devices of a product have. It is wiped
+/// from memory when dropped and never printed.
+#[derive(Clone)]
+pub struct DecryptionKey(p256::SecretKey);
+
+impl DecryptionKey {
+    /// Makes a new key from the operating system's randomness.
+    pub fn generate() -> Result<Self, KeyError> {
+        let key = p256::SecretKey::try_generate().map_err(|_| KeyError::NoRandomness)?;
+        Ok(Self(key))
+    }
+
+    /// Reads a private key from PKCS#8 PEM. `passphrase` is only looked at when the key is encrypted.
+    pub fn from_pem(text: &str, passphrase: Option<&str>) -> Result<Self, KeyError> {
+        secret_from_pem(text, passphrase).map(Self)
+    }
+
+    /// What packages name it by.
+    pub fn key_id(&self) -> KeyId {
+        self.public_key().key_id()
+    }
+
+    /// The scalar, big-endian, as a device's settings hold it.
+    pub fn to_scalar(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.to_bytes().into())
+    }
+}
+
+impl PrivateKey for DecryptionKey {
+    fn secret(&self) -> p256::SecretKey {
+        self.0.clone()
+    }
+}
+
+impl fmt::Debug for DecryptionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DecryptionKey({})", self.key_id())
+    }
+}
+
+/// A private key of either use: what its files need.
+pub trait PrivateKey {
+    /// The key itself.
+    fn secret(&self) -> p256::SecretKey;
+
+    /// Writes the key as PKCS#8 PEM: encrypted (PBES2: scrypt with N 2^14, AES-256-CBC, the strongest that OpenSSL
+    /// opens with its defaults) when there is a passphrase.
+    fn to_pem(&self, passphrase: Option<&str>) -> Result<Zeroizing<String>, KeyError> {
+        let key = self.secret();
+        match passphrase {
+            Some("") => Err(KeyError::EmptyPassphrase),
+            Some(passphrase) => key
+                .to_pkcs8_encrypted_pem(passphrase, LineEnding::LF)
+                .map_err(|_| KeyError::NoRandomness),
+            None => key
+                .to_pkcs8_pem(LineEnding::LF)
+                .map_err(|_| KeyError::NotP256),
+        }
+    }
+
+    /// The public half.
+    fn public_key(&self) -> PublicKey {
+        PublicKey(self.secret().public_key().into())
+    }
+}
+
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SigningKey({})", self.public_key().key_id())
     }
 }
 
-/// A public key that checks packages.
+/// A public key: checks packages, or is what they are encrypted to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicKey(p256::ecdsa::VerifyingKey);
 
@@ -238,6 +279,26 @@ impl VerifySignature for Keyring {
             Ok(())
         } else {
             Err(SignatureError::BadSignature)
+        }
+    }
+}
+
+fn secret_from_pem(text: &str, passphrase: Option<&str>) -> Result<p256::SecretKey, KeyError> {
+    match private_label(text)? {
+        Protection::None => {
+            p256::SecretKey::from_pkcs8_pem(text.trim()).map_err(|_| KeyError::NotP256)
+        }
+        Protection::Passphrase => {
+            let passphrase = passphrase.ok_or(KeyError::PassphraseNeeded)?;
+            p256::SecretKey::from_pkcs8_encrypted_pem(text.trim(), passphrase).map_err(|error| {
+                match error {
+                    // A wrong passphrase shows as bad padding, or as bytes that are no key.
+                    pkcs8::Error::EncryptedPrivateKey(_) | pkcs8::Error::Asn1(_) => {
+                        KeyError::WrongPassphrase
+                    }
+                    _ => KeyError::NotP256,
+                }
+            })
         }
     }
 }

@@ -11,6 +11,7 @@
 //! | [`cosign`] | more signatures under a package |
 //! | [`read`] | a package from any stream, checked in the order in which a device checks |
 //! | [`codec`] | how blocks are stored |
+//! | [`encrypt`] | how they are encrypted, and to whom |
 //! | [`kind`] | what a file is, by its first bytes |
 //! | [`files`] | files that appear whole or not at all |
 //! | `testing` (feature) | packages that are wrong in exactly one way |
@@ -41,6 +42,7 @@
 pub mod codec;
 pub mod cosign;
 pub mod elf;
+pub mod encrypt;
 pub mod files;
 pub mod key_record;
 pub mod keyfile;

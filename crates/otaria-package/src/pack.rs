@@ -5,14 +5,15 @@ use std::time::{Duration, SystemTime};
 use otaria_wire::esp_image::{self, ImageChecker, ImageError, ImageInfo};
 use otaria_wire::journal::JOURNAL_VERSION;
 use otaria_wire::package::{
-    BLOCK_LEN_UNIT, BlockEntry, Cipher, Codec, Flags, HEADER_LEN, Header, HeaderError, KEM_NONE,
-    MAX_BLOCK_LEN, SignedHeader, TABLE_ENTRY_LEN, blocks_offset,
+    BLOCK_LEN_UNIT, BlockEntry, Cipher, Codec, Flags, Header, HeaderError, KEM_NONE, MAX_BLOCK_LEN,
+    SignedHeader, TABLE_ENTRY_LEN, blocks_offset,
 };
 use otaria_wire::partitions::DEFAULT_4MB;
 use otaria_wire::{FixedText, Sha256Digest};
 
 use crate::codec;
-use crate::keys::SigningKey;
+use crate::encrypt::{EncryptError, encrypt};
+use crate::keys::{PublicKey, SigningKey};
 use crate::kind::FileKind;
 use crate::signer::{SignError, Signer, sign};
 
@@ -55,6 +56,8 @@ pub struct Options {
     pub product: Option<String>,
     /// The image must have this version.
     pub version: Option<String>,
+    /// Encrypt to these keys; none: not at all.
+    pub encrypt_to: Vec<PublicKey>,
 }
 
 impl Options {
@@ -70,6 +73,7 @@ impl Options {
             cosigned: false,
             product: None,
             version: None,
+            encrypt_to: Vec::new(),
         }
     }
 }
@@ -214,12 +218,16 @@ pub enum PackError {
     /// There is no signature.
     #[error("the package is not signed")]
     Sign(#[from] SignError),
+    /// It cannot be encrypted to these keys.
+    #[error(transparent)]
+    Encrypt(#[from] EncryptError),
     /// The header would not be taken by a reader.
     #[error("the image's own header does not make a valid package")]
     Header(#[from] HeaderError),
 }
 
-/// Makes a signed package of an app image. The same image, key and options make the same bytes.
+/// Makes a signed package of an app image. The same image, key and options make the same bytes, unless they are encrypted: then
+/// the content key is another each time.
 ///
 /// # Errors
 /// Whatever a device would refuse is refused here, with what to do about it; see [`PackError`].
@@ -235,12 +243,8 @@ pub fn pack_by(image: &[u8], signer: &dyn Signer, options: &Options) -> Result<P
     let info = check_image(image, options)?;
     let image_len = info.len;
     check_block_len(options.block_len, image_len)?;
-    let (codec, blocks) = encode_blocks(image, options);
-    let table: Vec<u8> = blocks
-        .iter()
-        .flat_map(|block| entry_of(block).encode())
-        .collect();
-    let header = Header {
+    let (codec, mut blocks) = encode_blocks(image, options);
+    let mut header = Header {
         flags: Flags {
             cosigned: options.cosigned,
             unguarded: !has_guard(&info),
@@ -258,7 +262,7 @@ pub fn pack_by(image: &[u8], signer: &dyn Signer, options: &Options) -> Result<P
         created: options.created,
         key_id: signer.public_key().key_id(),
         image_sha256: Sha256Digest::of(image),
-        table_sha256: Sha256Digest::of(&table),
+        table_sha256: Sha256Digest::ZERO,
         base_sha256: Sha256Digest::ZERO,
         product: info.desc.project,
         version: info.desc.version,
@@ -267,19 +271,27 @@ pub fn pack_by(image: &[u8], signer: &dyn Signer, options: &Options) -> Result<P
         kem: KEM_NONE,
         recipients_digest: [0; 24],
     };
+    let mut recipients = Vec::new();
+    if !options.encrypt_to.is_empty() {
+        (recipients, blocks) = encrypt(&mut header, &options.encrypt_to, blocks)?;
+    }
+    let table: Vec<u8> = blocks
+        .iter()
+        .flat_map(|block| entry_of(block).encode())
+        .collect();
+    header.table_sha256 = Sha256Digest::of(&table);
     let signature = sign(signer, &header.signed_message())?;
     let signed = SignedHeader::new(header, signature)?;
-    let stored: usize = blocks.iter().map(Vec::len).sum();
-    let mut bytes = Vec::with_capacity(HEADER_LEN + table.len() + stored);
-    bytes.extend_from_slice(&signed.to_bytes());
-    bytes.extend_from_slice(&table);
-    if options.cosigned {
-        // None yet.
-        bytes.push(0);
-    }
-    for block in &blocks {
-        bytes.extend_from_slice(block);
-    }
+    // None yet.
+    let cosignatures: &[u8] = if options.cosigned { &[0] } else { &[] };
+    let bytes = [
+        &signed.to_bytes()[..],
+        &table,
+        &recipients,
+        cosignatures,
+        &blocks.concat(),
+    ]
+    .concat();
     Ok(Package {
         bytes,
         header: signed.untrusted().clone(),

@@ -7,12 +7,14 @@ use otaria_wire::esp_image::{ImageChecker, ImageError, ImageInfo};
 use otaria_wire::messages::FailureCode;
 use otaria_wire::package::{
     BlockTable, COSIGNATURE_LEN, Cipher, CoSignatureError, CoSignatures, Codec, HEADER_LEN, Header,
-    HeaderError, KeyId, SignatureError, SignedHeader, TableError, VerifySignature,
+    HeaderError, KeyId, RECIPIENT_LEN, Recipient, RecipientSearch, RecipientsError, SignatureError,
+    SignedHeader, TableError, VerifySignature,
 };
 use otaria_wire::{Sha256Digest, Sha256Hasher};
 
 use crate::codec::{self, DecodeError};
-use crate::keys::Keyring;
+use crate::encrypt::ContentKey;
+use crate::keys::{DecryptionKey, Keyring};
 use crate::pack::has_guard;
 
 /// Whose packages are read.
@@ -39,8 +41,11 @@ pub struct Contents {
     pub package_len: u64,
     /// Length of all blocks as stored.
     pub stored_len: u64,
-    /// What the image in it says of itself.
-    pub image: ImageInfo,
+    /// Keys that it is encrypted to; empty: it is not encrypted.
+    pub recipients: Vec<KeyId>,
+    /// What the image in it says of itself. `None` if it is encrypted and no key was given: then all is checked that can be
+    /// without looking inside.
+    pub image: Option<ImageInfo>,
 }
 
 /// A part of a package, for saying where it ends.
@@ -70,20 +75,17 @@ impl std::fmt::Display for Part {
     }
 }
 
-/// What later versions of the format can be.
+/// What later versions can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unsupported {
     /// Differences against an older image.
     Delta,
-    /// Encrypted blocks.
-    Encrypted,
 }
 
 impl std::fmt::Display for Unsupported {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Delta => "a delta",
-            Self::Encrypted => "encrypted",
         })
     }
 }
@@ -133,6 +135,17 @@ pub enum ReadError {
     /// The table is not the signed one.
     #[error("the block table (byte 320 on) is refused")]
     Table(#[from] TableError),
+    /// The recipients are not the signed ones.
+    #[error("the recipients (behind the block table) are refused")]
+    Recipients(#[from] RecipientsError),
+    /// None of the given keys is among the recipients.
+    #[error("the package is encrypted to {}, and to none of the given keys", list(.0))]
+    NotARecipient(Vec<KeyId>),
+    /// The content key was sealed to a given key, and that does not open it.
+    #[error(
+        "the content key does not open with key {0}: it was sealed for another package, or wrongly"
+    )]
+    ContentKey(KeyId),
     /// The co-signatures are not well-formed.
     #[error("the co-signatures are refused")]
     CoSignatures(#[from] CoSignatureError),
@@ -145,6 +158,14 @@ pub enum ReadError {
         offset: u64,
         /// Its stored length.
         len: u32,
+    },
+    /// A block is the signed one but was sealed with another key or for another package.
+    #[error("block {block} (at byte {offset}) does not decrypt")]
+    Decrypt {
+        /// Which block, from 0.
+        block: u32,
+        /// Where it starts in the file.
+        offset: u64,
     },
     /// A block is the signed one but cannot be decoded.
     #[error("block {block} (at byte {offset}) does not decode")]
@@ -212,10 +233,13 @@ impl ReadError {
             Self::UnknownKey { .. } => SignatureError::UnknownKey.into(),
             Self::BadSignature(_) => SignatureError::BadSignature.into(),
             Self::Unsupported(Unsupported::Delta) => FailureCode::UnsupportedCodec,
-            Self::Unsupported(Unsupported::Encrypted) => FailureCode::UnsupportedCipher,
             Self::Table(error) => (*error).into(),
             Self::CoSignatures(error) => (*error).into(),
+            Self::Recipients(error) => (*error).into(),
+            Self::NotARecipient(_) => FailureCode::NotARecipient,
+            Self::ContentKey(_) => FailureCode::ContentKey,
             Self::BlockHash { .. } => FailureCode::BlockHash,
+            Self::Decrypt { .. } => FailureCode::Decrypt,
             Self::Decode {
                 source: DecodeError::Length { .. },
                 ..
@@ -229,23 +253,25 @@ impl ReadError {
     }
 }
 
-/// Reads and checks a whole package.
+/// Reads and checks a whole package, without looking into an encrypted one.
 ///
 /// # Errors
 /// The first thing that is wrong, in the order in which a device checks; see [`ReadError`].
 pub fn read(source: impl Read, trust: Trust<'_>) -> Result<Contents, ReadError> {
-    read_into(source, trust, |_| Ok(()))
+    read_into(source, trust, &[], |_| Ok(()))
 }
 
 /// Reads and checks a whole package, and hands out the plain image piece by piece. Each piece is verified on its own;
-/// whether together they are the image is known only when this returns `Ok`.
+/// whether together they are the image is known only when this returns `Ok`. An encrypted package is opened with one of `keys`;
+/// without any, nothing of it is handed out.
 ///
 /// # Errors
 /// As [`read`], and what `image` returns, as [`ReadError::Io`].
 pub fn read_into(
     source: impl Read,
     trust: Trust<'_>,
-    mut image: impl FnMut(&[u8]) -> io::Result<()>,
+    keys: &[DecryptionKey],
+    image: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> Result<Contents, ReadError> {
     let mut input = Input { source, offset: 0 };
     let mut bytes = [0; HEADER_LEN];
@@ -261,73 +287,142 @@ pub fn read_into(
     if header.codec == Codec::Delta {
         return Err(ReadError::Unsupported(Unsupported::Delta));
     }
-    if header.cipher != Cipher::None {
-        return Err(ReadError::Unsupported(Unsupported::Encrypted));
-    }
 
     let table_bytes = input.take(Part::Table, header.table_len as usize)?;
     let table = BlockTable::check(&header, &table_bytes)?;
+    let (recipients, content_key) = read_recipients(&mut input, &header, keys)?;
     let cosigners = if header.flags.cosigned {
         read_cosigners(&mut input, &header, &message, trust)?
     } else {
         Vec::new()
     };
-
-    let mut hasher = Sha256Hasher::new();
-    let mut checker = ImageChecker::new();
-    let mut stored_len = 0;
-    for (block, entry) in (0..).zip(table.iter()) {
-        let offset = input.offset;
-        let stored = input.take(Part::Block(block), entry.stored_len as usize)?;
-        if Sha256Digest::of(&stored) != entry.sha256 {
-            return Err(ReadError::BlockHash {
-                block,
-                offset,
-                len: entry.stored_len,
-            });
-        }
-        let plain_len = header.plain_len(block).unwrap_or(0) as usize;
-        let plain = match header.codec {
-            Codec::Stored => stored,
-            Codec::Deflate | Codec::Delta => {
-                codec::inflate(&stored, plain_len).map_err(|source| ReadError::Decode {
-                    block,
-                    offset,
-                    source,
-                })?
-            }
-        };
-        hasher.update(&plain);
-        // An error is kept until the image's digest was compared: damage comes before malformation.
-        let _ = checker.update(&plain);
-        image(&plain).map_err(|source| ReadError::Io { offset, source })?;
-        stored_len += u64::from(entry.stored_len);
-    }
-
-    let found = hasher.finish();
-    if found != header.image_sha256 {
-        return Err(ReadError::ImageHash {
-            found,
-            expected: header.image_sha256,
-        });
-    }
-    let info = checker.finish()?;
-    check_agreement(&header, &info)?;
+    let blocks = Blocks {
+        header: &header,
+        table,
+        content_key,
+    };
+    let image = blocks.read(&mut input, image)?;
     let package_len = input.offset;
     match input.count_rest()? {
         0 => Ok(Contents {
-            header,
             identity,
             signature_verified,
             cosigners,
             package_len,
-            stored_len,
-            image: info,
+            stored_len: table.iter().map(|entry| u64::from(entry.stored_len)).sum(),
+            recipients,
+            image,
+            header,
         }),
         trailing => Err(ReadError::Trailing {
             end: package_len,
             trailing,
         }),
+    }
+}
+
+/// The blocks of a package, and what they are opened with.
+struct Blocks<'a> {
+    header: &'a Header,
+    table: BlockTable<'a>,
+    content_key: Option<ContentKey>,
+}
+
+impl Blocks<'_> {
+    /// Reads all blocks, and the image in them if they can be opened.
+    fn read<R: Read>(
+        &self,
+        input: &mut Input<R>,
+        mut image: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<Option<ImageInfo>, ReadError> {
+        let header = self.header;
+        let closed = header.cipher != Cipher::None && self.content_key.is_none();
+        let mut hasher = Sha256Hasher::new();
+        let mut checker = ImageChecker::new();
+        for (block, entry) in (0..).zip(self.table.iter()) {
+            let offset = input.offset;
+            let stored = input.take(Part::Block(block), entry.stored_len as usize)?;
+            if Sha256Digest::of(&stored) != entry.sha256 {
+                return Err(ReadError::BlockHash {
+                    block,
+                    offset,
+                    len: entry.stored_len,
+                });
+            }
+            if closed {
+                continue;
+            }
+            let plain = self.open(block, offset, stored)?;
+            hasher.update(&plain);
+            // An error is kept until the image's digest was compared: damage comes before malformation.
+            let _ = checker.update(&plain);
+            image(&plain).map_err(|source| ReadError::Io { offset, source })?;
+        }
+        if closed {
+            return Ok(None);
+        }
+        let found = hasher.finish();
+        if found != header.image_sha256 {
+            return Err(ReadError::ImageHash {
+                found,
+                expected: header.image_sha256,
+            });
+        }
+        let info = checker.finish()?;
+        check_agreement(header, &info)?;
+        Ok(Some(info))
+    }
+
+    /// The plain bytes of a block.
+    fn open(&self, block: u32, offset: u64, stored: Vec<u8>) -> Result<Vec<u8>, ReadError> {
+        let header = self.header;
+        let encoded = match &self.content_key {
+            Some(key) => key
+                .unseal(&header.encode(), block, stored)
+                .ok_or(ReadError::Decrypt { block, offset })?,
+            None => stored,
+        };
+        let plain_len = header.plain_len(block).unwrap_or(0) as usize;
+        match header.codec {
+            Codec::Stored => Ok(encoded),
+            Codec::Deflate | Codec::Delta => {
+                codec::inflate(&encoded, plain_len).map_err(|source| ReadError::Decode {
+                    block,
+                    offset,
+                    source,
+                })
+            }
+        }
+    }
+}
+
+/// The recipients' ids, and the content key if one of `keys` is among them.
+fn read_recipients<R: Read>(
+    input: &mut Input<R>,
+    header: &Header,
+    keys: &[DecryptionKey],
+) -> Result<(Vec<KeyId>, Option<ContentKey>), ReadError> {
+    if header.cipher == Cipher::None {
+        return Ok((Vec::new(), None));
+    }
+    let bytes = input.take(Part::Recipients, header.recipients_len as usize)?;
+    let (entries, _) = bytes.as_chunks::<RECIPIENT_LEN>();
+    let mut search = RecipientSearch::new();
+    search.look(entries, |id| keys.iter().any(|key| key.key_id() == *id));
+    let own = search.finish(header)?;
+    let ids = entries
+        .iter()
+        .map(|entry| Recipient::parse(entry).key_id)
+        .collect();
+    let opened = own.and_then(|own| {
+        let key = keys.iter().find(|key| key.key_id() == own.key_id)?;
+        let opened = ContentKey::open(key, &own, &header.encode());
+        Some(opened.ok_or(ReadError::ContentKey(own.key_id)))
+    });
+    match opened {
+        Some(content_key) => Ok((ids, Some(content_key?))),
+        None if keys.is_empty() => Ok((ids, None)),
+        None => Err(ReadError::NotARecipient(ids)),
     }
 }
 

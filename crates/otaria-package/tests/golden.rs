@@ -9,8 +9,8 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{key, options};
-use otaria_package::keys::Keyring;
+use common::{key, options, recipient};
+use otaria_package::keys::{Keyring, PrivateKey as _};
 use otaria_package::pack::{CodecChoice, Options, pack};
 use otaria_package::read::{Trust, read_into};
 use otaria_sim::images::Stamp;
@@ -25,6 +25,8 @@ const CASES: [(&str, CodecChoice); 2] = [
     ("demo-1.1.0-stored.otaria", CodecChoice::Stored),
     ("demo-1.1.0-deflate.otaria", CodecChoice::Deflate),
 ];
+
+const ENCRYPTED: &str = "demo-1.1.0-encrypted.otaria";
 
 fn make(image: &[u8], codec: CodecChoice) -> Vec<u8> {
     pack(
@@ -59,7 +61,7 @@ fn golden_packages_are_read_and_made_again() {
     for (name, codec) in CASES {
         let bytes = fs::read(golden(name)).unwrap();
         let mut plain = Vec::new();
-        let contents = read_into(&bytes[..], Trust::Keys(&keyring), |piece| {
+        let contents = read_into(&bytes[..], Trust::Keys(&keyring), &[], |piece| {
             plain.extend_from_slice(piece);
             Ok(())
         })
@@ -80,4 +82,28 @@ fn golden_packages_are_read_and_made_again() {
             "{name}: the packager makes other bytes"
         );
     }
+}
+
+/// It cannot be made again: nobody has its content key. `OTARIA_BLESS_ENCRYPTED=1` makes another one.
+#[test]
+fn the_encrypted_golden_package_is_opened() {
+    let image = fs::read(golden("demo-1.1.0.bin")).unwrap();
+    if std::env::var_os("OTARIA_BLESS_ENCRYPTED").is_some() {
+        let options = Options {
+            block_len: 4096,
+            encrypt_to: vec![recipient().public_key()],
+            ..options()
+        };
+        let encrypted = pack(&image, &key(), &options).unwrap().bytes;
+        fs::write(golden(ENCRYPTED), encrypted).unwrap();
+    }
+    let bytes = fs::read(golden(ENCRYPTED)).unwrap();
+    let mut plain = Vec::new();
+    let keyring = Keyring::new([key().public_key()]);
+    let contents = read_into(&bytes[..], Trust::Keys(&keyring), &[recipient()], |piece| {
+        plain.extend_from_slice(piece);
+        Ok(())
+    });
+    assert_eq!(contents.unwrap().recipients, [recipient().key_id()]);
+    assert!(plain == image);
 }

@@ -10,7 +10,7 @@ use common::{program_runs, python, python_has, text};
 use otaria_package::files::Existing;
 use otaria_package::key_record::Plan;
 use otaria_package::keyfile::{KeyFileError, KeyPairPaths, PrivateKeyFile, read_public};
-use otaria_package::keys::{KeyError, PublicKey, SigningKey};
+use otaria_package::keys::{KeyError, PrivateKey as _, PublicKey, SigningKey};
 use otaria_package::pack::{Options, TimeStamp, pack};
 use p256::pkcs8::DecodePrivateKey as _;
 

@@ -42,7 +42,7 @@ fn what_is_packed_is_read_back_byte_for_byte() {
             .unwrap();
             let mut plain = Vec::new();
             let keyring = Keyring::new([key().public_key()]);
-            let contents = read_into(&package.bytes[..], Trust::Keys(&keyring), |piece| {
+            let contents = read_into(&package.bytes[..], Trust::Keys(&keyring), &[], |piece| {
                 plain.extend_from_slice(piece);
                 Ok(())
             })

@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use common::{key, options, python, python_has, text};
+use common::{key, options, python, python_has, recipient, stranger, text};
+use otaria_package::keys::PrivateKey as _;
 use otaria_package::pack::{CodecChoice, Options, pack};
 use otaria_package::read::{Trust, read};
 use otaria_sim::images::Stamp;
@@ -31,25 +32,33 @@ fn verify(package: &Path, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-fn packages() -> [(&'static str, Vec<u8>); 2] {
+fn packages() -> [(&'static str, Vec<u8>); 3] {
     let image = Stamp::new("1.1.0").secure_version(5).size(12_288).image();
-    let make = |codec| {
+    let make = |codec, encrypt_to| {
         pack(
             &image,
             &key(),
             &Options {
                 codec,
                 block_len: 4096,
+                encrypt_to,
                 ..options()
             },
         )
         .unwrap()
         .bytes
     };
+    let recipients = vec![stranger().public_key(), recipient().public_key()];
     [
-        ("stored", make(CodecChoice::Stored)),
-        ("deflate", make(CodecChoice::Deflate)),
+        ("stored", make(CodecChoice::Stored, Vec::new())),
+        ("deflate", make(CodecChoice::Deflate, Vec::new())),
+        ("encrypted", make(CodecChoice::Deflate, recipients)),
     ]
+}
+
+/// The private key of a device, with which the script opens what is encrypted, and passes over it else.
+fn recipient_file() -> &'static str {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys/recipient.pem")
 }
 
 #[test]
@@ -61,7 +70,13 @@ fn python_reads_what_is_packed_here() {
     for (name, bytes) in packages() {
         let (file, image) = (dir.path().join(name), dir.path().join("image"));
         fs::write(&file, &bytes).unwrap();
-        let output = verify(&file, &["--image", image.to_str().unwrap()]);
+        let arguments = [
+            "--image",
+            image.to_str().unwrap(),
+            "--decrypt-key",
+            recipient_file(),
+        ];
+        let output = verify(&file, &arguments);
         assert!(output.status.success(), "{name}: {}", text(&output));
         let header = read(&bytes[..], Trust::Anyone).unwrap().header;
         let printed = String::from_utf8(output.stdout).unwrap();
@@ -82,6 +97,46 @@ fn python_reads_what_is_packed_here() {
     }
 }
 
+fn stranger_file() -> &'static str {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys/stranger.pem")
+}
+
+fn test_file() -> &'static str {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys/test.pem")
+}
+
+/// RFC 9180, appendix A.5.1, sequence number 0.
+const HPKE: &str = r#"
+import sys
+sys.dont_write_bytecode = True
+sys.path.insert(0, sys.argv[1])
+import verify_package
+from cryptography.hazmat.primitives.asymmetric import ec
+
+private_key = ec.derive_private_key(0xa4d1c55836aa30f9b3fbb6ac98d338c877c2867dd3a77396d13f68d3ab150d3b, ec.SECP256R1())
+encapsulated = bytes.fromhex(
+    "04c07836a0206e04e31d8ae99bfd549380b072a1b1b82e563c935c095827824f"
+    "c1559eac6fb9e3c70cd3193968994e7fe9781aa103f5b50e934b5b2f387e381291"
+)
+info = bytes.fromhex("4f6465206f6e2061204772656369616e2055726e")
+sealed = bytes.fromhex("6469c41c5c81d3aa85432531ecf6460ec945bde1eb428cb2fedf7a29f5a685b4ccb0d057f03ea2952a27bb458b")
+opened = verify_package.hpke_open(private_key, encapsulated, info, b"Count-0", sealed)
+assert opened == b"Beauty is truth, truth beauty", opened
+"#;
+
+#[test]
+fn pythons_hpke_opens_the_vector_of_the_rfc() {
+    if !python_has("cryptography") {
+        return;
+    }
+    let output = python()
+        .args(["-c", HPKE])
+        .arg(script().parent().unwrap())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+}
+
 /// Starting Python for each of a thousand mutants would take minutes: one process imports the script and goes through
 /// them.
 const MUTANTS: &str = r#"
@@ -89,21 +144,22 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, sys.argv[1])
 import verify_package
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
 public_key = load_pem_public_key(open(sys.argv[2], "rb").read())
 good = open(sys.argv[3], "rb").read()
 table_end = int(sys.argv[4])
+private_key = load_pem_private_key(open(sys.argv[5], "rb").read(), None)
 taken = []
 
 def refused(name, data):
     try:
-        verify_package.verify(bytes(data), public_key)
+        verify_package.verify(bytes(data), public_key, private_key)
     except verify_package.Refused as reason:
         return str(reason)
     taken.append(name)
 
-verify_package.verify(good, public_key)
+assert verify_package.verify(good, public_key, private_key)[1] is not None
 offsets = list(range(table_end)) + list(range(table_end, len(good), 101)) + [len(good) - 1]
 for at in offsets:
     for bit in (0x01, 0x80):
@@ -134,6 +190,7 @@ fn python_refuses_every_flipped_byte_truncation_and_tail() {
             .arg(public_key())
             .arg(&file)
             .arg((HEADER_LEN + 3 * 36).to_string())
+            .arg(recipient_file())
             .output()
             .unwrap();
         assert!(output.status.success(), "{name}: {}", text(&output));
@@ -146,7 +203,7 @@ fn python_says_why_and_ends_with_one() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let [(_, good), _] = packages();
+    let [(_, good), _, (_, encrypted)] = packages();
     let blocks = HEADER_LEN + 3 * 36;
     let changed = |at: usize| {
         let mut bytes = good.clone();
@@ -184,6 +241,22 @@ fn python_says_why_and_ends_with_one() {
             error.starts_with("refused: ") && error.contains(reason),
             "{name}: {error}"
         );
+    }
+    let file = dir.path().join("encrypted");
+    fs::write(&file, encrypted).unwrap();
+    for (private, reason) in [
+        (stranger_file(), ""),
+        (test_file(), "is not encrypted to key"),
+    ] {
+        let output = verify(&file, &["--decrypt-key", private]);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            output.status.success(),
+            reason.is_empty(),
+            "{}",
+            text(&output)
+        );
+        assert!(error.contains(reason), "{error}");
     }
     let missing = verify(&dir.path().join("missing"), &[]);
     assert_eq!(missing.status.code(), Some(2), "{}", text(&missing));

@@ -130,7 +130,7 @@ fn nothing_is_handed_out_of_a_damaged_block() {
     let second = HEADER_LEN + 3 * 36 + 4096;
     bytes[second + 4000] ^= 1;
     let mut handed_out = 0;
-    read_into(&bytes[..], Trust::Anyone, |piece| {
+    read_into(&bytes[..], Trust::Anyone, &[], |piece| {
         handed_out += piece.len();
         Ok(())
     })

@@ -260,6 +260,9 @@ pub struct Package {
     pub security_version: u32,
     /// Who signed it. The server holds no keys and does not check this; devices do.
     pub key_id: String,
+    /// How many keys it is encrypted to; 0: it is not encrypted. The server could not decrypt it.
+    #[serde(default)]
+    pub recipients: u16,
     /// When it was made, by the packager's clock.
     pub created: i64,
     /// When it was uploaded.

@@ -5,7 +5,7 @@
 //! DATA/packages/incoming/<name>                       being uploaded; removed at the next start
 //! ```
 //! A file gets its final name only after all of it is on disk and verified, so a reader never sees half a package. The
-//! server holds no keys: whose signature it is, devices check.
+//! server holds no keys: whose signature it is, and what is in an encrypted package, devices check.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use otaria_package::read::{Contents, ReadError, Trust, read};
+use otaria_wire::esp_image::ChipId;
 use otaria_wire::{Sha256Digest, Sha256Hasher};
 use tokio::fs::{self, File};
 use tokio::io::AsyncWriteExt as _;
@@ -141,7 +142,7 @@ impl Drop for Incoming {
     }
 }
 
-/// Reads the whole package as a device would. Decoding and hashing megabytes does not belong on the async threads.
+/// Reads the whole package as a device would, save that it cannot look into an encrypted one. Decoding and hashing megabytes does not belong on the async threads.
 async fn verify(path: PathBuf) -> Result<Contents, UploadError> {
     let verified = tokio::task::spawn_blocking(move || {
         let file = std::fs::File::open(path)?;
@@ -166,10 +167,11 @@ fn describe(digest: Sha256Digest, size: u64, contents: &Contents, now_ms: u64) -
         image_len: header.image_len,
         product: header.product.to_string(),
         version: header.version.to_string(),
-        chip: contents.image.chip.to_string(),
+        chip: ChipId(header.chip_id).to_string(),
         sequence: header.sequence,
         security_version: header.security_version,
         key_id: header.key_id.to_string(),
+        recipients: header.recipients,
         created: i64::try_from(header.created).unwrap_or(i64::MAX),
         uploaded_at: i64::try_from(now_ms / 1000).unwrap_or(i64::MAX),
         url: String::new(),

@@ -7,12 +7,14 @@
 
 mod stage;
 
+use otaria_package::keys::PrivateKey as _;
 use otaria_package::pack::CodecChoice;
 use otaria_package::testing::{BadPackage, Material, Stage as Reached, Target};
 use otaria_wire::Sha256Digest;
 use otaria_wire::messages::{EventKind, FailureCode};
 use stage::{
-    FIRST_SEQUENCE, MINUTE, Plan, SlotOps, Stage, play, release, strangers_key, trusted_key,
+    FIRST_SEQUENCE, MINUTE, Plan, SlotOps, Stage, decryption_key, play, release, strangers_key,
+    trusted_key,
 };
 
 const IMAGE_LEN: usize = 20_480;
@@ -31,7 +33,9 @@ fn due(code: FailureCode, reached: Reached) -> Due {
     use FailureCode as Code;
     let (end, requests) = match code {
         // Damaged on the way, perhaps: another two times.
-        Code::TableHash | Code::LengthMismatch => (Some(EventKind::Failed), 3),
+        Code::TableHash | Code::RecipientsHash | Code::LengthMismatch => {
+            (Some(EventKind::Failed), 3)
+        }
         // The block alone is asked for again.
         Code::BlockHash => (Some(EventKind::Failed), 2),
         // Damaged in flash, perhaps: all blocks once more.
@@ -42,6 +46,8 @@ fn due(code: FailureCode, reached: Reached) -> Due {
         Code::TableMalformed
         | Code::BlockLength
         | Code::Decode
+        | Code::ContentKey
+        | Code::Decrypt
         | Code::ImageMalformed
         | Code::DescriptorMismatch
         | Code::GuardMissing => (Some(EventKind::Failed), 1),
@@ -67,11 +73,13 @@ struct Row {
 
 fn rows() -> Vec<Row> {
     let (key, stranger) = (trusted_key(), strangers_key());
+    let recipient = decryption_key().public_key();
     let image = release("1.1.0", IMAGE_LEN);
     let material = Material {
         image: &image,
         key: &key,
         stranger: &stranger,
+        recipient: &recipient,
         target: Target {
             sequence_floor: FIRST_SEQUENCE,
             ..Target::default()

@@ -13,7 +13,9 @@ use crate::messages::{
     WriteJson, from_json, to_json,
 };
 use crate::otadata::{self, Entry, OtaState};
-use crate::package::{self, BlockTable, CoSignatures, Header, SignedHeader};
+use crate::package::{
+    self, BlockTable, CoSignatures, Header, RECIPIENT_LEN, Recipient, RecipientSearch, SignedHeader,
+};
 use crate::partitions::{self, Layout, PartitionTable};
 use crate::topics::{self, DEFAULT_ROOT, Topics};
 use crate::url::{MAX_LOCATION_LEN, Url};
@@ -35,6 +37,7 @@ pub fn package(bytes: &[u8]) -> bool {
         && blocks_cover_the_image(header)
         && table_is_consistent(header, rest)
         && cosignatures_are_consistent(header, rest)
+        && recipients_are_consistent(header, rest)
 }
 
 fn blocks_cover_the_image(header: &Header) -> bool {
@@ -64,6 +67,27 @@ fn table_is_consistent(header: &Header, rest: &[u8]) -> bool {
             .zip(table.iter())
             .all(|(block, entry)| table.entry(block) == Some(entry) && entry.fits(&header, block))
         && table.package_len(1) == package::blocks_offset(&header, 1) + stored
+}
+
+fn recipients_are_consistent(header: &Header, rest: &[u8]) -> bool {
+    let (entries, _) = rest.as_chunks::<RECIPIENT_LEN>();
+    let header = Header {
+        recipients_digest: package::recipients_digest(entries.as_flattened()),
+        ..header.clone()
+    };
+    let wanted = |id: &package::KeyId| id.0.first().is_some_and(|byte| byte % 2 == 0);
+    let mut whole = RecipientSearch::new();
+    whole.look(entries, wanted);
+    let mut one_by_one = RecipientSearch::new();
+    for entry in entries {
+        one_by_one.look(core::slice::from_ref(entry), wanted);
+    }
+    let found = whole.finish(&header);
+    let first = entries.iter().map(Recipient::parse);
+    let first = first.into_iter().find(|entry| wanted(&entry.key_id));
+    found == Ok(first)
+        && one_by_one.finish(&header) == found
+        && first.is_none_or(|entry| entries.contains(&entry.encode()))
 }
 
 fn cosignatures_are_consistent(header: &Header, rest: &[u8]) -> bool {

@@ -1,4 +1,4 @@
-//! Where the passphrase of a signing key comes from: a file, the environment, or the terminal; never an argument,
+//! Where the passphrase of a private key comes from: a file, the environment, or the terminal; never an argument,
 //! which every process on the machine could read.
 
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::Args;
 use otaria_package::keyfile::PrivateKeyFile;
-use otaria_package::keys::SigningKey;
+use otaria_package::keys::{DecryptionKey, SigningKey};
 use zeroize::Zeroizing;
 
 use crate::secret;
@@ -22,16 +22,27 @@ pub(crate) struct PassphraseArgs {
 }
 
 impl PassphraseArgs {
-    /// Opens a private key, and asks for a passphrase only if it needs one.
+    /// Opens a private key for signing, and asks for a passphrase only if it needs one.
     pub(crate) fn open(&self, file: &PrivateKeyFile) -> anyhow::Result<SigningKey> {
+        let passphrase = self.of(file, "Passphrase of the signing key: ")?;
+        Ok(file.open(passphrase.as_ref().map(|text| text.as_str()))?)
+    }
+
+    /// The same for decryption.
+    pub(crate) fn open_decryption(&self, file: &PrivateKeyFile) -> anyhow::Result<DecryptionKey> {
+        let passphrase = self.of(file, "Passphrase of the decryption key: ")?;
+        Ok(file.open_decryption(passphrase.as_ref().map(|text| text.as_str()))?)
+    }
+
+    /// The passphrase of a key that needs one.
+    fn of(&self, file: &PrivateKeyFile, prompt: &str) -> anyhow::Result<Option<Zeroizing<String>>> {
         if !file.needs_passphrase() {
-            return Ok(file.open(None)?);
+            return Ok(None);
         }
-        let passphrase = match self.given()? {
-            Some(passphrase) => passphrase,
-            None => ask("Passphrase of the signing key: ")?,
-        };
-        Ok(file.open(Some(&passphrase))?)
+        match self.given()? {
+            Some(passphrase) => Ok(Some(passphrase)),
+            None => ask(prompt).map(Some),
+        }
     }
 
     /// A passphrase for a new key; typed twice when it is typed.

@@ -51,6 +51,8 @@ pub(crate) struct PackageReport {
     pub(crate) cosigned: bool,
     pub(crate) codec: &'static str,
     pub(crate) cipher: &'static str,
+    /// How many keys it is encrypted to.
+    pub(crate) recipients: u16,
     pub(crate) image_len: u32,
     pub(crate) image_sha256: String,
     pub(crate) block_len: u32,
@@ -75,6 +77,7 @@ impl PackageReport {
             cosigned: header.flags.cosigned,
             codec: header.codec.name(),
             cipher: header.cipher.name(),
+            recipients: header.recipients,
             image_len: header.image_len,
             image_sha256: header.image_sha256.to_string(),
             block_len: header.block_len,
@@ -113,10 +116,10 @@ impl PackageReport {
             )
             .row(
                 "encrypted",
-                if self.cipher == "none" {
-                    "no"
-                } else {
-                    self.cipher
+                match self.recipients {
+                    0 => "no".to_owned(),
+                    1 => format!("{}, to 1 key", self.cipher),
+                    several => format!("{}, to {several} keys", self.cipher),
                 },
             )
             .row(

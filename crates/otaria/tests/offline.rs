@@ -403,3 +403,70 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
         .assert()
         .success();
 }
+
+/// What a command printed, wherever it did.
+fn printed(ran: &OutputAssert) -> String {
+    let output = ran.get_output();
+    let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+    format!("{out}{err}")
+}
+
+#[test]
+fn packages_are_encrypted_shown_and_opened_by_who_has_the_key() {
+    let desk = Desk::new();
+    for name in ["device", "other"] {
+        desk.otaria(&format!("keygen --encryption --no-passphrase --out {name}"))
+            .success();
+    }
+    desk.otaria(
+        "package app.bin --key release.pem --encrypt-to device.pub.pem --encrypt-to stranger.pub.pem --out secret.otaria",
+    )
+    .success();
+    let shown = printed(&desk.otaria("inspect secret.otaria").success());
+    for part in [
+        "chacha20-poly1305, to 2 keys",
+        "encrypted to",
+        "every block is good, the image in it is encrypted",
+    ] {
+        assert!(shown.contains(part), "no '{part}' in {shown}");
+    }
+    let verify = "verify secret.otaria --key release.pub.pem";
+    let closed = printed(&desk.otaria(verify).success());
+    assert!(closed.contains("without --decrypt-key"), "{closed}");
+    let opened = desk.otaria(&format!("{verify} --decrypt-key device.pem --json"));
+    let opened = printed(&opened.success());
+    assert!(opened.contains("\"image_checked\": true"), "{opened}");
+    let refused = desk.otaria(&format!("{verify} --decrypt-key other.pem"));
+    let refused = printed(&refused.failure());
+    assert!(refused.contains("not_a_recipient"), "{refused}");
+
+    for (to, reason) in [
+        ("release.pub.pem", "signs this package"),
+        ("device.pem", "give the public one"),
+        ("app.bin", "not a key in PEM form"),
+    ] {
+        let ran = desk.otaria(&format!(
+            "package app.bin --key release.pem --encrypt-to {to} --out no.otaria"
+        ));
+        let said = printed(&ran.failure());
+        assert!(said.contains(reason), "{said}");
+    }
+    assert!(!desk.path("no.otaria").exists());
+}
+
+#[test]
+fn what_is_to_be_encrypted_is_not_uploaded_plain() {
+    let desk = Desk::new();
+    for (file, reason) in [
+        ("app.otaria", "is not encrypted, and is not uploaded"),
+        ("app.bin", "plain ESP image"),
+    ] {
+        // Nobody listens there: it does not come so far.
+        let ran = desk
+            .command(&format!("publish {file} --all --encrypted"))
+            .env("OTARIA_SERVER", "http://127.0.0.1:9")
+            .assert();
+        let said = printed(&ran.failure());
+        assert!(said.contains(reason), "{said}");
+    }
+}

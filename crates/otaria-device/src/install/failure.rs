@@ -6,9 +6,12 @@ use core::fmt;
 use otaria_engine::machine::{Failure, Text};
 use otaria_engine::time::Duration;
 use otaria_wire::messages::FailureCode;
-use otaria_wire::package::{CoSignatureError, HeaderError, SignatureError, TableError};
+use otaria_wire::package::{
+    CoSignatureError, HeaderError, RecipientsError, SignatureError, TableError,
+};
 
 use crate::codec::DecodeError;
+use crate::encryption::DecryptError;
 use crate::http::HttpError;
 use crate::storage::journal::JournalError;
 use crate::storage::otadata::OtaDataError;
@@ -131,7 +134,7 @@ macro_rules! numbered_by_wire {
     };
 }
 
-numbered_by_wire!(HeaderError SignatureError TableError CoSignatureError);
+numbered_by_wire!(HeaderError SignatureError TableError RecipientsError CoSignatureError);
 
 impl Reason for HttpError {
     fn code(&self) -> FailureCode {
@@ -151,6 +154,12 @@ impl Reason for HttpError {
 impl Reason for DecodeError {
     fn code(&self) -> FailureCode {
         DecodeError::code(self)
+    }
+}
+
+impl Reason for DecryptError {
+    fn code(&self) -> FailureCode {
+        DecryptError::code(self)
     }
 }
 

@@ -4,10 +4,11 @@
 //!
 //! 1. header: length, magic, zero bits; the key counts, the signature is good
 //! 2. admission ([`otaria_engine::admission`]): already running, product, chip, revision, size, sequence, security version, ...
-//! 3. co-signatures: as many good ones as are required; block table: its digest, its entries, and that server and table agree
-//!    on the package's length
-//! 4. **only now** flash is changed: header and table are kept, sectors are erased
-//! 5. each block: exact length, digest of the stored bytes, then decoding, then writing
+//! 3. block table: its digest, its entries, and that server and table agree on the package's length
+//! 4. recipients of an encrypted package: their digest, and that this device's own content key opens
+//! 5. co-signatures: as many good ones as are required
+//! 6. **only now** flash is changed: header, table and own recipient are kept, sectors are erased
+//! 7. each block: exact length, digest of the stored bytes, then decryption where it lies, then decoding, then writing
 //!
 //! # Resuming
 //!
@@ -34,8 +35,8 @@ use otaria_engine::machine::Admitted;
 use otaria_wire::journal::{CoSigned, Download};
 use otaria_wire::messages::{Desired, FailureCode, Level};
 use otaria_wire::package::{
-    BlockTable, COSIGNATURE_LEN, CoSignatures, HEADER_LEN, KeyId, SignedHeader, VerifiedHeader,
-    blocks_offset,
+    BlockTable, COSIGNATURE_LEN, CoSignatures, HEADER_LEN, KeyId, Recipient, SignedHeader,
+    VerifiedHeader, blocks_offset,
 };
 
 use super::pipe::Pipe;
@@ -43,6 +44,7 @@ use super::receive::Body;
 use super::signatures::{self, recheck};
 use super::{FetchError, Observer, Reason, Stores, Times, Words, Workspace, let_others_run};
 use crate::board::Clock;
+use crate::encryption::{ContentKey, DecryptionKeys};
 use crate::http::{GetRequest, HttpClient, HttpError, Response};
 use crate::net::Connect;
 use crate::storage::region::Region;
@@ -59,6 +61,8 @@ pub struct Fetch<'f, 'a, F, K, O> {
     pub stores: &'f Stores<'a, F>,
     /// Whose packages are taken. That may change while one is on its way: it is looked at again before each block.
     pub trust: &'f Trust<'f>,
+    /// What encrypted packages are opened with.
+    pub decryption: &'f DecryptionKeys,
     /// What the device is.
     pub facts: DeviceFacts<'f>,
     /// Time.
@@ -75,6 +79,8 @@ pub struct Fetch<'f, 'a, F, K, O> {
 struct Package {
     header: VerifiedHeader,
     table: CheckedTable,
+    /// What its blocks are sealed with, if they are.
+    content_key: Option<ContentKey>,
     /// The server's validator, or empty.
     etag: heapless::String<64>,
 }
@@ -220,6 +226,12 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
                 return Ok((None, false));
             }
         };
+        let recipient = self.stores.tables.borrow_mut().recipient(&header);
+        let recipient = recipient.map_err(|error| self.failed(&error))?;
+        // Damaged in flash, or the device's key is another by now: what the server has decides.
+        let Ok(content_key) = self.content_key(&header, recipient.as_ref()) else {
+            return Ok((None, false));
+        };
         // Without the co-signatures that are required it is read from its start, where they are.
         let signers = signatures::kept_signers(self.stores, self.trust, &header);
         let signed = signers >= self.trust.threshold();
@@ -228,6 +240,7 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
             Some(Package {
                 header,
                 table,
+                content_key,
                 etag: download.etag,
             }),
             same_url,
@@ -303,6 +316,9 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         let table_len = usize::try_from(header.table_len).unwrap_or(usize::MAX);
         let room = workspace.plain.get_mut(..table_len);
         body.exact(room.ok_or(FailureCode::LogicBug)?).await?;
+        let recipient = self
+            .read_recipients(&mut body, &mut workspace.stored, &header)
+            .await?;
         let cosignatures = if header.flags.cosigned {
             let room = &mut workspace.stored;
             Some(self.read_cosigners(&mut body, room, &header.key_id).await?)
@@ -329,20 +345,27 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         if total_len.is_some_and(|total| total != whole) {
             return Err(self.failed(&HttpError::LengthMismatch).into());
         }
-        let table = self.keep(&header, &table, offset).await?;
+        let content_key = self
+            .content_key(&header, recipient.as_ref())
+            .map_err(|error| self.failed(&error))?;
+        let table = self
+            .keep(&header, &table, recipient.as_ref(), offset)
+            .await?;
         let begun = package.insert(Package {
             header,
             table,
+            content_key,
             etag,
         });
         Ok(self.remember(begun, cosigned.as_ref(), wish)?)
     }
 
-    /// Keeps header and table in flash. The first time that flash is changed.
+    /// Keeps header, table and recipient in flash. The first time that flash is changed.
     async fn keep(
         &self,
         header: &VerifiedHeader,
         table: &BlockTable<'_>,
+        recipient: Option<&Recipient>,
         offset: u64,
     ) -> Result<CheckedTable, FailureCode> {
         let Ok(offset) = u32::try_from(offset) else {
@@ -351,7 +374,8 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         };
         let mut writer =
             slot::start_download(&mut self.stores.journal.borrow_mut(), header, offset)
-                .map_err(|error| self.failed(&error))?;
+                .map_err(|error| self.failed(&error))?
+                .with_recipient(recipient);
         loop {
             let done = writer.step(&mut self.stores.tables.borrow_mut(), header, table);
             let done = done.map_err(|error| self.failed(&error))?;
@@ -438,10 +462,16 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
                 if body.hashed(stored).await? != entry.sha256 {
                     return Err(Broken::Block(index));
                 }
+                let encoded = match &package.content_key {
+                    Some(key) => key
+                        .decrypt(header, index, stored)
+                        .map_err(|error| self.failed(&error))?,
+                    None => stored,
+                };
                 let plain_len = header.plain_len(index).unwrap_or_default() as usize;
                 pipe.put(index, plain_len, |plain| {
                     decoder
-                        .decode(header.codec, stored, plain)
+                        .decode(header.codec, encoded, plain)
                         .map_err(|error| self.failed(&error))
                 })
                 .await?;
@@ -460,6 +490,7 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
             Either::Second(written) => Ok(written?),
         }
     }
+
     /// Reads the co-signatures: by distinct keys, none of them the signer's.
     async fn read_cosigners<'w, S: Read + Write>(
         &self,

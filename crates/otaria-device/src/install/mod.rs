@@ -3,11 +3,11 @@
 //! ```text
 //!            network                                              flash
 //!   GET ---> header ---> signature, admission ---.
-//!            table  ---> digest -----------------+--> table store, journal
+//!            table, recipients ---> digests -----+--> table store, journal
 //!                                                |
 //!            block n+1 ---> [stored 16 KiB + 64] |   receiver: reads, hashes
 //!                              | hash is right   |
-//!                              v decode          |
+//!                              v decrypt, decode |
 //!                           [plain 16 KiB] ------+--> writer: erases ahead, writes, journals block n
 //! ```
 //!
@@ -17,12 +17,13 @@
 //!
 //! What is checked before what, and that nothing is erased before the block table is checked, is DESIGN's order; see [`Fetch`].
 //! What is in flash already is neither fetched nor written again: the journal says how many blocks are whole, the table store
-//! keeps header and table.
+//! keeps header and table, and what an encrypted package's content key is opened from.
 
 mod failure;
 mod fetch;
 mod pipe;
 mod receive;
+mod sealed;
 mod signatures;
 mod stores;
 #[cfg(test)]

@@ -6,18 +6,18 @@ use otaria_engine::admission::DeviceFacts;
 use otaria_engine::machine::Event as EngineEvent;
 use otaria_wire::Sha256Digest;
 use otaria_wire::messages::{FailureCode, FailureGroup, Level};
-use otaria_wire::package::{Cipher, Codec};
+use otaria_wire::package::Codec;
 
 use super::shared::{Operation, Shared, Verified};
 use crate::board::{Board, Clock};
+use crate::encryption::CIPHERS;
 use crate::http::HttpClient;
 use crate::install::{Fetch, FetchError, Workspace, verify};
 use crate::net::Connect;
 use crate::storage::trial;
 
-/// What this firmware can decode and decrypt.
+/// What this firmware can decode.
 const CODECS: &[Codec] = &[Codec::Stored, Codec::Deflate];
-const CIPHERS: &[Cipher] = &[Cipher::None];
 
 impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
     /// Carries out what the driver requests, for ever.
@@ -81,6 +81,7 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
         let fetch = Fetch {
             stores: &self.stores,
             trust: &self.trust,
+            decryption: &self.config.decryption,
             facts: DeviceFacts {
                 product: self.config.product.as_str(),
                 chip_id,
@@ -88,6 +89,7 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
                 slot_len: self.stores.slot_len(),
                 running_image: self.facts.running.image_sha256,
                 allow_unguarded: self.config.packages.allow_unguarded,
+                require_encryption: self.config.packages.require_encryption,
                 codecs: CODECS,
                 ciphers: CIPHERS,
             },

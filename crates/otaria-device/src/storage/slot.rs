@@ -166,7 +166,7 @@ pub fn start_download<J: NorFlash>(
     journal: &mut Journal<J>,
     header: &VerifiedHeader,
     blocks_offset: u32,
-) -> Result<TableWriter, SlotError> {
+) -> Result<TableWriter<'static>, SlotError> {
     refuse_open_trial(journal)?;
     let identity8 = header.identity().first8();
     let earlier = progress(journal)?;

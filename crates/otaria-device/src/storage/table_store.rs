@@ -6,6 +6,7 @@
 //! 320   4  where block 0 begins in the package
 //! 324   4  the same with every bit flipped
 //! 328   n  block table, table_len bytes, at most 16 KiB
+//! 328+n 124  of an encrypted package: this device's entry among the recipients, and 3 zeros
 //! ```
 //!
 //! # What a cut here leaves
@@ -15,10 +16,11 @@
 //! | 1 | journal: progress of the new package, nothing held | the old package's table, which no longer belongs to the journal's progress: not used |
 //! | 2 | erase the sectors, one by one | the old header, or none, or bits that read differently every time: not used, as above |
 //! | 3 | write the table, 1008 bytes at a time | no header: not used |
-//! | 4 | write header and offset | a header whose digest or signature is wrong, or all of it |
+//! | 4 | write the recipient, if there is one | no header: not used |
+//! | 5 | write header and offset | a header whose digest or signature is wrong, or all of it |
 //!
 //! Nothing that is read back is trusted for having been written: the header's signature and the table's digest are checked
-//! again before the first entry is used ([`TableStore::check`]). What is not used is written anew from a new download.
+//! again before the first entry is used ([`TableStore::check`]); a recipient opens only for its header. What is not used is written anew from a new download.
 
 #[cfg(test)]
 mod tests;
@@ -27,8 +29,8 @@ use core::fmt;
 
 use embedded_storage::nor_flash::NorFlash;
 use otaria_wire::package::{
-    BlockEntry, BlockTable, HEADER_LEN, MAX_BLOCK_LEN, SignedHeader, TABLE_ENTRY_LEN,
-    VerifiedHeader,
+    BlockEntry, BlockTable, Cipher, HEADER_LEN, Header, MAX_BLOCK_LEN, RECIPIENT_LEN, Recipient,
+    SignedHeader, TABLE_ENTRY_LEN, VerifiedHeader,
 };
 use otaria_wire::{Sha256Digest, Sha256Hasher};
 
@@ -39,8 +41,12 @@ pub const TABLE_STORE_SECTORS: u32 = 5;
 
 const OFFSET_AT: u32 = HEADER_LEN as u32;
 const TABLE_AT: u32 = OFFSET_AT + 8;
-const _: () =
-    assert!(TABLE_AT as usize + MAX_BLOCK_LEN <= (TABLE_STORE_SECTORS * SECTOR_LEN) as usize);
+/// A recipient with what fills it up to whole words.
+const RECIPIENT_ROOM: usize = RECIPIENT_LEN.next_multiple_of(4);
+const _: () = assert!(
+    TABLE_AT as usize + MAX_BLOCK_LEN + RECIPIENT_ROOM
+        <= (TABLE_STORE_SECTORS * SECTOR_LEN) as usize
+);
 
 /// Entries that one step writes: most of 1 KiB, four pages.
 const ENTRIES_PER_WRITE: u32 = 28;
@@ -180,6 +186,22 @@ impl<R: NorFlash> TableStore<R> {
         })
     }
 
+    /// What lies where this device's recipient of a package lies; `None` if the package is not encrypted.
+    ///
+    /// # Errors
+    /// The flash cannot be read.
+    pub fn recipient(
+        &mut self,
+        header: &VerifiedHeader,
+    ) -> Result<Option<Recipient>, TableStoreError> {
+        if header.cipher == Cipher::None {
+            return Ok(None);
+        }
+        let mut bytes = Aligned::<RECIPIENT_ROOM>::new();
+        read(&mut self.region, recipient_at(header), &mut bytes.0)?;
+        Ok(bytes.0.first_chunk().map(Recipient::parse))
+    }
+
     /// The entry of a block.
     ///
     /// # Errors
@@ -251,6 +273,11 @@ fn entry_at(block: u32) -> Option<u32> {
         .checked_add(TABLE_AT)
 }
 
+/// Behind the table. A verified header's table is no longer than the store has room for.
+fn recipient_at(header: &Header) -> u32 {
+    TABLE_AT.saturating_add(header.table_len)
+}
+
 fn decode_offset(bytes: &[u8]) -> Option<u32> {
     let (offset, rest) = bytes.split_first_chunk::<4>()?;
     let flipped = rest.first_chunk::<4>()?;
@@ -264,8 +291,9 @@ fn decode_offset(bytes: &[u8]) -> Option<u32> {
 /// while !writer.step(&mut store, &header, &table)? { yield_now().await }
 /// ```
 #[derive(Debug)]
-pub struct TableWriter {
+pub struct TableWriter<'r> {
     blocks_offset: u32,
+    recipient: Option<&'r Recipient>,
     next: Step,
 }
 
@@ -273,17 +301,25 @@ pub struct TableWriter {
 enum Step {
     Erase { sector: u32 },
     Table { block: u32 },
+    Recipient,
     Header,
     Done,
 }
 
-impl TableWriter {
+impl<'r> TableWriter<'r> {
     /// To be made after the journal's progress record names the new package: [`super::slot::start_download`] does both.
     pub(super) fn new(blocks_offset: u32) -> Self {
         Self {
             blocks_offset,
+            recipient: None,
             next: Step::Erase { sector: 0 },
         }
+    }
+
+    /// Keeps this recipient, too.
+    #[must_use]
+    pub fn with_recipient(self, recipient: Option<&'r Recipient>) -> Self {
+        Self { recipient, ..self }
     }
 
     /// Does the next step; true when all is written. `header` and `table` are the same in every call.
@@ -300,8 +336,8 @@ impl TableWriter {
             Step::Erase { sector } => {
                 let from = sector * SECTOR_LEN;
                 erase(&mut store.region, from, from + SECTOR_LEN)?;
-                let used = TABLE_AT
-                    .saturating_add(header.table_len)
+                let used = recipient_at(header)
+                    .saturating_add(self.recipient.map_or(0, |_| RECIPIENT_ROOM as u32))
                     .div_ceil(SECTOR_LEN)
                     .min(TABLE_STORE_SECTORS);
                 if sector + 1 < used {
@@ -331,9 +367,19 @@ impl TableWriter {
                 let block = block + n;
                 if block < header.block_count() {
                     Step::Table { block }
+                } else if self.recipient.is_some() {
+                    Step::Recipient
                 } else {
                     Step::Header
                 }
+            }
+            Step::Recipient => {
+                let mut bytes = Aligned::<RECIPIENT_ROOM>::new();
+                if let (Some(room), Some(recipient)) = (bytes.0.first_chunk_mut(), self.recipient) {
+                    *room = recipient.encode();
+                }
+                write(&mut store.region, recipient_at(header), &bytes.0)?;
+                Step::Header
             }
             Step::Header => {
                 let mut bytes = Aligned::<{ TABLE_AT as usize }>::new();

@@ -1,7 +1,7 @@
 //! A table: what is wrong with the package, and what the device says to it.
 
 use otaria_wire::package::{
-    Flags, Header, KEM_NONE, KeyId, SignatureError, SignedHeader, VerifySignature,
+    Flags, Header, KEM_DHKEM_P256, KEM_NONE, KeyId, SignatureError, SignedHeader, VerifySignature,
 };
 
 use super::*;
@@ -53,6 +53,7 @@ fn facts() -> DeviceFacts<'static> {
         slot_len: 60_000,
         running_image: Some(RUNNING),
         allow_unguarded: false,
+        require_encryption: false,
         codecs: &[Codec::Stored, Codec::Deflate],
         ciphers: &[Cipher::None],
     }
@@ -110,7 +111,7 @@ fn what_is_wrong_with_a_package_is_named() {
         (|h| h.security_version = 1, C::SecurityVersionTooLow),
         (|h| h.flags.unguarded = true, C::UnguardedRefused),
         (|h| { h.codec = Codec::Delta; h.base_sha256 = RUNNING; }, C::UnsupportedCodec),
-        (|h| { h.cipher = Cipher::ChaCha20Poly1305; h.kem = 0x10; h.recipients = 1; h.recipients_len = 100; }, C::UnsupportedCipher),
+        (|h| { h.cipher = Cipher::ChaCha20Poly1305; h.kem = 0x10; h.recipients = 1; h.recipients_len = 121; }, C::UnsupportedCipher),
     ];
     for (change, code) in rows {
         let mut header = header();
@@ -291,5 +292,27 @@ fn a_delta_needs_the_image_that_it_was_made_from() {
     assert_eq!(
         admit(&verified(delta(WANTED)), &facts, None, &[], &bare()),
         Err(Refusal::Code(FailureCode::BaseMismatch))
+    );
+}
+
+#[test]
+fn a_device_that_demands_encryption_refuses_plain_packages() {
+    let encrypted = Header {
+        cipher: Cipher::ChaCha20Poly1305,
+        kem: KEM_DHKEM_P256,
+        recipients: 1,
+        recipients_len: 121,
+        ..header()
+    };
+    let facts = DeviceFacts {
+        ciphers: &[Cipher::None, Cipher::ChaCha20Poly1305],
+        require_encryption: true,
+        ..facts()
+    };
+    let asked = |header| admit(&verified(header), &facts, None, &[], &bare());
+    assert_eq!(asked(encrypted), Ok(()));
+    assert_eq!(
+        asked(header()),
+        Err(Refusal::Code(FailureCode::EncryptionRequired))
     );
 }

@@ -1,7 +1,9 @@
 //! A package taken apart, to be changed anywhere and signed again.
 
 use otaria_wire::Sha256Digest;
-use otaria_wire::package::{BlockEntry, HEADER_LEN, SIGNATURE_DOMAIN, SIGNED_LEN, TABLE_ENTRY_LEN};
+use otaria_wire::package::{
+    BlockEntry, HEADER_LEN, SIGNATURE_DOMAIN, SIGNED_LEN, TABLE_ENTRY_LEN, blocks_offset,
+};
 
 use crate::keys::SigningKey;
 use crate::pack::Package;
@@ -57,7 +59,8 @@ impl Forge {
     pub fn new(package: &Package) -> Self {
         let table_end = HEADER_LEN + package.header.table_len as usize;
         let table = package.bytes[HEADER_LEN..table_end].to_vec();
-        let mut rest = &package.bytes[table_end..];
+        let blocks_at = blocks_offset(&package.header, 0) as usize;
+        let mut rest = &package.bytes[blocks_at..];
         let (entries, _) = table.as_chunks::<TABLE_ENTRY_LEN>();
         let blocks = entries
             .iter()
@@ -70,7 +73,7 @@ impl Forge {
         Self {
             head: package.header.encode(),
             table,
-            middle: Vec::new(),
+            middle: package.bytes[table_end..blocks_at].to_vec(),
             blocks,
             tail: Vec::new(),
         }

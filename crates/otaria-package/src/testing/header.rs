@@ -95,19 +95,6 @@ fn unknown_values(material: &Material<'_>, good: &Forge, rows: &mut Rows<'_>) {
         algorithm,
         signed(offset::SIGNATURE_ALGORITHM, &[2]),
     );
-    let encrypted = good
-        .clone()
-        .head(offset::CIPHER, &[1])
-        .head(offset::RECIPIENTS_LEN, &64_u32.to_le_bytes())
-        .head(offset::RECIPIENTS, &[1, 0])
-        .head(offset::KEM, &[0x10, 0])
-        .head(offset::RECIPIENTS_DIGEST, &[0x5A; 24])
-        .sign(material.key);
-    rows.add(
-        "an encrypted package",
-        FailureCode::UnsupportedCipher,
-        encrypted,
-    );
     let delta = good
         .clone()
         .head(offset::CODEC, &[2])

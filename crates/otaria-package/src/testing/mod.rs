@@ -2,6 +2,7 @@
 
 mod admission;
 mod blocks;
+mod encrypted;
 pub mod forge;
 mod header;
 mod image;
@@ -11,7 +12,7 @@ mod signature;
 use otaria_wire::messages::FailureCode;
 use otaria_wire::partitions::DEFAULT_4MB;
 
-use crate::keys::SigningKey;
+use crate::keys::{PublicKey, SigningKey};
 use crate::pack::{CodecChoice, Options, PackError, Package, TimeStamp, pack};
 
 pub use forge::Forge;
@@ -76,6 +77,8 @@ pub struct Material<'a> {
     pub key: &'a SigningKey,
     /// A key that it does not trust.
     pub stranger: &'a SigningKey,
+    /// What the device decrypts with: the public half.
+    pub recipient: &'a PublicKey,
     /// The device.
     pub target: Target,
 }
@@ -90,20 +93,28 @@ impl Material<'_> {
     }
 
     fn package_of(&self, image: &[u8], codec: CodecChoice) -> Result<Package, PackError> {
-        let sequence = self.target.sequence_floor + 1;
+        pack(image, self.key, &self.options(1, codec))
+    }
+
+    /// The image encrypted to these keys, with a sequence so far above the device's.
+    fn encrypted_to(&self, keys: &[&PublicKey], above: u64) -> Result<Package, PackError> {
+        let options = Options {
+            encrypt_to: keys.iter().copied().cloned().collect(),
+            ..self.options(above, CodecChoice::Deflate)
+        };
+        pack(self.image, self.key, &options)
+    }
+
+    fn options(&self, above: u64, codec: CodecChoice) -> Options {
         let stamp = TimeStamp {
-            sequence,
+            sequence: self.target.sequence_floor + above,
             created: 1_700_000_000,
         };
-        pack(
-            image,
-            self.key,
-            &Options {
-                codec,
-                block_len: 4096,
-                ..Options::new(stamp)
-            },
-        )
+        Options {
+            codec,
+            block_len: 4096,
+            ..Options::new(stamp)
+        }
     }
 
     /// Every bad package.
@@ -119,6 +130,15 @@ impl Material<'_> {
         admission::bad(self, &Forge::new(&stored), &mut all);
         blocks::bad(self, &Forge::new(&stored), &Forge::new(&deflated), &mut all);
         images::bad(self, &Forge::new(&stored), &mut all);
+        let somebody = self.stranger.public_key();
+        let both = [self.recipient, &somebody];
+        encrypted::bad(
+            self,
+            &Forge::new(&self.encrypted_to(&both, 1)?),
+            &Forge::new(&self.encrypted_to(&both, 2)?),
+            &Forge::new(&self.encrypted_to(&[&somebody], 1)?),
+            &mut all,
+        );
         Ok(all)
     }
 }

@@ -6,15 +6,21 @@ use std::process::Command;
 use otaria_sim::images::Stamp;
 
 use super::*;
-use crate::keys::Keyring;
-use crate::read::{Trust, read};
+use crate::keys::{DecryptionKey, Keyring, PrivateKey as _};
+use crate::read::{Trust, read, read_into};
+
+fn recipient() -> DecryptionKey {
+    DecryptionKey::from_pem(include_str!("../../tests/keys/recipient.pem"), None).unwrap()
+}
 
 fn with_material(test: impl FnOnce(&Material<'_>)) {
     let key = SigningKey::from_pem(include_str!("../../tests/keys/test.pem"), None).unwrap();
     let stranger =
         SigningKey::from_pem(include_str!("../../tests/keys/stranger.pem"), None).unwrap();
     let image = Stamp::new("1.1.0").secure_version(1).size(20_480).image();
+    let recipient = recipient().public_key();
     test(&Material {
+        recipient: &recipient,
         image: &image,
         key: &key,
         stranger: &stranger,
@@ -46,6 +52,23 @@ fn every_bad_package_is_refused_with_its_own_code() {
             }
         }
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    });
+}
+
+#[test]
+fn with_its_key_every_package_that_is_sealed_wrongly_is_refused_with_its_own_code() {
+    use FailureCode::{ContentKey, Decrypt, NotARecipient};
+    let keys = [recipient()];
+    with_material(|material| {
+        let keyring = Keyring::new([material.key.public_key()]);
+        let mut sealed = material.bad_packages().unwrap();
+        sealed.retain(|bad| [ContentKey, Decrypt, NotARecipient].contains(&bad.code));
+        assert!(sealed.len() >= 8);
+        for bad in sealed {
+            let read = read_into(&bad.bytes[..], Trust::Keys(&keyring), &keys, |_| Ok(()));
+            let code = read.expect_err(bad.name).code();
+            assert_eq!(code, bad.code, "{}", bad.name);
+        }
     });
 }
 

@@ -6,7 +6,7 @@ pub(crate) mod esptool;
 use std::ffi::OsString;
 use std::process::{Command, Output};
 
-use otaria_package::keys::SigningKey;
+use otaria_package::keys::{DecryptionKey, SigningKey};
 use otaria_package::pack::{Options, TimeStamp};
 
 pub(crate) fn key() -> SigningKey {
@@ -15,6 +15,11 @@ pub(crate) fn key() -> SigningKey {
 
 pub(crate) fn stranger() -> SigningKey {
     SigningKey::from_pem(include_str!("../keys/stranger.pem"), None).unwrap()
+}
+
+/// What the device of the tests decrypts with.
+pub(crate) fn recipient() -> DecryptionKey {
+    DecryptionKey::from_pem(include_str!("../keys/recipient.pem"), None).unwrap()
 }
 
 /// Options that do not depend on the clock.

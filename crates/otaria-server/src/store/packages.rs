@@ -7,7 +7,7 @@ use super::{Row, Store, StoreError, Tx, digest, number, page};
 use crate::model::{Package, Page};
 
 const COLUMNS: &str = "digest, size, identity, image_sha256, image_len, product, version, chip, sequence, \
-                       security_version, key_id, created, uploaded_at";
+                       security_version, key_id, recipients, created, uploaded_at";
 
 impl Tx {
     /// Adds a package; one that is there already stays as it is.
@@ -17,8 +17,8 @@ impl Tx {
         let size = i64::try_from(package.size).map_err(|_| StoreError::Unexpected("size"))?;
         let done = sqlx::query(
             "INSERT INTO packages (digest, size, identity, image_sha256, image_len, product, version, chip, sequence, \
-             security_version, key_id, created, uploaded_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT (digest) DO NOTHING",
+             security_version, key_id, recipients, created, uploaded_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT (digest) DO NOTHING",
         )
         .bind(package.digest.to_string())
         .bind(size)
@@ -31,6 +31,7 @@ impl Tx {
         .bind(sequence)
         .bind(package.security_version)
         .bind(&package.key_id)
+        .bind(i64::from(package.recipients))
         .bind(package.created)
         .bind(package.uploaded_at)
         .execute(self.conn())
@@ -86,6 +87,7 @@ fn from_row(row: &Row) -> Result<Package, StoreError> {
         sequence: number(row, "sequence")?,
         security_version: number(row, "security_version")?,
         key_id: row.try_get("key_id")?,
+        recipients: number(row, "recipients")?,
         created: row.try_get("created")?,
         uploaded_at: row.try_get("uploaded_at")?,
         url: String::new(),

@@ -56,6 +56,40 @@ async fn a_package_is_verified_and_kept_under_its_hash() {
 }
 
 #[tokio::test]
+async fn an_encrypted_package_is_taken_as_it_is_and_listed_as_one() {
+    let bench = Bench::new().await;
+    let bytes = package_with("1.1.0", |options| {
+        let keys = (0..2).map(|_| SigningKey::generate().unwrap().public_key());
+        options.encrypt_to = keys.collect();
+    });
+    let uploaded = bench.upload(bytes.clone()).await;
+    assert_eq!(
+        (uploaded.recipients, uploaded.chip.as_str()),
+        (2, "esp32c3")
+    );
+    let plain = bench.upload(package("1.0.0")).await;
+    assert_eq!(plain.recipients, 0);
+    let list: crate::model::Page<Package> = bench.get("/api/v1/packages").await.json();
+    let recipients: Vec<u16> = list
+        .items
+        .iter()
+        .map(|package| package.recipients)
+        .collect();
+    assert_eq!(recipients.iter().sum::<u16>(), 2, "{recipients:?}");
+
+    let kept = bench
+        .dir
+        .path()
+        .join("packages")
+        .join(&uploaded.digest.to_hex()[..2]);
+    let kept = std::fs::read(kept.join(format!("{}.otaria", uploaded.digest))).unwrap();
+    assert!(
+        kept == bytes,
+        "something else is kept than what was uploaded"
+    );
+}
+
+#[tokio::test]
 async fn what_no_device_would_take_is_refused_with_the_devices_own_code() {
     let bench = Bench::new().await;
     let image = Stamp::new("1.1.0")
@@ -71,6 +105,7 @@ async fn what_no_device_would_take_is_refused_with_the_devices_own_code() {
         image: &image,
         key: &KEY,
         stranger: &stranger,
+        recipient: &SigningKey::generate().unwrap().public_key(),
         target,
     };
     let mut refused = 0;

@@ -9,6 +9,7 @@ use embassy_futures::select::select;
 use embassy_futures::yield_now;
 use embedded_storage::nor_flash::NorFlash;
 use otaria_device::board::{Board, Clock, Duration};
+use otaria_device::encryption::DecryptionKeys;
 use otaria_device::guard::{BootReport, GuardError, Then};
 use otaria_device::install::{Stores, StoresError, Workspace};
 use otaria_device::net::PlainTcp;
@@ -41,6 +42,8 @@ pub struct Settings {
     pub product: FixedText<32>,
     /// The keys whose packages are taken.
     pub keys: KeyRing,
+    /// The keys that packages may be encrypted to.
+    pub decryption: DecryptionKeys,
     /// The broker's name or address.
     pub broker: String,
     /// The broker's port.
@@ -55,6 +58,8 @@ pub struct Settings {
     pub allowed_hosts: Vec<String>,
     /// Take images without a boot guard.
     pub allow_unguarded: bool,
+    /// Take no package that is not encrypted.
+    pub require_encryption: bool,
     /// How long things may take.
     pub timing: Timing,
 }
@@ -89,6 +94,7 @@ impl Settings {
             topics: Topics::new("otaria", id)?,
             product: FixedText::try_from(product).map_err(|_| SettingsError::Product)?,
             keys: KeyRing::of(keys)?,
+            decryption: DecryptionKeys::new(),
             broker: broker.to_owned(),
             port,
             broker_tls: false,
@@ -96,6 +102,7 @@ impl Settings {
             login: None,
             allowed_hosts: Vec::new(),
             allow_unguarded: false,
+            require_encryption: false,
             timing: Timing::DEFAULT,
         })
     }
@@ -264,6 +271,7 @@ fn config<'a>(settings: &'a Settings, allowed_hosts: &'a [&'a str]) -> Config<'a
         topics: settings.topics.clone(),
         product: settings.product,
         keys: settings.keys.clone(),
+        decryption: settings.decryption.clone(),
         broker: match &settings.login {
             Some((user, password)) => Broker {
                 user: Some(user),
@@ -276,6 +284,7 @@ fn config<'a>(settings: &'a Settings, allowed_hosts: &'a [&'a str]) -> Config<'a
         packages: PackagePolicy {
             allowed_hosts,
             allow_unguarded: settings.allow_unguarded,
+            require_encryption: settings.require_encryption,
         },
         timing: settings.timing,
     }

@@ -25,7 +25,7 @@ use crate::facts::{Notes, release_in};
 use crate::invariants::{Invariant, Verdict};
 use crate::judge;
 use crate::mutants::Mutant;
-use crate::releases::{BLOCK_LEN, PRODUCT, Release, public_key};
+use crate::releases::{BLOCK_LEN, PRODUCT, Release, decryption_key, public_key};
 use crate::scenarios::{Before, Circumstance, Scenario};
 use crate::story::Erases;
 
@@ -41,7 +41,11 @@ const DEVICE: &str = "dut";
 const SEED: u64 = 0x07A41A;
 
 static SETTINGS: LazyLock<Settings> = LazyLock::new(|| {
-    Settings::new(DEVICE, PRODUCT, &[public_key()], "broker.lan", 1883).expect("settings")
+    let settings = Settings::new(DEVICE, PRODUCT, &[public_key()], "broker.lan", 1883);
+    let mut settings = settings.expect("settings");
+    let scalar = decryption_key().to_scalar();
+    settings.decryption.add(&scalar).expect("a key");
+    settings
 });
 
 /// One device of the sweep: how its bootloader is built, and what is wrong with its flash driver.

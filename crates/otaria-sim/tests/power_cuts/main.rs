@@ -106,6 +106,7 @@ sweeps! {
     file_changes
     file_changes_unseen
     wish_changes
+    encrypted
     journal_full_in_download
     journal_full_at_activation
     journal_full_at_confirm

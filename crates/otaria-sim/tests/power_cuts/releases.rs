@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use otaria_device::trust::PUBLIC_KEY_LEN;
-use otaria_package::keys::SigningKey;
+use otaria_package::keys::{DecryptionKey, PrivateKey as _, SigningKey};
 use otaria_package::pack::{CodecChoice, Options, TimeStamp, pack};
 use otaria_sim::images::Stamp;
 use otaria_wire::Sha256Digest;
@@ -36,6 +36,8 @@ pub(crate) enum Release {
     NeverHealthy,
     /// Works, and comes after those above.
     Next,
+    /// Works, and its package is encrypted: five blocks.
+    Encrypted,
     /// Works, and comes after all others: the later good update.
     Later,
 }
@@ -51,7 +53,7 @@ pub(crate) struct Shelf {
 }
 
 impl Release {
-    pub(crate) const ALL: [Release; 9] = [
+    pub(crate) const ALL: [Release; 10] = [
         Release::Factory,
         Release::Good,
         Release::Large,
@@ -60,6 +62,7 @@ impl Release {
         Release::Unhealthy,
         Release::NeverHealthy,
         Release::Next,
+        Release::Encrypted,
         Release::Later,
     ];
 
@@ -73,6 +76,7 @@ impl Release {
             Release::Unhealthy => ("1.5.0", "unhealthy", 9 * 1024),
             Release::NeverHealthy => ("1.6.0", "never-healthy", 9 * 1024),
             Release::Next => ("1.7.0", "good", 9 * 1024),
+            Release::Encrypted => ("1.8.0", "good", LONGEST_IMAGE),
             Release::Later => ("2.0.0", "good", 9 * 1024),
         };
         Stamp::new(version).behaviour(behaviour).size(len)
@@ -111,6 +115,10 @@ impl Shelf {
         let options = Options {
             codec: CodecChoice::Stored,
             block_len: BLOCK_LEN as u32,
+            encrypt_to: match release {
+                Release::Encrypted => vec![decryption_key().public_key()],
+                _ => Vec::new(),
+            },
             ..Options::new(TimeStamp {
                 sequence,
                 created: sequence,
@@ -129,6 +137,12 @@ impl Shelf {
 fn key() -> SigningKey {
     let pem = include_str!("../../../otaria-package/tests/keys/test.pem");
     SigningKey::from_pem(pem, None).expect("the key is one")
+}
+
+/// The key that devices decrypt packages with.
+pub(crate) fn decryption_key() -> DecryptionKey {
+    let pem = include_str!("../../../otaria-package/tests/keys/recipient.pem");
+    DecryptionKey::from_pem(pem, None).expect("the key is one")
 }
 
 /// The key that devices trust.

@@ -92,7 +92,7 @@ use Circumstance::{
     CancelledOnTrial, ClosesEarly, Fair, FileChanges, FileChangesUnseen, NoBrokerOnTrial, NoRanges,
     WishChanges,
 };
-use Release::{Crashes, Factory, Good, Hangs, Large, NeverHealthy, Next, Unhealthy};
+use Release::{Crashes, Encrypted, Factory, Good, Hangs, Large, NeverHealthy, Next, Unhealthy};
 
 const fn story(
     name: &'static str,
@@ -136,6 +136,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     story("file_changes",               &[Wish(Good)],                      Large,        FileChanges(Next),        confirmed(Large)),
     story("file_changes_unseen",        &[Wish(Good)],                      Large,        FileChangesUnseen(Next),  confirmed(Large)),
     story("wish_changes",               &[Wish(Good)],                      Large,        WishChanges(Next),        confirmed(Large)),
+    // Resuming needs the content key again, from what is kept in flash.
+    story("encrypted",                  &[Wish(Good)],                      Encrypted,    ClosesEarly,              confirmed(Encrypted)),
     // The journal compacts: between two blocks, at the trial's record, at the confirmed record, at the record of a roll back.
     story("journal_full_in_download",   &[Wish(Good), JournalRoom(11)],     Next,         Fair,                     confirmed(Next)),
     story("journal_full_at_activation", &[Wish(Good), JournalRoom(15)],     Next,         Fair,                     confirmed(Next)),

@@ -20,7 +20,7 @@ use std::time::Duration;
 use otaria_device::storage::SECTOR_LEN;
 use otaria_device::storage::journal::{JOURNAL_SECTORS, Journal};
 use otaria_device::storage::region::Region as RegionOfFlash;
-use otaria_package::keys::SigningKey;
+use otaria_package::keys::{DecryptionKey, SigningKey};
 use otaria_package::pack::{CodecChoice, Options, Package, TimeStamp, pack};
 use otaria_sim::device::{Factory, Hardware, OtariaApp, Settings, SimDevice, WorldSite};
 use otaria_sim::flash::{Op, OpKind, SimFlash, Timing};
@@ -52,6 +52,12 @@ pub(crate) fn strangers_key() -> SigningKey {
     key(include_str!(
         "../../../otaria-package/tests/keys/stranger.pem"
     ))
+}
+
+/// The key that the device decrypts packages with.
+pub(crate) fn decryption_key() -> DecryptionKey {
+    let pem = include_str!("../../../otaria-package/tests/keys/recipient.pem");
+    DecryptionKey::from_pem(pem, None).expect("a test key")
 }
 
 fn key(pem: &str) -> SigningKey {
@@ -188,6 +194,8 @@ impl Stage {
         let public = key.public_key().to_sec1();
         let mut settings =
             Settings::new(DEVICE, PRODUCT, &[public], "broker", 1883).expect("settings");
+        let decryption = decryption_key().to_scalar();
+        settings.decryption.add(&decryption).expect("a test key");
         (plan.settings)(&mut settings);
         let app = OtariaApp::new(settings);
         let site = WorldSite::new(world.handle(), host.clone());

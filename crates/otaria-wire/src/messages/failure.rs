@@ -95,7 +95,9 @@ failure_codes! {
         Quarantined = 117, "quarantined", "The package failed its trial on this device; a new job tries it again.";
         BaseMismatch = 118, "base_mismatch", "The package is a delta against another image than the one that runs.";
         UnsupportedSignatureAlgorithm = 119, "unsupported_signature_algorithm", "The package is signed in a way that this device does not know.";
-        NotEnoughSignatures = 120, "not_enough_signatures", "The package has fewer signatures of trusted keys than this device requires; have it co-signed with `otaria cosign`.";
+        NotARecipient = 120, "not_a_recipient", "The package is encrypted, and to no key of this device; package it for this device's or its product's key.";
+        EncryptionRequired = 121, "encryption_required", "The package is not encrypted, and this device's settings demand that.";
+        NotEnoughSignatures = 122, "not_enough_signatures", "The package has fewer signatures of trusted keys than this device requires; have it co-signed with `otaria cosign`.";
     }
     /// The block table or a block is not what the header promises.
     Block {
@@ -104,6 +106,9 @@ failure_codes! {
         BlockHash = 202, "block_hash", "A block of the package is damaged.";
         BlockLength = 203, "block_length", "A block does not decode to its exact length.";
         Decode = 204, "decode", "A block does not decode.";
+        RecipientsHash = 205, "recipients_hash", "The package's list of recipients is damaged.";
+        ContentKey = 206, "content_key", "This device's key does not open the package: it was sealed wrongly, or for another package.";
+        Decrypt = 207, "decrypt", "A block does not decrypt: it was encrypted with another key or for another package.";
     }
     /// The image in flash is not what the package promises.
     Image {

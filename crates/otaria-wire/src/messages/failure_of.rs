@@ -3,7 +3,7 @@
 use super::{FailureCode, JsonError, MessageError};
 use crate::esp_image::ImageError;
 use crate::keys::KeyRecordError;
-use crate::package::{CoSignatureError, HeaderError, SignatureError, TableError};
+use crate::package::{CoSignatureError, HeaderError, RecipientsError, SignatureError, TableError};
 use crate::url::UrlError;
 
 impl From<HeaderError> for FailureCode {
@@ -44,6 +44,12 @@ impl From<CoSignatureError> for FailureCode {
             CoSignatureError::Truncated => Self::EarlyClose,
             CoSignatureError::None | CoSignatureError::DuplicateKey(_) => Self::BadSignature,
         }
+    }
+}
+
+impl From<RecipientsError> for FailureCode {
+    fn from(_: RecipientsError) -> Self {
+        Self::RecipientsHash
     }
 }
 

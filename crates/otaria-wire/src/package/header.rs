@@ -15,7 +15,7 @@
 //!  56   8  key_id
 //!  64  32  image_sha256       96 32  table_sha256        128 32  base_sha256
 //! 160  32  product           192 32  version
-//! 224   4  recipients_len    228  2  recipients          230  2  KEM
+//! 224   4  recipients_len    228  2  recipients          230  2  KEM (0x0010 DHKEM(P-256, HKDF-SHA256))
 //! 232  24  first 24 bytes of SHA-256(recipients)         (224..256 all 0 without recipients)
 //! ```
 
@@ -23,6 +23,7 @@ use core::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::encryption;
 use super::error::{HeaderError, Lookalike};
 use super::{BLOCK_LEN_UNIT, HEADER_LEN, MAGIC, MAX_BLOCK_LEN, SIGNED_LEN, TABLE_ENTRY_LEN};
 use crate::bytes::{Reader, Writer, all_zero};
@@ -204,6 +205,15 @@ impl Cipher {
         }
     }
 
+    /// How much longer a block becomes by it.
+    #[must_use]
+    pub fn overhead(self) -> u32 {
+        match self {
+            Self::None => 0,
+            Self::ChaCha20Poly1305 => encryption::TAG_LEN as u32,
+        }
+    }
+
     /// A name for people.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -373,9 +383,7 @@ impl Header {
                     && self.kem == KEM_NONE
                     && all_zero(&self.recipients_digest)
             }
-            Cipher::ChaCha20Poly1305 => {
-                self.recipients > 0 && self.recipients_len > 0 && self.kem == KEM_DHKEM_P256
-            }
+            Cipher::ChaCha20Poly1305 => encryption::fits(self),
         };
         if fits {
             Ok(())

@@ -10,7 +10,7 @@
 //! +-------------------+ 320
 //! | block table       |   per block: stored_len u32, SHA-256 of the stored bytes; see [`BlockTable`]
 //! +-------------------+ 320 + table_len
-//! | recipients        |   recipients_len bytes, only with a cipher
+//! | recipients        |   recipients_len bytes, only with a cipher, see [`Recipient`]
 //! +-------------------+
 //! | co-signatures     |   only with flag bit 0, see [`CoSignatures`]
 //! +-------------------+ blocks_offset
@@ -19,6 +19,7 @@
 //! ```
 
 mod cosign;
+mod encryption;
 mod error;
 mod header;
 mod signed;
@@ -27,6 +28,11 @@ mod table;
 mod tests;
 
 pub use cosign::{COSIGNATURE_LEN, CoSignature, CoSignatureError, CoSignatures};
+pub use encryption::{
+    CONTENT_KEY_LEN, ENCAPSULATED_LEN, HPKE_INFO, MAX_RECIPIENTS, NONCE_LEN, RECIPIENT_LEN,
+    Recipient, RecipientSearch, RecipientsError, SEALED_KEY_LEN, TAG_LEN, block_associated_data,
+    block_nonce, key_associated_data, recipients_digest,
+};
 pub use error::{HeaderError, Lookalike};
 pub use header::{Cipher, Codec, Flags, Header, KEM_DHKEM_P256, KEM_NONE, KeyId};
 pub use signed::{

@@ -165,6 +165,13 @@ impl VerifiedHeader {
         &self.bytes
     }
 
+    /// The part of them that is signed.
+    #[must_use]
+    pub fn signed_bytes(&self) -> &[u8; SIGNED_LEN] {
+        // There is always one: a header is longer.
+        self.bytes.first_chunk().unwrap_or(&[0; SIGNED_LEN])
+    }
+
     /// The package's identity, computed once.
     #[must_use]
     pub fn identity(&self) -> Sha256Digest {

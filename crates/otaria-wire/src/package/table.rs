@@ -1,13 +1,13 @@
 //! The block table: one entry a block.
 //!
 //! ```text
-//! 0   4  stored_len, 1 to block_len + 64
+//! 0   4  stored_len, 1 to block_len + 64; with a cipher the tag of 16 bytes is part of it
 //! 4  32  SHA-256 of the stored bytes
 //! ```
 
 use core::fmt;
 
-use super::{Cipher, Codec, Header, STORED_SLACK, TABLE_ENTRY_LEN, blocks_offset};
+use super::{Codec, Header, STORED_SLACK, TABLE_ENTRY_LEN, blocks_offset};
 use crate::Sha256Digest;
 use crate::bytes::{Reader, Writer};
 
@@ -42,17 +42,21 @@ impl BlockEntry {
 
     /// Whether the entry can belong to this block of a package with this header.
     ///
-    /// A stored block without a cipher has exactly the plain bytes' length;
-    /// any other one is at least 1 and at most `block_len + 64` bytes long.
+    /// Beside what the cipher adds, a block of codec 0 has exactly the plain
+    /// bytes' length, and any other one at least 1 byte. None is longer than
+    /// `block_len + 64`.
     #[must_use]
     pub fn fits(&self, header: &Header, block: u32) -> bool {
         let Some(plain_len) = header.plain_len(block) else {
             return false;
         };
-        if header.codec == Codec::Stored && header.cipher == Cipher::None {
-            self.stored_len == plain_len
+        let Some(encoded_len) = self.stored_len.checked_sub(header.cipher.overhead()) else {
+            return false;
+        };
+        if header.codec == Codec::Stored {
+            encoded_len == plain_len
         } else {
-            self.stored_len > 0
+            encoded_len > 0
                 && self.stored_len <= header.block_len.saturating_add(STORED_SLACK as u32)
         }
     }

@@ -27,7 +27,7 @@ fn golden_bytes() -> Vec<u8> {
          00000000 0000 0000 000000000000000000000000000000000000000000000000 ; recipients")
 }
 
-fn golden() -> Header {
+pub(super) fn golden() -> Header {
     Header {
         flags: Flags {
             cosigned: false,
@@ -261,7 +261,7 @@ fn an_encrypted_delta_with_co_signatures_is_taken() {
         base_sha256: Sha256Digest::of(b"base"),
         cipher: Cipher::ChaCha20Poly1305,
         recipients: 2,
-        recipients_len: 226,
+        recipients_len: 242,
         kem: KEM_DHKEM_P256,
         recipients_digest: [9; 24],
         ..golden()
@@ -270,7 +270,7 @@ fn an_encrypted_delta_with_co_signatures_is_taken() {
         SignedHeader::parse(&signed_bytes(&header)).map(|signed| signed.untrusted().clone()),
         Ok(header.clone())
     );
-    assert_eq!(blocks_offset(&header, 3), 320 + 108 + 226 + 1 + 3 * 72);
+    assert_eq!(blocks_offset(&header, 3), 320 + 108 + 242 + 1 + 3 * 72);
     assert_eq!(blocks_offset(&golden(), 3), 320 + 108);
 }
 
@@ -502,7 +502,7 @@ prop_compose! {
         (block_units, blocks, short_by) in (1..=4u32, 1..=113u32, 0..4096u32),
         (key_id, image, table, base) in (any::<[u8; 8]>(), any::<[u8; 32]>(), any::<[u8; 32]>(), any::<[u8; 32]>()),
         (product, version) in ("[ -~]{1,32}", "[ -~]{1,32}"),
-        (recipients, recipients_len, recipients_digest) in (1..100u16, 1..10_000u32, any::<[u8; 24]>()),
+        (recipients, recipients_digest) in (1..=MAX_RECIPIENTS, any::<[u8; 24]>()),
     ) -> Header {
         let codec = [Codec::Stored, Codec::Deflate, Codec::Delta][codec];
         let block_len = block_units * 4096;
@@ -525,7 +525,7 @@ prop_compose! {
             base_sha256: if codec == Codec::Delta { Sha256Digest(base) } else { Sha256Digest::ZERO },
             product: FixedText::try_from(product.as_str()).unwrap(),
             version: FixedText::try_from(version.as_str()).unwrap(),
-            recipients_len: if encrypted { recipients_len } else { 0 },
+            recipients_len: if encrypted { u32::from(recipients) * RECIPIENT_LEN as u32 } else { 0 },
             recipients: if encrypted { recipients } else { 0 },
             kem: if encrypted { KEM_DHKEM_P256 } else { KEM_NONE },
             recipients_digest: if encrypted { recipients_digest } else { [0; 24] },

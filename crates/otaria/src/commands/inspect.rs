@@ -80,8 +80,8 @@ fn inspect_package(file: &Path, bytes: &[u8]) -> anyhow::Result<ShownPackage> {
             return Err(error).with_context(|| format!("{} has no valid header", file.display()));
         }
     };
-    let (sizes, problem) = match read::read(bytes, Trust::Anyone) {
-        Ok(contents) => (Some(Sizes::new(&contents)), None),
+    let (contents, problem) = match read::read(bytes, Trust::Anyone) {
+        Ok(contents) => (Some(contents), None),
         Err(error) => (None, Some(format!("{:#}", anyhow::Error::new(error)))),
     };
     Ok(ShownPackage {
@@ -90,7 +90,12 @@ fn inspect_package(file: &Path, bytes: &[u8]) -> anyhow::Result<ShownPackage> {
         file_len: bytes.len() as u64,
         signature: "not checked",
         problem,
-        sizes,
+        sizes: contents.as_ref().map(Sizes::new),
+        recipient_ids: contents
+            .iter()
+            .flat_map(|contents| &contents.recipients)
+            .map(ToString::to_string)
+            .collect(),
         package: PackageReport::new(&header),
     })
 }
@@ -130,6 +135,9 @@ struct ShownPackage {
     problem: Option<String>,
     #[serde(flatten)]
     sizes: Option<Sizes>,
+    /// The keys that an encrypted package is encrypted to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    recipient_ids: Vec<String>,
     #[serde(flatten)]
     package: PackageReport,
 }
@@ -142,14 +150,19 @@ impl fmt::Display for ShownPackage {
         };
         let contents = match &self.problem {
             Some(problem) => format!("DAMAGED: {problem}"),
+            None if self.package.recipients > 0 => {
+                "complete; every block is good, the image in it is encrypted".to_owned()
+            }
             None => "complete; every block and the image in it are good".to_owned(),
         };
         let rows = Rows::new()
             .row("package", self.file.display().to_string())
             .row("size", size);
-        let rows = self
-            .package
-            .rows(rows)
+        let mut rows = self.package.rows(rows);
+        for id in &self.recipient_ids {
+            rows = rows.row("encrypted to", format!("key {id}"));
+        }
+        let rows = rows
             .row(
                 "signature",
                 "not checked (`otaria verify` does, with the public key)",

@@ -1,4 +1,4 @@
-//! `otaria keygen`: a new signing key.
+//! `otaria keygen`: a new key, for signing or for encryption.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use otaria_package::files::Existing;
 use otaria_package::keyfile::KeyPairPaths;
-use otaria_package::keys::SigningKey;
+use otaria_package::keys::{DecryptionKey, PrivateKey, PublicKey, SigningKey};
 use serde::Serialize;
 
 use crate::Context;
@@ -17,17 +17,25 @@ use crate::passphrase::PassphraseArgs;
 /// Devices take only packages signed by a key in their settings. The private key stays with whoever releases
 /// firmware; it is encrypted with a passphrase unless --no-passphrase is given. Both files are ordinary PEM (PKCS#8
 /// and SPKI) that OpenSSL and other tools read.
+///
+/// With --encryption it is a key that packages can be encrypted to (`otaria package --encrypt-to NAME.pub.pem`): the private
+/// half goes into the settings of a device, or of all devices of a product.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   otaria keygen
   otaria keygen --out keys/release
   otaria keygen --out ci/key --passphrase-file /run/secrets/passphrase
-  otaria keygen --out /tmp/try --no-passphrase")]
+  otaria keygen --out /tmp/try --no-passphrase
+  otaria keygen --encryption --out keys/thermostat")]
 pub(crate) struct Keygen {
     /// Where to write: DIR/NAME makes DIR/NAME.pem and DIR/NAME.pub.pem.
     #[arg(long, value_name = "DIR/NAME", default_value = "otaria")]
     out: PathBuf,
+
+    /// Make a key that packages are encrypted to, instead of one that signs them.
+    #[arg(long)]
+    encryption: bool,
 
     /// Do not encrypt the private key; only its file mode (0600) protects it.
     #[arg(long, conflicts_with = "passphrase_file")]
@@ -55,10 +63,18 @@ impl Keygen {
         } else {
             Some(self.passphrase.choose()?)
         };
-        let key = SigningKey::generate()?;
-        paths.write(&key, passphrase.as_ref().map(|p| p.as_str()), existing)?;
-        let public = key.public_key();
+        let protection = passphrase.as_ref().map(|p| p.as_str());
+        let public = if self.encryption {
+            make(&DecryptionKey::generate()?, &paths, protection, existing)?
+        } else {
+            make(&SigningKey::generate()?, &paths, protection, existing)?
+        };
         ctx.output.result(&Made {
+            purpose: if self.encryption {
+                "encryption"
+            } else {
+                "signing"
+            },
             encrypted: passphrase.is_some(),
             key_id: public.key_id().to_string(),
             public_point: public.to_sec1_hex(),
@@ -68,8 +84,21 @@ impl Keygen {
     }
 }
 
+/// Writes both halves of a key and gives the public one.
+fn make(
+    key: &impl PrivateKey,
+    paths: &KeyPairPaths,
+    passphrase: Option<&str>,
+    existing: Existing,
+) -> anyhow::Result<PublicKey> {
+    paths.write(key, passphrase, existing)?;
+    Ok(key.public_key())
+}
+
 #[derive(Serialize)]
 struct Made {
+    /// "signing" or "encryption".
+    purpose: &'static str,
     private_file: PathBuf,
     public_file: PathBuf,
     encrypted: bool,
@@ -92,6 +121,14 @@ impl fmt::Display for Made {
         )?;
         writeln!(f, "public key    {}", self.public_file.display())?;
         writeln!(f, "key id        {}", self.key_id)?;
+        if self.purpose == "encryption" {
+            writeln!(f)?;
+            return write!(
+                f,
+                "The private key goes into the devices' settings, and nowhere else: with it, every package that is encrypted to it \
+                 can be read."
+            );
+        }
         writeln!(f, "for devices   {}", self.public_point)?;
         writeln!(f)?;
         write!(

@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use otaria_package::elf;
 use otaria_package::files::{Existing, Readers, write_atomically};
+use otaria_package::keyfile::read_public;
 use otaria_package::kind::FileKind;
 use otaria_package::pack::{self, CodecChoice, DEFAULT_SLOT_SIZE, Options, TimeStamp};
 use serde::Serialize;
@@ -23,7 +24,7 @@ use crate::signer::SignerArgs;
 ///
 /// Product, version, security version and chip are those of the image itself (its app descriptor and header). What a
 /// device would refuse is refused here: a damaged image, one without app descriptor or boot guard, one that does not
-/// fit the slot. With SOURCE_DATE_EPOCH set, the same input makes the same bytes.
+/// fit the slot. With SOURCE_DATE_EPOCH set, the same input makes the same bytes, unless they are encrypted.
 #[derive(Debug, Args)]
 #[command(
     disable_version_flag = true,
@@ -33,6 +34,7 @@ Examples:
   otaria package build/app.bin --key keys/release.pem --out app-1.1.0.otaria
   otaria package app.bin --sign-with \"my-hsm sign release\" --public-key release.pub.pem
   otaria package app.bin --key k.pem --product thermostat --version 1.1.0
+  otaria package app.bin --key k.pem --encrypt-to keys/thermostat.pub.pem
   otaria package old.bin --key k.pem          (going back: package the old image again)"
 )]
 pub(crate) struct PackageImage {
@@ -81,6 +83,11 @@ pub(crate) struct PackageImage {
     /// Refuse the image unless this is its version.
     #[arg(long, value_name = "VERSION")]
     version: Option<String>,
+
+    /// Encrypt to this public key (NAME.pub.pem from `otaria keygen --encryption`): a product's, or one for each device. Who
+    /// has none of their private keys cannot read the image: neither the server, nor you.
+    #[arg(long, value_name = "FILE")]
+    encrypt_to: Vec<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -162,6 +169,11 @@ impl PackageImage {
             cosigned: self.cosigned,
             product: self.product.clone(),
             version: self.version.clone(),
+            encrypt_to: self
+                .encrypt_to
+                .iter()
+                .map(|path| read_public(path))
+                .collect::<Result<_, _>>()?,
             ..Options::new(stamp)
         })
     }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -10,6 +12,7 @@ use clap::Args;
 use otaria_server::BrokerUrl;
 use otaria_server::model::{NewJob, Published, Status, Target};
 use otaria_wire::messages::Desired;
+use otaria_wire::package::{Cipher, HEADER_LEN, SignedHeader};
 use otaria_wire::topics::{DEFAULT_ROOT, Topic, Topics};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PubAck, PubAckReason};
@@ -57,6 +60,10 @@ pub(crate) struct Publish {
     /// Watch until every device has ended: 0 if all of them confirmed it, else 1.
     #[arg(long, conflicts_with = "url")]
     watch: bool,
+
+    /// Upload only an encrypted package; refuse any other one before a byte of it leaves this machine.
+    #[arg(long, conflicts_with = "url")]
+    encrypted: bool,
 
     /// Without a server: the broker that the device is connected to.
     #[arg(long, value_name = "URL", requires = "url")]
@@ -119,6 +126,9 @@ impl Publish {
     fn through_server(self, ctx: &Context) -> anyhow::Result<()> {
         let client = self.server.client()?;
         let file = self.file.context("no package is named")?;
+        if self.encrypted {
+            refuse_plain(&file)?;
+        }
         let package = client.upload_file(&file)?;
         let target = self.target.target();
         let job = NewJob {
@@ -143,6 +153,20 @@ impl Publish {
         ctx.output.note(Done(published.clone()));
         conclude(ctx, &watch::job(ctx, &client, &published.job.id)?)
     }
+}
+
+/// Refuses what everybody could read.
+fn refuse_plain(file: &Path) -> anyhow::Result<()> {
+    let name = file.display();
+    let mut start = Vec::new();
+    fs::File::open(file)
+        .and_then(|file| file.take(HEADER_LEN as u64).read_to_end(&mut start))
+        .with_context(|| format!("cannot read {name}"))?;
+    let header = SignedHeader::parse(&start).with_context(|| format!("{name} is not uploaded"))?;
+    if header.untrusted().cipher == Cipher::None {
+        bail!("{name} is not encrypted, and is not uploaded; package it with --encrypt-to");
+    }
+    Ok(())
 }
 
 /// Says how a job ended; an error unless every device confirmed it.

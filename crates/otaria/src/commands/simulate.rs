@@ -21,6 +21,7 @@ use serde::Serialize;
 use crate::Context;
 use crate::commands::{broker, told_to_end};
 use crate::output::UsageError;
+use crate::passphrase::PassphraseArgs;
 
 /// More flash than the simulated devices have: 4 MB.
 const FLASH_LEN: usize = 0x40_0000;
@@ -51,6 +52,13 @@ pub(crate) struct Simulate {
     /// A public key (NAME.pub.pem) whose packages they take; can be given up to four times.
     #[arg(long = "key", value_name = "FILE", required = true)]
     keys: Vec<PathBuf>,
+
+    /// A private key (NAME.pem from `otaria keygen --encryption`) with which they all decrypt packages.
+    #[arg(long, value_name = "FILE")]
+    decrypt_key: Option<PathBuf>,
+
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
 
     /// The image that they leave the factory with: an ESP app image. By default a small demo firmware, version 1.0.0.
     #[arg(long, value_name = "FILE")]
@@ -133,6 +141,13 @@ impl Simulate {
         image: &Arc<[u8]>,
         info: &ImageInfo,
     ) -> anyhow::Result<Vec<Blueprint>> {
+        let decryption = match &self.decrypt_key {
+            Some(path) => {
+                let file = keyfile::PrivateKeyFile::read(path)?;
+                Some(self.passphrase.open_decryption(&file)?.to_scalar())
+            }
+            None => None,
+        };
         let keys = self
             .keys
             .iter()
@@ -159,6 +174,9 @@ impl Simulate {
                 .login
                 .clone()
                 .map(|(user, password)| (user, password.into_bytes()));
+            if let Some(scalar) = &decryption {
+                settings.decryption.add(scalar)?;
+            }
             let flash = self
                 .data
                 .as_deref()

@@ -86,6 +86,7 @@ impl<'s> Prepared<'s> {
         config.packages = PackagePolicy {
             allowed_hosts: &self.hosts,
             allow_unguarded: self.settings.allow_unguarded,
+            ..PackagePolicy::default()
         };
         config
     }

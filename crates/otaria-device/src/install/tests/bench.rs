@@ -19,6 +19,7 @@ use p256::ecdsa::signature::hazmat::PrehashSigner;
 use p256::ecdsa::{Signature, SigningKey};
 
 use crate::board::Instant;
+use crate::encryption::DecryptionKeys;
 use crate::http::{HttpClient, UrlPolicy};
 use crate::install::{Fetch, FetchError, Observer, Stores, Times, Words, Workspace, verify};
 use crate::net::testing::{Dial, FakeClock, FakeNet, Wire, run};
@@ -333,6 +334,7 @@ impl Bench {
         let fetch = Fetch {
             stores: &stores,
             trust: &trust,
+            decryption: &DecryptionKeys::new(),
             facts: DeviceFacts {
                 product: "pump",
                 chip_id: 5,
@@ -340,6 +342,7 @@ impl Bench {
                 slot_len: stores.slot_len(),
                 running_image: self.running_image,
                 allow_unguarded: false,
+                require_encryption: false,
                 codecs: &[Codec::Stored, Codec::Deflate],
                 ciphers: &[Cipher::None],
             },

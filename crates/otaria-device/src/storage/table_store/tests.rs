@@ -2,7 +2,9 @@ use core::cell::RefCell;
 
 use super::super::region::Region;
 use super::super::test_flash::{Cut, TestFlash};
-use super::super::test_package::TestPackage;
+use otaria_wire::package::{Codec, ENCAPSULATED_LEN, KEM_DHKEM_P256, KeyId, SEALED_KEY_LEN};
+
+use super::super::test_package::{TestPackage, image};
 use super::*;
 
 struct Bench(RefCell<TestFlash>);
@@ -18,7 +20,8 @@ impl Bench {
 
     fn keep(&self, package: &TestPackage) -> Result<usize, TableStoreError> {
         let mut store = self.store();
-        let mut writer = TableWriter::new(1234);
+        let recipient = (package.header.cipher != Cipher::None).then_some(&RECIPIENT);
+        let mut writer = TableWriter::new(1234).with_recipient(recipient);
         let mut steps = 1;
         loop {
             let before = self.0.borrow().ops;
@@ -35,6 +38,61 @@ impl Bench {
 /// 60 blocks: three writes of table entries, into one sector.
 fn package(n: u8) -> TestPackage {
     TestPackage::new(n, 60 * 4096, 4096)
+}
+
+const RECIPIENT: Recipient = Recipient {
+    key_id: KeyId([7; 8]),
+    encapsulated: [4; ENCAPSULATED_LEN],
+    sealed_key: [9; SEALED_KEY_LEN],
+};
+
+/// The same, encrypted. (Blocks of codec 0 would have to be longer than their plain bytes.)
+fn encrypted(n: u8, blocks: usize) -> TestPackage {
+    let image = image(n, blocks * 4096, true);
+    TestPackage::with(image, n, 4096, |header| {
+        header.codec = Codec::Deflate;
+        header.cipher = Cipher::ChaCha20Poly1305;
+        header.recipients = 1;
+        header.recipients_len = RECIPIENT_LEN as u32;
+        header.kem = KEM_DHKEM_P256;
+    })
+}
+
+#[test]
+fn the_recipient_of_an_encrypted_package_comes_back() {
+    for blocks in [1, 60, 101, 102] {
+        let bench = Bench::new();
+        let package = encrypted(1, blocks);
+        bench.keep(&package).unwrap();
+        let mut store = bench.store();
+        store.check(&package.header).unwrap();
+        assert_eq!(store.recipient(&package.header), Ok(Some(RECIPIENT)));
+        // A table of 102 entries leaves too little of the first sector.
+        let sectors = if blocks < 102 { 1 } else { 2 };
+        assert_eq!(bench.0.borrow().sectors_erased, sectors, "{blocks}");
+    }
+    let bench = Bench::new();
+    bench.keep(&package(1)).unwrap();
+    assert_eq!(bench.store().recipient(&package(1).header), Ok(None));
+}
+
+#[test]
+fn a_cut_at_every_command_leaves_no_header_without_its_recipient() {
+    let (old, new) = (encrypted(1, 60), encrypted(2, 60));
+    for op in 0..6 {
+        for cut in [Cut::Before, Cut::Half, Cut::After] {
+            let bench = Bench::new();
+            bench.keep(&old).unwrap();
+            bench.0.borrow_mut().cut_at(op, cut);
+            bench.keep(&new).unwrap_err();
+            bench.0.borrow_mut().power_on();
+            let mut store = bench.store();
+            if store.check(&new.header).is_ok() {
+                assert_eq!(store.recipient(&new.header), Ok(Some(RECIPIENT)));
+                assert_eq!((op, cut), (5, Cut::After));
+            }
+        }
+    }
 }
 
 #[test]
