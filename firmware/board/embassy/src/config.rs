@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use otaria_device::encryption::DecryptionKeys;
 use otaria_device::settings::{Broker, Config, PackagePolicy, TlsConfig, TlsIdentity, TlsPsk};
 use otaria_device::trust::{KeyError, KeyRing};
 use otaria_settings::Settings;
@@ -24,6 +25,7 @@ pub struct Prepared<'s> {
     topics: Topics,
     product: FixedText<32>,
     keys: KeyRing,
+    decryption: DecryptionKeys,
     hosts: Vec<&'s str>,
     refused: Vec<(usize, KeyError)>,
 }
@@ -49,11 +51,18 @@ impl<'s> Prepared<'s> {
                 refused.push((index, error));
             }
         }
+        let mut decryption = DecryptionKeys::new();
+        if let Some(key) = &settings.encryption_key
+            && let Err(error) = decryption.add(key.reveal())
+        {
+            log::warn!("the key for encrypted packages is not used: {error}");
+        }
         Ok(Self {
             settings,
             topics,
             product: FixedText::try_from(product).unwrap_or_default(),
             keys,
+            decryption,
             hosts: settings.allowed_hosts.iter().map(AsRef::as_ref).collect(),
             refused,
         })
@@ -82,6 +91,7 @@ impl<'s> Prepared<'s> {
             self.keys.clone(),
             self.broker(),
         );
+        config.decryption = self.decryption.clone();
         config.tls = self.tls();
         config.packages = PackagePolicy {
             allowed_hosts: &self.hosts,
