@@ -126,6 +126,9 @@ fn features(args: &FirmwareArgs) -> Result<String> {
     if !args.no_set_up {
         features.push_str(",set-up");
     }
+    if !args.no_tls {
+        features.push_str(",tls");
+    }
     if let Some(variant) = args.variant {
         features.push_str(",fault-");
         features.push_str(variant.name());

@@ -38,6 +38,7 @@ pub(crate) fn step(python: &Path, full: bool) -> Result<()> {
             // The chip that the budgets are made for: only two crates are compiled anew.
             let bare = FirmwareArgs {
                 no_set_up: true,
+                no_tls: true,
                 ..FirmwareArgs::plain(chip)
             };
             let elf = fs::read(build::app(&bare)?)?;

@@ -144,6 +144,9 @@ pub(crate) struct FirmwareArgs {
     /// Without set-up by access point and Improv: the device gets its settings when it is flashed.
     #[arg(long)]
     no_set_up: bool,
+    /// Without TLS: broker and web servers are spoken to in the clear.
+    #[arg(long)]
+    no_tls: bool,
     /// GPIO of an LED that beats while the firmware runs.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(..49))]
     led: Option<u8>,
@@ -175,6 +178,7 @@ impl FirmwareArgs {
             variant: None,
             console: None,
             no_set_up: false,
+            no_tls: false,
             led: None,
             out: None,
         }

@@ -21,7 +21,7 @@ use otaria_embassy::setup::{Neighbour, Serial, SetUpLink};
 use otaria_embassy::{Hardware, Image, Lent, Link, Otaria, Resources, clock, layout};
 use otaria_settings::{Settings, WifiNetwork};
 use otaria_virt::Machine;
-use otaria_virt::board::VirtBoard;
+use otaria_virt::board::{self, VirtBoard};
 use otaria_virt::executor::{Main, Urgent};
 use otaria_virt::flash::CfiFlash;
 use otaria_virt::heap::Heap;
@@ -79,6 +79,7 @@ fn main(slot: u32) -> ! {
             resources: RESOURCES.init_with(Resources::new),
             monitor: &MONITOR,
             device_id: Box::leak(device_id.into_boxed_str()),
+            random: board::random,
         }
     };
     let otaria = Otaria::guard(hardware, lines, lend);

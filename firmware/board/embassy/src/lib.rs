@@ -9,6 +9,7 @@
 //! | [`board`] | a board whose link and address are the network's |
 //! | [`link`] | whoever joins a network and keeps it |
 //! | [`setup`] | set-up by an access point, and by the serial port |
+//! | [`tls`] | memory and random numbers for TLS |
 //! | [`config`] | from the settings in flash to Otaria's configuration |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -25,6 +26,8 @@ pub mod otaria;
 mod report;
 pub mod setup;
 mod time_servers;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use board::{Networked, Uplink};
 pub use boot::{Hardware, Image, layout};

@@ -22,6 +22,8 @@ use otaria_device::board::Board;
 use otaria_device::guard::GuardDecision;
 use otaria_device::install::Workspace;
 use otaria_device::net::Connect;
+#[cfg(feature = "tls")]
+use otaria_device::net::tls::Tls;
 use otaria_device::runtime::{HealthCheck, Monitor, Otaria as Runtime, Parts as RuntimeParts};
 use otaria_device::settings::{Config, Timing};
 use otaria_settings::improv::DeviceInfo;
@@ -35,6 +37,8 @@ use crate::network::SOCKETS;
 use crate::report;
 use crate::setup::{Limits, Serial, SetUp, SetUpLink};
 use crate::time_servers;
+#[cfg(feature = "tls")]
+use crate::tls::HeapAndRandom;
 use crate::{EmbassyClock, Identity, Link, Network, Networked, Prepared, Sockets, Uplink};
 
 /// How often the watchdog is fed where Otaria does not.
@@ -74,6 +78,8 @@ pub struct Lent<'a> {
     pub monitor: &'a Monitor,
     /// The device's id unless the settings have one: from its MAC address, say.
     pub device_id: &'a str,
+    /// Fills a slice with random numbers that nobody can guess, once the network is there: keys of connections are made of them.
+    pub random: fn(&mut [u8]),
 }
 
 /// A boot that is guarded, and what may still be said about it before Otaria runs.
@@ -102,6 +108,11 @@ struct Boot<'a, B, F> {
     image: Image<'a>,
     monitor: &'a Monitor,
     device_id: &'a str,
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(dead_code, reason = "TLS alone needs secrets")
+    )]
+    random: fn(&mut [u8]),
     settings: Option<Settings>,
     timing: Timing,
 }
@@ -130,6 +141,7 @@ impl<'a, B: Board, F: NorFlash> Otaria<'a, B, F> {
             resources,
             monitor,
             device_id,
+            random,
         } = lend();
         boot::go_on(&mut board, guarded.as_ref(), last_words);
         let boot = Box::new(Boot {
@@ -140,6 +152,7 @@ impl<'a, B: Board, F: NorFlash> Otaria<'a, B, F> {
             image,
             monitor,
             device_id,
+            random,
             settings: None,
             timing: Timing::DEFAULT,
         });
@@ -411,6 +424,12 @@ impl<'a, B: Board, F: NorFlash> Boot<'a, B, F> {
             config.topics.device(),
             config.product.as_str()
         );
+        #[cfg(feature = "tls")]
+        let network: &Tls<'_, &C, HeapAndRandom> = leak(Tls::new(
+            network,
+            HeapAndRandom::new(boot.random),
+            config.tls,
+        ));
         let parts = RuntimeParts {
             board,
             clock: &EmbassyClock,

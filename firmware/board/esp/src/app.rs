@@ -147,5 +147,6 @@ fn lend() -> Lent<'static> {
         resources: RESOURCES.init_with(Resources::new),
         monitor: &MONITOR,
         device_id: DEVICE_ID.init(board::device_id()),
+        random: board::random,
     }
 }

@@ -72,6 +72,12 @@ fn millis() -> u32 {
     (Instant::now().as_millis() & u64::from(u32::MAX)) as u32
 }
 
+/// Fills `bytes` from the hardware generator. Nobody can guess them as long as the radio runs, which is what gives it noise
+/// (ESP32-C3 TRM 1.1, "Random Number Generator"); without a radio the application has to start esp-hal's `TrngSource`.
+pub fn random(bytes: &mut [u8]) {
+    Rng::new().read(bytes);
+}
+
 /// An id made of the chip's MAC address, such as `esp32c3-34b4721a9c00`.
 #[must_use]
 pub fn device_id() -> String<32> {

@@ -31,6 +31,17 @@ pub(crate) fn next_random(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// Fills `bytes` with numbers that differ from boot to boot. They are no secret, whatever is made of them: this machine has no
+/// source of noise, and is for tests.
+pub fn random(bytes: &mut [u8]) {
+    let mut state = VirtBoard::seed();
+    for piece in bytes.chunks_mut(8) {
+        for (byte, drawn) in piece.iter_mut().zip(next_random(&mut state).to_le_bytes()) {
+            *byte = drawn;
+        }
+    }
+}
+
 impl Board for VirtBoard {
     fn reset(&mut self) {
         reset::reset(ResetReason::Software, format_args!(""))
