@@ -497,6 +497,11 @@ fn a_shared_key_proves_both_sides_to_each_other_without_certificates() {
         ConnectError::Tls(TlsError::NobodyTrusted),
         "it is for another host"
     );
+    assert_eq!(
+        talk(device(HOST, "pump-1", &key[..15])).unwrap_err(),
+        ConnectError::Tls(TlsError::Identity),
+        "it is too short"
+    );
 }
 
 #[test]

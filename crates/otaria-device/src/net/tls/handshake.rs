@@ -37,6 +37,8 @@ pub(super) const KEY_UPDATE: u8 = 24;
 const SERVER_CONTEXT: &[u8; 34] = b"TLS 1.3, server CertificateVerify\0";
 const CLIENT_CONTEXT: &[u8; 34] = b"TLS 1.3, client CertificateVerify\0";
 
+/// A shorter key can be found out by trying, by whoever has listened to one handshake.
+const PSK_MIN: usize = 16;
 /// So often a random number is thrown for the key exchange; one of 2^32 is none that can be used.
 const THROWS: usize = 4;
 
@@ -87,7 +89,7 @@ impl<'c> Handshake<'c> {
     /// Whether there is any way for that host to prove who it is.
     pub(super) fn possible(config: &TlsConfig<'_>, host: &str) -> Result<(), TlsError> {
         match psk_for(config, host) {
-            Some(psk) if psk.key.is_empty() || psk.id.is_empty() => Err(TlsError::Identity),
+            Some(psk) if psk.key.len() < PSK_MIN || psk.id.is_empty() => Err(TlsError::Identity),
             None if config.anchors.is_empty() => Err(TlsError::NobodyTrusted),
             _ => Ok(()),
         }

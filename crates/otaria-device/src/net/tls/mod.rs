@@ -12,7 +12,7 @@
 //! | `certificate` | whom to trust |
 //! | `keys` | the key schedule |
 //!
-//! A connection takes 5.4 KiB of buffers: 4.3 KiB to receive and 1 KiB to send. The server is asked for records of 4 KiB (RFC
+//! A connection takes 5.3 KiB of buffers: 4.3 KiB to receive and 1 KiB to send. The server is asked for records of 4 KiB (RFC
 //! 6066, 4), which OpenSSL, GnuTLS, mbedTLS and Erlang grant, and with them nginx, Apache, Mosquitto and EMQX. rustls and Go send
 //! what they like; for their records the receive buffer grows to at most 16.3 KiB, and for a server's certificates to what they
 //! need, 28 KiB at the very most.
