@@ -93,7 +93,9 @@ async fn a_device_with_the_servers_certificate_is_updated_over_tls_alone_and_rev
     fs::write(&file, package).unwrap();
     let url = format!("{}/api/v1/packages", site.server.addresses.page);
     let body = format!("@{}", file.display());
-    let output = site.curl(None, &["--data-binary", &body, &url]).await;
+    let bytes = "content-type: application/octet-stream";
+    let arguments = ["-H", bytes, "--data-binary", &body, &url];
+    let output = site.curl(None, &arguments).await;
     let uploaded: Value = serde_json::from_slice(&output.stdout).unwrap();
     let job = json!({"package": uploaded["digest"], "target": {"device": ID}});
     let published = site.api("POST", "jobs", &job).await;
