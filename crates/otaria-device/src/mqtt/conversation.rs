@@ -93,7 +93,7 @@ impl<'s, 'a, M: Mailbox> Conversation<'s, 'a, M> {
                 Todo::Nothing
             }),
             Duty::Speak if !self.flow.may_speak() => Ok(Todo::Nothing),
-            Duty::Speak => self.speak(now),
+            Duty::Speak => self.speak(),
             Duty::Listen => self.listen(now),
         }
     }
@@ -119,7 +119,7 @@ impl<'s, 'a, M: Mailbox> Conversation<'s, 'a, M> {
     }
 
     /// What comes next when everything that was said before is answered.
-    fn speak(&mut self, now: Instant) -> Result<Todo<'_>, MqttError> {
+    fn speak(&mut self) -> Result<Todo<'_>, MqttError> {
         let session = &mut *self.session;
         let topics = session.config.topics;
         let (packet, awaited, then) = match self.flow.stage() {
@@ -156,7 +156,7 @@ impl<'s, 'a, M: Mailbox> Conversation<'s, 'a, M> {
             }
         };
         if let Some((what, id)) = awaited {
-            self.flow.wait_for(what, id, now);
+            self.flow.wait_for(what, id);
         }
         let packet = packet.ok_or(MqttError::Settings)?;
         Ok(Todo::Send(packet, then))

@@ -28,7 +28,8 @@ pub(super) enum Stage {
 struct Waiting {
     what: Awaited,
     id: u16,
-    until: Instant,
+    /// `None` while the packet that it answers is being sent.
+    until: Option<Instant>,
 }
 
 /// The state of one connection. One packet after the other is sent, each after the answer to the one before.
@@ -103,9 +104,12 @@ impl Flow {
         self.up_since
     }
 
-    /// Bytes have been sent.
+    /// A packet has been sent. From here on its answer is waited for, if it needs one: however long the network took it.
     pub(super) fn sent(&mut self, now: Instant) {
         self.sent_at = now;
+        if let Some(waiting) = &mut self.waiting {
+            waiting.until.get_or_insert(now + ANSWER);
+        }
     }
 
     /// The broker has shown that it lives.
@@ -118,16 +122,16 @@ impl Flow {
     pub(super) fn skipped(&mut self, now: Instant) {
         self.alive(now);
         if let Some(waiting) = &mut self.waiting {
-            waiting.until = now + ANSWER;
+            waiting.until = Some(now + ANSWER);
         }
     }
 
     /// A packet is being sent that the broker has to answer; `id` is its identifier, 0 if it has none.
-    pub(super) fn wait_for(&mut self, what: Awaited, id: u16, now: Instant) {
+    pub(super) fn wait_for(&mut self, what: Awaited, id: u16) {
         self.waiting = Some(Waiting {
             what,
             id,
-            until: now + ANSWER,
+            until: None,
         });
     }
 
@@ -150,8 +154,8 @@ impl Flow {
     /// When [`on_time`](Self::on_time) has to be called at the latest.
     pub(super) fn poll_at(&self) -> Instant {
         let ping_at = self.ping_at();
-        self.waiting
-            .map_or(ping_at, |waiting| waiting.until.min(ping_at))
+        let late_at = self.waiting.and_then(|waiting| waiting.until);
+        late_at.map_or(ping_at, |late_at| late_at.min(ping_at))
     }
 
     fn ping_at(&self) -> Instant {
@@ -162,7 +166,7 @@ impl Flow {
     /// Time has passed. `Ok(true)`: send PINGREQ now.
     pub(super) fn on_time(&mut self, now: Instant) -> Result<bool, MqttError> {
         if let Some(waiting) = self.waiting
-            && now >= waiting.until
+            && waiting.until.is_some_and(|until| now >= until)
         {
             return Err(MqttError::NoAnswer(waiting.what));
         }
@@ -196,7 +200,8 @@ mod tests {
     #[test]
     fn a_broker_that_has_not_accepted_the_session_gets_no_pings() {
         let mut flow = Flow::new(Instant::ZERO);
-        flow.wait_for(Awaited::Connect, 0, Instant::ZERO);
+        flow.wait_for(Awaited::Connect, 0);
+        flow.sent(Instant::ZERO);
         assert_eq!(flow.poll_at(), Instant::ZERO + ANSWER);
         assert_eq!(
             flow.on_time(flow.poll_at() - Duration::from_micros(1)),
@@ -204,6 +209,23 @@ mod tests {
         );
         assert_eq!(
             flow.on_time(flow.poll_at()),
+            Err(MqttError::NoAnswer(Awaited::Connect))
+        );
+    }
+
+    #[test]
+    fn an_answer_is_late_20_seconds_after_its_packet_has_been_sent_whatever_is_sent_since() {
+        let mut flow = Flow::new(Instant::ZERO);
+        flow.wait_for(Awaited::Connect, 0);
+        let sent = Instant::from_secs(19);
+        assert_eq!(flow.on_time(sent), Ok(false));
+        flow.sent(sent);
+        flow.sent(sent + Duration::from_secs(10));
+        let late = sent + ANSWER;
+        assert_eq!(flow.poll_at(), late);
+        assert_eq!(flow.on_time(late - Duration::from_micros(1)), Ok(false));
+        assert_eq!(
+            flow.on_time(late),
             Err(MqttError::NoAnswer(Awaited::Connect))
         );
     }
@@ -238,7 +260,7 @@ mod tests {
     fn nothing_is_late_while_a_packet_is_being_dropped() {
         for what in [Awaited::Subscribe, Awaited::Publish] {
             let mut flow = flow();
-            flow.wait_for(what, 1, Instant::ZERO);
+            flow.wait_for(what, 1);
             for secs in 1..100 {
                 flow.sent(Instant::from_secs(secs));
                 flow.skipped(Instant::from_secs(secs));
