@@ -252,7 +252,8 @@ impl Code {
                 return Err(DecodeError::Malformed);
             }
         }
-        // A code with room left is taken only if it has no more than one symbol: that has to be one bit long.
+        // A code with room left is taken only if it has one symbol or none. The one ought to be one bit long (3.2.7); a longer one
+        // is taken as well, since whatever the code does not use is refused where it is read.
         if free > 0 && lens.len() > usize::from(*unused) + 1 {
             return Err(DecodeError::Malformed);
         }
