@@ -77,17 +77,31 @@ impl Words {
         code
     }
 
-    /// The words, for a report.
-    pub fn take(&self) -> Text {
-        core::mem::take(&mut self.text.borrow_mut())
+    /// All that was said, for a report. Nothing of it is left for the next failure.
+    pub fn take(&self) -> Said {
+        Said {
+            text: core::mem::take(&mut self.text.borrow_mut()),
+            retry_after: self.retry_after.take(),
+        }
     }
+}
 
-    /// The failure with its `text`, which was taken from here, as the engine is told.
-    pub(crate) fn of<'t>(&self, code: FailureCode, text: &'t str) -> Failure<'t> {
+/// What was said of a failure.
+#[derive(Debug, Default)]
+pub struct Said {
+    /// In words; may be empty.
+    pub text: Text,
+    /// When the other side wants to be asked again, if it has said so.
+    pub retry_after: Option<Duration>,
+}
+
+impl Said {
+    /// The failure as the engine is told.
+    pub(crate) fn of(&self, code: FailureCode) -> Failure<'_> {
         Failure {
             code,
-            text,
-            retry_after: self.retry_after.take(),
+            text: &self.text,
+            retry_after: self.retry_after,
         }
     }
 }
@@ -228,18 +242,32 @@ mod tests {
         words.failed(&JournalError::Full);
         let code = words.failure(FailureCode::Dns, format_args!("no \"{}\"", "a\nb"));
         assert_eq!(code, FailureCode::Dns);
-        assert_eq!(words.take(), "no \"a b\"");
-        assert_eq!(words.take(), "");
+        assert_eq!(words.take().text, "no \"a b\"");
+        assert_eq!(words.take().text, "");
 
         let long = String::from("\u{e4}").repeat(FAILURE_TEXT_LEN);
         words.failure(FailureCode::Dns, format_args!("{long}{long}"));
-        assert_eq!(words.take(), long[..FAILURE_TEXT_LEN]);
+        assert_eq!(words.take().text, long[..FAILURE_TEXT_LEN]);
 
         let almost = "x".repeat(FAILURE_TEXT_LEN - 1);
         words.failure(
             FailureCode::Dns,
             format_args!("{almost}{}{}", '\u{e4}', 'b'),
         );
-        assert_eq!(words.take(), almost.as_str());
+        assert_eq!(words.take().text, almost.as_str());
+    }
+
+    #[test]
+    fn what_a_server_asked_for_is_not_left_for_the_next_failure() {
+        let words = Words::new();
+        words.failed(&HttpError::Status {
+            status: 503,
+            retry_after: Some(60),
+        });
+        assert_eq!(
+            words.take().of(FailureCode::HttpStatus).retry_after,
+            Some(Duration::from_secs(60))
+        );
+        assert_eq!(words.take().of(FailureCode::NoNetwork).retry_after, None);
     }
 }

@@ -40,7 +40,7 @@ use otaria_wire::package::{MAX_BLOCK_LEN, MAX_STORED_LEN};
 use crate::codec::Decoder;
 
 pub(crate) use failure::Reason;
-pub use failure::{FetchError, Words};
+pub use failure::{FetchError, Said, Words};
 pub use fetch::Fetch;
 pub(crate) use signatures::recheck;
 pub use stores::{Stores, StoresError};

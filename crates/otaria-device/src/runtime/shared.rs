@@ -214,8 +214,8 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
         result: Result<(), FailureCode>,
         event: fn(Result<(), Failure<'_>>) -> EngineEvent<'_>,
     ) {
-        let words = self.words.take();
-        self.tell(event(result.map_err(|code| self.words.of(code, &words))));
+        let said = self.words.take();
+        self.tell(event(result.map_err(|code| said.of(code))));
     }
 
     pub(super) fn failed(&self, error: &dyn Reason) -> FailureCode {
@@ -224,10 +224,10 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
 
     /// Writes a failure into the log that goes no further.
     pub(super) fn note_failure(&self, what: &str, code: FailureCode) {
-        let words = self.words.take();
+        let said = self.words.take();
         self.note(
             Level::Error,
-            format_args!("{what}: {} {words}", code.name()),
+            format_args!("{what}: {} {}", code.name(), said.text),
         );
     }
 

@@ -38,7 +38,7 @@ fn what_is_no_package_is_named() {
     let bench = Bench::new(&File::new(1, 4_096));
     bench.serve().serving.bytes = image(1, 50_000, true);
     assert_eq!(bench.code(), FailureCode::NotAPackage);
-    let text = bench.words.take();
+    let text = bench.words.take().text;
     assert!(text.contains("otaria package"), "{text}");
 }
 
