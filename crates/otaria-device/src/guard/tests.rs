@@ -110,6 +110,7 @@ fn target() -> TrialTarget {
         job: clip("job"),
         url: clip("http://host/a.otaria"),
         created: 7,
+        timing: None,
     }
 }
 

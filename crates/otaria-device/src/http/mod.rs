@@ -202,9 +202,12 @@ impl<'a, C: Connect, K: Clock> HttpClient<'a, C, K> {
             let started = self.clock.now();
             let deadline = started + self.timeouts.connect;
             let connecting = self.connector.connect(self.clock, deadline, &target);
-            let mut link = Link::new(connecting.await?, self.clock);
+            let stream = connecting.await?;
+            let tls = C::handshake(&stream);
+            let mut link = Link::new(stream, self.clock);
             let asked = self.clock.now();
-            transfer.timing.connect += asked - started;
+            transfer.timing.connect += asked - started - tls;
+            transfer.timing.tls += tls;
 
             let deadline = asked + self.timeouts.head;
             link.send(text, deadline)

@@ -14,8 +14,10 @@ use crate::net::Link;
 /// Where the time went before the body began; over all redirects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timing {
-    /// Name look-up, TCP and TLS.
+    /// Name look-up and TCP.
     pub connect: Duration,
+    /// TLS handshakes.
+    pub tls: Duration,
     /// From the request to the end of the head.
     pub answer: Duration,
 }
@@ -42,6 +44,7 @@ impl Transfer {
             head: Head::NONE,
             timing: Timing {
                 connect: Duration::ZERO,
+                tls: Duration::ZERO,
                 answer: Duration::ZERO,
             },
             start: 0,

@@ -153,7 +153,9 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
                 }
                 Err(error) => return Err(self.failed(&error).into()),
             };
-            self.times.add_connect(response.timing().connect);
+            let took = response.timing();
+            self.times.add_connect(took.connect);
+            self.times.add_tls(took.tls);
             let resumed = from.filter(|(offset, _)| *offset > 0 && response.start() == *offset);
             if resumed.is_none() {
                 self.begin(&mut response, workspace, wish, &mut package)

@@ -15,7 +15,7 @@ use core::future::Future;
 use embassy_futures::select::{Either, select};
 use embedded_io_async::{Read, Write};
 
-use crate::board::{Clock, Instant};
+use crate::board::{Clock, Duration, Instant};
 
 pub use error::{ConnectError, LinkError};
 pub(crate) use link::Link;
@@ -56,6 +56,15 @@ pub trait Connect {
         deadline: Instant,
         target: &Target<'_>,
     ) -> impl Future<Output = Result<Self::Connection<'a>, ConnectError>>;
+
+    /// How much of the time that opening `connection` took was the TLS handshake; zero without TLS.
+    fn handshake<'a>(connection: &Self::Connection<'a>) -> Duration
+    where
+        Self: 'a,
+    {
+        let _ = connection;
+        Duration::ZERO
+    }
 }
 
 impl<T: Connect> Connect for &T {
@@ -71,6 +80,13 @@ impl<T: Connect> Connect for &T {
         target: &Target<'_>,
     ) -> impl Future<Output = Result<Self::Connection<'a>, ConnectError>> {
         T::connect(self, clock, deadline, target)
+    }
+
+    fn handshake<'a>(connection: &Self::Connection<'a>) -> Duration
+    where
+        Self: 'a,
+    {
+        T::handshake(connection)
     }
 }
 

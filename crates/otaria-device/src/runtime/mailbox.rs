@@ -22,6 +22,7 @@ impl<B: Board, K: Clock, F: NorFlash> Mailbox for Shared<'_, B, K, F> {
             format_args!("mqtt: connected, session present: {session_present}"),
         );
         self.mqtt_up.set(true);
+        self.times.connected();
         self.monitor.set_connected(true);
         self.outbox.borrow_mut().state();
         self.publish();

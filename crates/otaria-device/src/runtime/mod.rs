@@ -48,7 +48,7 @@ pub use monitor::{AlwaysHealthy, Health, HealthCheck, Monitor};
 use crate::board::{Board, Clock};
 use crate::guard::BootReport;
 use crate::http::{HttpClient, UrlPolicy};
-use crate::install::{Stores, Times, Words, Workspace};
+use crate::install::{Stores, Words, Workspace};
 use crate::mqtt::{MqttConfig, MqttSession};
 use crate::net::Connect;
 use crate::settings::Config;
@@ -153,7 +153,7 @@ where
             commands: RefCell::new(Commands::new()),
             budget: Budget::new(),
             chatter: Budget::new(),
-            times: Times::new(),
+            times: start.times,
             words: Words::new(),
             facts: start.record,
             trial: Cell::new(start.trial),

@@ -9,7 +9,7 @@ use embedded_storage::nor_flash::NorFlash;
 use otaria_engine::machine::{Action, Admitted, Engine, Event as EngineEvent, Failure, Report};
 use otaria_wire::journal::{Download, PendingReport, QUARANTINE_KEYS, Quarantine, TrialCounters};
 use otaria_wire::messages::{
-    Event, EventKind, FailureCode, InstallId, Level, LogLine, Progress, State, Trial,
+    Event, EventKind, FailureCode, InstallId, Level, LogLine, Progress, State, Timing, Trial,
 };
 use otaria_wire::{Sha256Digest, clip};
 
@@ -240,6 +240,13 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
         self.outgoing.signal(());
     }
 
+    /// Where the time of the job at hand went, if it is under way.
+    pub(super) fn timing(&self) -> Option<Timing> {
+        let board = self.board.borrow();
+        self.times
+            .report(self.clock.now(), board.heap_min(), board.rssi())
+    }
+
     /// The wire's form of a report.
     pub(super) fn event(&self, report: &Report) -> Event {
         let timing = match report.kind {
@@ -250,17 +257,12 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
             | EventKind::Refused
             | EventKind::Retrying
             | EventKind::Cancelled
-            | EventKind::Superseded => self.times.report(self.clock.now()).map(|mut timing| {
-                let board = self.board.borrow();
-                timing.heap_min = board.heap_min().unwrap_or_default();
-                timing.rssi = board.rssi();
-                timing
-            }),
+            | EventKind::Superseded
+            | EventKind::Confirmed
+            | EventKind::RolledBack => self.timing(),
             EventKind::Accepted
             | EventKind::Resumed
             | EventKind::TrialStarted
-            | EventKind::Confirmed
-            | EventKind::RolledBack
             | EventKind::AlreadyRunning
             | EventKind::Unknown => None,
         };

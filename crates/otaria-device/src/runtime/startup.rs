@@ -26,7 +26,7 @@ use super::running::RunningImage;
 use super::shared::{BootRecord, Logbook};
 use crate::board::{Board, Instant};
 use crate::guard::{BootReport, GuardDecision};
-use crate::install::Stores;
+use crate::install::{Stores, Times};
 use crate::storage::journal::JournalError;
 use crate::storage::otadata::OtaDataError;
 use crate::storage::trial::{self, TrialRecord};
@@ -38,6 +38,8 @@ pub(super) struct Start {
     pub(super) record: BootRecord,
     /// The trial's counters, if the running image is on trial.
     pub(super) trial: Option<Trial>,
+    /// Going on already, if a trial is open.
+    pub(super) times: Times,
     /// The final result that is still to be delivered.
     pub(super) pending: Option<Event>,
     /// Something failed that people will want to see the log of.
@@ -114,6 +116,7 @@ impl<F: NorFlash> Startup<'_, '_, F> {
             facts,
             record,
             trial: settled.trial,
+            times: settled.times,
             pending,
             send_logs: settled.failed,
         }
@@ -202,6 +205,7 @@ impl<F: NorFlash> Startup<'_, '_, F> {
                     boots: record.counters.boots,
                     crashes: record.counters.crashes,
                 }),
+                times: times_of(&record),
                 ..Settled::default()
             }),
             // The guard could not write what it decided. It tries again at the next boot; until then nothing is updated.
@@ -220,6 +224,7 @@ impl<F: NorFlash> Startup<'_, '_, F> {
             (TrialStage::RollingBack, false) => self.rolled_back(boot, &record),
             (TrialStage::Inconclusive, false) => Ok(Settled {
                 role: BootRole::Inconclusive(job_of(&record)),
+                times: times_of(&record),
                 ..Settled::default()
             }),
             (TrialStage::Closed, _) => Ok(Settled::default()),
@@ -244,6 +249,7 @@ impl<F: NorFlash> Startup<'_, '_, F> {
             self.stores.journal.borrow_mut().append(0, &waiting)?;
             return Ok(Settled {
                 role: BootRole::Inconclusive(job_of(record)),
+                times: times_of(record),
                 failed: true,
                 ..Settled::default()
             });
@@ -396,6 +402,7 @@ impl<F: NorFlash> Startup<'_, '_, F> {
     ) -> Result<(), StartupError> {
         use fmt::Write;
         let mut event = self.event(boot, kind, Some(&record.target.job), code);
+        event.timing = record.target.timing;
         let mut words = heapless::String::<160>::new();
         if words.write_fmt(text).is_ok() && !words.is_empty() {
             event.text = Some(clip(&words));
@@ -454,6 +461,7 @@ struct Settled {
     role: BootRole,
     ended: Option<JobRef>,
     trial: Option<Trial>,
+    times: Times,
     failed: bool,
     /// The running image is on trial, or still to be rolled back.
     unfinished: bool,
@@ -464,6 +472,13 @@ fn job_of(record: &TrialRecord) -> JobRef {
         job: record.target.job.clone(),
         url: record.target.url.clone(),
     }
+}
+
+/// The job goes on where the boot that activated the image has left it.
+fn times_of(record: &TrialRecord) -> Times {
+    let times = Times::new();
+    times.go_on(&record.target.timing.unwrap_or_default());
+    times
 }
 
 /// A store failed.

@@ -60,7 +60,14 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
                 wish.url.clone(),
             )
         };
-        let opened = trial::open(&mut self.stores.journal.borrow_mut(), &image, &job, &url);
+        let timing = self.timing();
+        let opened = trial::open(
+            &mut self.stores.journal.borrow_mut(),
+            &image,
+            &job,
+            &url,
+            timing,
+        );
         let done = opened
             .map_err(|error| self.failed(&error))
             .and_then(|()| self.select_trial(image.slot()));
@@ -107,6 +114,7 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
 
     /// Confirms the running image.
     pub(super) fn confirm(&self, report: &Report) -> Result<(), FailureCode> {
+        self.times.confirmed(self.clock.now());
         let target = self.trial_record()?.target;
         let slot = Slot::from_index(target.slot).ok_or(FailureCode::LogicBug)?;
         let floors = self.stores.floors().map_err(|error| self.failed(&error))?;

@@ -15,6 +15,7 @@
 use embedded_storage::nor_flash::NorFlash;
 use otaria_wire::clip;
 use otaria_wire::journal::{TrialCounters, TrialStage, TrialTarget};
+use otaria_wire::messages::Timing;
 
 use super::journal::{Journal, JournalError};
 use super::verify::VerifiedImage;
@@ -67,7 +68,7 @@ pub fn load<R: NorFlash>(journal: &mut Journal<R>) -> Result<Option<TrialRecord>
     Ok(Some(TrialRecord { target, counters }))
 }
 
-/// Opens the trial of an image. After this its slot is activated, not before.
+/// Opens the trial of an image. After this its slot is activated, not before. `timing` waits there for the trial's end.
 ///
 /// # Errors
 /// See [`Journal::append`].
@@ -76,6 +77,7 @@ pub fn open<R: NorFlash>(
     image: &VerifiedImage,
     job: &str,
     url: &str,
+    timing: Option<Timing>,
 ) -> Result<(), JournalError> {
     let target = TrialTarget {
         slot: image.slot().index(),
@@ -86,6 +88,7 @@ pub fn open<R: NorFlash>(
         job: clip(job),
         url: clip(url),
         created: image.created(),
+        timing,
     };
     journal.append(0, &target)?;
     journal.append(0, &fresh_counters(&target))

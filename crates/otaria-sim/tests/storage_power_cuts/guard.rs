@@ -162,7 +162,7 @@ impl Trial {
                 break image;
             }
         };
-        trial::open(journal, &image, "job", "http://host/a.otaria").ok()?;
+        trial::open(journal, &image, "job", "http://host/a.otaria", None).ok()?;
         self.otadata(flash).activate(new, ActivateAs::Trial).ok()?;
         Some(End::Reset(ResetReason::Software))
     }
@@ -273,6 +273,7 @@ impl Scenario for Trial {
             job: clip("an earlier job"),
             url: clip("http://host/b.otaria"),
             created: 1,
+            timing: None,
         };
         journal.append(0, &failed).unwrap();
         close(&mut journal, trial::fresh_counters(&failed)).unwrap();

@@ -10,6 +10,7 @@ use otaria_device::time::BUILT;
 use otaria_sim::device::{AppStart, Factory, Hardware, SimDevice, WorldSite};
 use otaria_sim::flash::Timing;
 use otaria_sim::images::Stamp;
+use otaria_wire::messages::{Event, from_json};
 
 const SIZE: usize = 200 * 1024;
 
@@ -48,6 +49,45 @@ fn a_bare_url_updates_a_device_and_the_new_image_is_confirmed() {
         assert!(matches!(lab.app.start(), Some(AppStart::Guarded(_))));
         assert!(lab.app.monitor().connected() && !lab.app.monitor().on_trial());
     }
+}
+
+#[test]
+fn the_last_report_says_where_the_time_went() {
+    let lab = Lab::with(Hardware::default(), &slow_factory());
+    lab.offer("/pump.otaria", &Stamp::new("1.1.0").size(SIZE), 2);
+    lab.world.run_for(10 * SECOND);
+    lab.wish("http://server/pump.otaria");
+    lab.until(MINUTE, |lab| lab.trials() == 1);
+    lab.world.run_for(5 * SECOND);
+    lab.broker.restart(true);
+    lab.until(20 * MINUTE, |lab| lab.has_run("1.1.0", "confirmed"));
+    let timing = |kind: &str| {
+        let event = lab.events().into_iter().find(|event| event.contains(kind));
+        let event: Event = from_json(event.unwrap().as_bytes()).unwrap();
+        event.timing.unwrap()
+    };
+    let (before, after) = (timing("\"activated\""), timing("\"confirmed\""));
+    assert!(before.receive_ms > 0 && before.erase_ms > 0 && before.write_ms > 0);
+    assert_eq!((before.confirm_ms, before.reconnects), (None, Some(0)));
+    let confirm_ms = after.confirm_ms.unwrap();
+    assert!((10_000..60_000).contains(&confirm_ms), "{after:?}");
+    assert_eq!(after.reconnects, Some(1), "{}", lab.story());
+    assert!(
+        after.total_ms >= before.total_ms + confirm_ms - 1_000,
+        "{before:?} {after:?}"
+    );
+    let kept = otaria_wire::messages::Timing {
+        total_ms: after.total_ms,
+        heap_min: after.heap_min,
+        rssi: after.rssi,
+        confirm_ms: after.confirm_ms,
+        reconnects: after.reconnects,
+        ..before
+    };
+    assert_eq!(
+        after, kept,
+        "what was measured before the restart is not lost"
+    );
 }
 
 #[test]

@@ -40,6 +40,7 @@ mod records;
 mod report;
 #[cfg(test)]
 mod tests;
+mod timing;
 mod trial;
 
 use core::fmt;

@@ -47,6 +47,24 @@ fn target() -> TrialTarget {
         job: text("j1"),
         url: text("http://h/p"),
         created: 1_764_000_000,
+        timing: None,
+    }
+}
+
+fn timing() -> Timing {
+    Timing {
+        connect_ms: 1,
+        tls_ms: 2,
+        receive_ms: 3,
+        erase_ms: 4,
+        write_ms: 5,
+        verify_ms: 6,
+        total_ms: 7,
+        bytes: 8,
+        heap_min: 9,
+        rssi: Some(-60),
+        confirm_ms: None,
+        reconnects: None,
     }
 }
 
@@ -60,18 +78,7 @@ fn event() -> Event {
         code: Some(600),
         text: Some(text("why")),
         retry_in_s: Some(30),
-        timing: Some(Timing {
-            connect_ms: 1,
-            tls_ms: 2,
-            receive_ms: 3,
-            erase_ms: 4,
-            write_ms: 5,
-            verify_ms: 6,
-            total_ms: 7,
-            bytes: 8,
-            heap_min: 9,
-            rssi: Some(-60),
-        }),
+        timing: Some(timing()),
     }
 }
 
@@ -169,6 +176,33 @@ fn record_bytes_are_fixed() {
     );
     is_fixed(
         0,
+        &TrialTarget {
+            timing: Some(Timing {
+                reconnects: Some(10),
+                ..timing()
+            }),
+            ..target()
+        },
+        "050500007ed5c0d1011111111111111111111111111111111111111111111111
+         8011111111111111111122222222222222222222222222222222222222222222
+         80222222222222222222227be897b69a0100000700000002006a310a00687474
+         80703a2f2f682f700081246900000000b0010000000200000003000000040000
+         80000500000006000000070000000800000009000000c40a0000000000000000",
+    );
+    // As an earlier version wrote it.
+    is_fixed(
+        0,
+        &TrialTarget {
+            created: 0,
+            ..target()
+        },
+        "0504000092f6b836011111111111111111111111111111111111111111111111
+         8011111111111111111122222222222222222222222222222222222222222222
+         80222222222222222222227be897b69a0100000700000002006a310a00687474
+         80703a2f2f682f70000000000000000000000000000000000000000000000000",
+    );
+    is_fixed(
+        0,
         &TrialCounters {
             identity8: [0x22; 8],
             stage: TrialStage::RollingBack,
@@ -211,6 +245,22 @@ fn record_bytes_are_fixed() {
         "09030000268858d401093fefcdab89674523012a0000000700000058021e0000
          8000010000000200000003000000040000000500000006000000070000000800
          80000009000000c402006a310300776879000000000000000000000000000000",
+    );
+    is_fixed(
+        0,
+        &PendingReport {
+            event: Some(Event {
+                timing: Some(Timing {
+                    confirm_ms: Some(10),
+                    reconnects: Some(11),
+                    ..timing()
+                }),
+                ..event()
+            }),
+        },
+        "09030000a429320c0109ffefcdab89674523012a0000000700000058021e0000
+         8000010000000200000003000000040000000500000006000000070000000800
+         80000009000000c402006a3103007768790a0000000b00000000000000000000",
     );
     is_fixed(
         0,
@@ -313,14 +363,21 @@ fn the_longest_payloads_fit() {
         not_before: Some(u64::MAX),
         deadline: Some(u64::MAX),
     };
+    let timing = Some(Timing {
+        confirm_ms: Some(1),
+        reconnects: Some(2),
+        ..timing()
+    });
     let longest_target = TrialTarget {
         job: job.clone(),
         url,
+        timing,
         ..target()
     };
     let report = Event {
         job: Some(job),
         text: Some(text(&"t".repeat(160))),
+        timing,
         ..event()
     };
     let keys = KeyEpoch {
@@ -328,7 +385,7 @@ fn the_longest_payloads_fit() {
     };
     assert_eq!(bytes_of(0, &keys).len(), CELL_LEN * 15);
     assert_eq!(bytes_of(0, &download).len(), CELL_LEN * 25);
-    assert_eq!(bytes_of(0, &longest_target).len(), CELL_LEN * 22);
+    assert_eq!(bytes_of(0, &longest_target).len(), CELL_LEN * 24);
     assert_eq!(
         bytes_of(
             0,
@@ -496,6 +553,37 @@ fn fields_that_an_earlier_version_did_not_know_read_as_zero() {
     );
 }
 
+/// What an earlier version, which knew no timing, reads of a trial's target.
+#[derive(Debug, PartialEq)]
+struct EarlierTarget(Sha256Digest, heapless::String<512>);
+
+impl Record for EarlierTarget {
+    const KIND: u8 = TrialTarget::KIND;
+
+    fn write(&self, _: &mut PayloadWriter<'_>) {}
+
+    fn read(payload: &mut PayloadReader<'_>) -> Option<Self> {
+        let (_slot, _image, identity) = (payload.u8(), payload.digest(), payload.digest());
+        let (_sequence, _security, _job) = (payload.u64(), payload.u32(), payload.text::<64>()?);
+        Some(Self(identity, payload.text()?))
+    }
+}
+
+#[test]
+fn an_earlier_version_reads_a_target_with_timing() {
+    let bytes = bytes_of(
+        0,
+        &TrialTarget {
+            timing: Some(timing()),
+            ..target()
+        },
+    );
+    assert_eq!(
+        RecordView::parse(EPOCH, &bytes).unwrap().decode(),
+        Ok(EarlierTarget(IDENTITY, text("http://h/p")))
+    );
+}
+
 #[test]
 fn payloads_that_say_nothing_known_are_malformed() {
     fn read<T: Record>(payload: &[u8]) -> Option<T> {
@@ -538,12 +626,18 @@ proptest! {
     }
 
     #[test]
-    fn reports_with_any_fields_missing_come_back(
+    fn reports_and_targets_with_any_fields_missing_come_back(
         has in any::<u8>(), boot in any::<u32>(), kind in 0..EventKind::ALL.len(), code in any::<u16>(), rssi in any::<i8>(),
+        number in any::<u32>(),
     ) {
         let some = |bit: u8| has & bit != 0;
         let full = event();
-        let timing = full.timing.map(|timing| Timing { rssi: some(32).then_some(rssi), ..timing });
+        let timing = full.timing.map(|timing| Timing {
+            rssi: some(32).then_some(rssi),
+            confirm_ms: some(64).then_some(number),
+            reconnects: some(128).then_some(number),
+            ..timing
+        });
         let event = Event {
             boot,
             event: EventKind::ALL[kind],
@@ -554,6 +648,9 @@ proptest! {
             timing: timing.filter(|_| some(16)),
             ..full
         };
+        let target = TrialTarget { timing: event.timing, ..target() };
+        let bytes = bytes_of(0, &target);
+        prop_assert_eq!(RecordView::parse(EPOCH, &bytes).unwrap().decode(), Ok(target));
         let report = PendingReport { event: Some(event) };
         let bytes = bytes_of(0, &report);
         prop_assert_eq!(RecordView::parse(EPOCH, &bytes).unwrap().decode(), Ok(report));

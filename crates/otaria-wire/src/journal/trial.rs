@@ -3,8 +3,9 @@
 
 use heapless::String;
 
-use super::{PayloadReader, PayloadWriter, Record};
+use super::{PayloadReader, PayloadWriter, Record, timing};
 use crate::Sha256Digest;
+use crate::messages::Timing;
 
 /// What is on trial. Written before activation, then left alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct TrialTarget {
     pub url: String<512>,
     /// When the package was made, in unix seconds; 0: an earlier version did not say.
     pub created: u64,
+    /// Where the time went until then, for the report of how the trial ends. An earlier version wrote none.
+    pub timing: Option<Timing>,
 }
 
 impl Record for TrialTarget {
@@ -39,10 +42,15 @@ impl Record for TrialTarget {
         payload.text(&self.job);
         payload.text(&self.url);
         payload.u64(self.created);
+        payload.u8(timing::bits(self.timing.as_ref()));
+        if let Some(timing) = &self.timing {
+            timing::write_first(payload, timing);
+            timing::write_rest(payload, timing);
+        }
     }
 
     fn read(payload: &mut PayloadReader<'_>) -> Option<Self> {
-        Some(Self {
+        let mut target = Self {
             slot: payload.u8(),
             image_sha256: payload.digest(),
             identity: payload.digest(),
@@ -51,7 +59,15 @@ impl Record for TrialTarget {
             job: payload.text()?,
             url: payload.text()?,
             created: payload.u64(),
-        })
+            timing: None,
+        };
+        let has = payload.u8();
+        if timing::is_there(has) {
+            let mut timing = timing::read_first(payload, has);
+            timing::read_rest(payload, has, &mut timing);
+            target.timing = Some(timing);
+        }
+        Some(target)
     }
 }
 

@@ -273,7 +273,8 @@ impl Event {
     }
 }
 
-/// Where the time of a download went. Phases overlap, so they need not add up.
+/// Where the time of an update went, over all its tries in this boot and, for an image on trial, in the boot that activated it.
+/// Phases overlap, so they need not add up; one that was not measured is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timing {
     /// Name look-up and TCP connect.
@@ -288,21 +289,28 @@ pub struct Timing {
     pub write_ms: u32,
     /// Reading the image back.
     pub verify_ms: u32,
-    /// From the first request to the last step.
+    /// From the first request to this step, without the time in which the chip was off or in its bootloader.
     pub total_ms: u32,
     /// Bytes received.
     pub bytes: u32,
-    /// Lowest free heap.
+    /// Lowest free heap in bytes; 0 if there is no heap.
     pub heap_min: u32,
     /// Signal strength at the end in dBm.
     #[serde(default)]
     pub rssi: Option<i8>,
+    /// From the start of the boot that confirmed the image to that; `None` for any other step, and if a restart came in between.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_ms: Option<u32>,
+    /// MQTT sessions that were opened anew, beside the first one of each boot; `None` from a version that did not count them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconnects: Option<u32>,
 }
 
 message! {
     Timing {
         always connect_ms, always tls_ms, always receive_ms, always erase_ms, always write_ms,
         always verify_ms, always total_ms, always bytes, always heap_min, always rssi,
+        given confirm_ms, given reconnects,
     }
 }
 

@@ -9,7 +9,7 @@ use otaria_wire::Sha256Digest;
 use otaria_wire::journal::{
     Confirmed, Download, PendingReport, Quarantine, TrialCounters, TrialStage, TrialTarget,
 };
-use otaria_wire::messages::{Desired, Event, EventKind, FailureCode, InstallId};
+use otaria_wire::messages::{Desired, Event, EventKind, FailureCode, InstallId, Timing};
 use otaria_wire::partitions::DEFAULT_4MB;
 
 use crate::board::{Board, Duration, Instant, ResetReason};
@@ -22,6 +22,22 @@ use crate::storage::trial;
 const OLD: Sha256Digest = Sha256Digest([1; 32]);
 const NEW: Sha256Digest = Sha256Digest([2; 32]);
 const IDENTITY: Sha256Digest = Sha256Digest([3; 32]);
+
+/// Where the time went before the trial.
+const TIMING: Timing = Timing {
+    connect_ms: 1,
+    tls_ms: 2,
+    receive_ms: 3,
+    erase_ms: 4,
+    write_ms: 5,
+    verify_ms: 6,
+    total_ms: 700,
+    bytes: 8,
+    heap_min: 9,
+    rssi: Some(-60),
+    confirm_ms: None,
+    reconnects: Some(1),
+};
 
 struct TestBoard;
 
@@ -114,6 +130,7 @@ impl Device {
             job: "job".try_into().unwrap(),
             url: "http://h/p".try_into().unwrap(),
             created: 12,
+            timing: Some(TIMING),
         });
         self.put(&TrialCounters {
             identity8: IDENTITY.first8(),
@@ -211,6 +228,17 @@ fn an_image_on_trial_starts_as_such() {
         OLD,
         "nothing is taken for confirmed"
     );
+    start.times.confirmed(Instant::from_millis(50));
+    let timing = Timing {
+        total_ms: 750,
+        rssi: None,
+        confirm_ms: Some(50),
+        ..TIMING
+    };
+    assert_eq!(
+        start.times.report(Instant::from_secs(1), None, None),
+        Some(timing)
+    );
 }
 
 #[test]
@@ -224,10 +252,9 @@ fn a_trial_that_was_rolled_back_is_quarantined_reported_and_closed() {
         told(&start),
         Some((EventKind::RolledBack, Some(FailureCode::TrialCrashed)))
     );
-    assert_eq!(
-        start.pending.unwrap().text.as_deref(),
-        Some("1 boots, 3 crashes")
-    );
+    let told_of = start.pending.unwrap();
+    assert_eq!(told_of.text.as_deref(), Some("1 boots, 3 crashes"));
+    assert_eq!(told_of.timing, Some(TIMING), "as far as it is known");
     assert!(start.facts.unacknowledged && start.send_logs);
     assert_eq!(start.facts.ended.unwrap().job, "job");
     assert_eq!(device.stage(), Some(TrialStage::Closed));
@@ -300,6 +327,11 @@ fn a_confirmation_that_was_cut_short_is_finished_and_told_once() {
     let (decision, start) = device.boot(Slot::Ota1);
     assert_eq!(decision, GuardDecision::FinishConfirm);
     assert_eq!(told(&start), Some((EventKind::Confirmed, None)));
+    assert_eq!(
+        start.pending.as_ref().unwrap().timing,
+        Some(TIMING),
+        "nobody knows when it was confirmed"
+    );
     assert_eq!(
         (device.stage(), start.facts.role),
         (Some(TrialStage::Closed), BootRole::Plain)

@@ -362,6 +362,7 @@ fn no_slot_is_touched_while_a_trial_is_open() {
         job: clip("job"),
         url: clip("http://host/a"),
         created: 1,
+        timing: None,
     };
     journal.append(0, &target).unwrap();
     let counters = trial::fresh_counters(&target);

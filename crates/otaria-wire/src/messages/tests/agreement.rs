@@ -79,7 +79,7 @@ prop_compose! {
     fn any_event()(
         (install, boot, n, job) in (any::<u64>(), any::<u32>(), any::<u32>(), job()),
         (kind, code, why, retry_in_s) in (0..=14u8, of(any::<u16>()), of(".{0,60}"), of(any::<u32>())),
-        timing in of((any::<[u32; 9]>(), of(any::<i8>()))),
+        timing in of((any::<[u32; 9]>(), of(any::<i8>()), of(any::<u32>()), of(any::<u32>()))),
     ) -> Event {
         Event {
             install: InstallId(install),
@@ -90,7 +90,7 @@ prop_compose! {
             code,
             text: why.map(|why| crate::clip(&why)),
             retry_in_s,
-            timing: timing.map(|(ms, rssi)| Timing {
+            timing: timing.map(|(ms, rssi, confirm_ms, reconnects)| Timing {
                 connect_ms: ms[0],
                 tls_ms: ms[1],
                 receive_ms: ms[2],
@@ -101,6 +101,8 @@ prop_compose! {
                 bytes: ms[7],
                 heap_min: ms[8],
                 rssi,
+                confirm_ms,
+                reconnects,
             }),
         }
     }

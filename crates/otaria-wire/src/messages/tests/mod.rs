@@ -82,6 +82,8 @@ fn timing() -> Timing {
         bytes: 8,
         heap_min: 9,
         rssi: None,
+        confirm_ms: None,
+        reconnects: None,
     }
 }
 
@@ -153,6 +155,17 @@ fn reports_are_fixed() {
             r#"{"install":"0123456789abcdef","boot":42,"n":7,"job":"job-1","event":"retrying","code":405,"#,
             r#""text":"after 61440 of 987136 bytes","retry_in_s":30,"timing":{"connect_ms":1,"tls_ms":2,"#,
             r#""receive_ms":3,"erase_ms":4,"write_ms":5,"verify_ms":6,"total_ms":7,"bytes":8,"heap_min":9,"rssi":null}}"#
+        ),
+    );
+    is_fixed(
+        &Timing {
+            confirm_ms: Some(10),
+            reconnects: Some(0),
+            ..timing()
+        },
+        concat!(
+            r#"{"connect_ms":1,"tls_ms":2,"receive_ms":3,"erase_ms":4,"write_ms":5,"verify_ms":6,"total_ms":7,"bytes":8,"#,
+            r#""heap_min":9,"rssi":null,"confirm_ms":10,"reconnects":0}"#
         ),
     );
     is_fixed(
@@ -315,6 +328,8 @@ fn any_report_without_control_characters_fits_its_buffer() {
             bytes: max,
             heap_min: max,
             rssi: Some(i8::MIN),
+            confirm_ms: Some(max),
+            reconnects: Some(max),
         }),
     };
     let line = LogLine {
