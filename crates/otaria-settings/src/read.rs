@@ -30,16 +30,7 @@ const _: () = assert!(network::MAX_LEN <= MAX_VALUE_LEN);
 /// # Errors
 /// See [`SettingsError`]; what is damaged is named, and is never taken for a setting that is missing.
 pub fn load<F: NorFlash>(flash: &mut F, region: Region) -> Result<Settings, SettingsError> {
-    let found = Found::in_flash(flash, region)?;
-    let mut settings = Settings::default();
-    if let Some(namespace) = found.namespace {
-        let setting = Setting {
-            found: &found,
-            namespace,
-        };
-        setting.fill(&mut settings)?;
-    }
-    Ok(settings)
+    Found::in_flash(flash, region)?.settings()
 }
 
 /// Checks that a partition is whole sectors within the flash; how many.
@@ -66,7 +57,7 @@ struct Part {
 
 /// What a partition holds of the settings' names. Of items with the same namespace, name and chunk, the newest.
 #[derive(Default)]
-struct Found {
+pub(crate) struct Found {
     namespace: Option<u8>,
     parts: Vec<Part>,
 }
@@ -100,19 +91,36 @@ impl Found {
         for (_, page) in used {
             let bytes = read_page(flash, region, page, &mut buffer)?;
             // Unstable bits, as an erase leaves them that was cut short, may read otherwise now.
-            let Ok(parsed) = Page::parse(bytes) else {
-                continue;
-            };
-            for item in parsed.items() {
-                let entry = |damaged: otaria_wire::nvs::Damaged| damaged.entry;
-                let item = item.map_err(|damaged| SettingsError::Damaged {
-                    page,
-                    entry: entry(damaged),
-                })?;
-                found.take(&item);
+            if let Ok(parsed) = Page::parse(bytes) {
+                found.take_page(page, &parsed)?;
             }
         }
         Ok(found)
+    }
+
+    /// Takes what is on a page, which is newer than those before it.
+    pub(crate) fn take_page(&mut self, number: u16, page: &Page<'_>) -> Result<(), SettingsError> {
+        for item in page.items() {
+            let item = item.map_err(|damaged| SettingsError::Damaged {
+                page: number,
+                entry: damaged.entry,
+            })?;
+            self.take(&item);
+        }
+        Ok(())
+    }
+
+    /// The settings among what was found.
+    pub(crate) fn settings(&self) -> Result<Settings, SettingsError> {
+        let mut settings = Settings::default();
+        if let Some(namespace) = self.namespace {
+            let setting = Setting {
+                found: self,
+                namespace,
+            };
+            setting.fill(&mut settings)?;
+        }
+        Ok(settings)
     }
 
     fn take(&mut self, item: &Item<'_>) {

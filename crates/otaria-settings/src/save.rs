@@ -27,7 +27,7 @@ use otaria_wire::partitions::Region;
 use otaria_wire::settings as names;
 use zeroize::Zeroizing;
 
-use crate::read::{check_region, read_page};
+use crate::read::{Found, check_region, read_page};
 use crate::{BrokerUrl, SettingsError, WifiNetwork, load, network};
 
 /// Saves Wi-Fi networks and broker, for the set-up page and Improv; `None` keeps the broker that is set.
@@ -37,7 +37,8 @@ use crate::{BrokerUrl, SettingsError, WifiNetwork, load, network};
 /// as much heap as the partition is long, and 12 KiB.
 ///
 /// What is damaged in the partition is dropped: so that a person at the set-up page can bring a device back to its network. A
-/// partition without any NVS page is written anew.
+/// partition without any NVS page is written anew. One that is whole but holds something that is no setting, such as a key of
+/// another length, is refused and left as it is.
 ///
 /// # Errors
 /// See [`SettingsError`].
@@ -154,6 +155,8 @@ impl<'a, F: NorFlash> Partition<'a, F> {
         items
     }
 
+    /// Writes what counts once more, with the new networks and broker. Before that it is read as the device will read it: what
+    /// it could not use then is not begun.
     fn save(&mut self, blob: &[u8]) -> Result<(), SettingsError> {
         let mut items = self.items(None);
         let namespace = namespace(&mut items)?;
@@ -164,31 +167,19 @@ impl<'a, F: NorFlash> Partition<'a, F> {
             Some(newest) => newest.sequence.checked_add(1).ok_or(SettingsError::Full)?,
             None => 0,
         };
-        let mut next = first;
-
-        let mut rest = &items[..];
-        let mut before_network = groups;
-        while !rest.is_empty() {
-            let fitting = fitting(rest, before_network);
-            let (now, later) = rest.split_at_checked(fitting).ok_or(SettingsError::Full)?;
-            if now.is_empty() {
-                return Err(SettingsError::Full);
-            }
-            let state = if later.is_empty() {
-                PageState::Active
-            } else {
-                PageState::Full
+        let pages = on_pages(&items, groups, first)?;
+        let mut found = Found::default();
+        for (number, (header, items)) in (0..).zip(&pages) {
+            let bytes = page_bytes(*header, items)?;
+            let page = bytes.first_chunk().map(Page::parse);
+            let Some(Ok(page)) = page else {
+                return Err(SettingsError::NotSaved);
             };
-            self.write_page(
-                PageHeader {
-                    state,
-                    sequence: next,
-                },
-                now,
-            )?;
-            next = next.checked_add(1).ok_or(SettingsError::Full)?;
-            before_network = before_network.saturating_sub(fitting);
-            rest = later;
+            found.take_page(number, &page)?;
+        }
+        found.settings()?;
+        for (header, items) in pages {
+            self.write_page(header, items)?;
         }
         // By their sequence: one that was given back early may be in use again.
         while let Some(old) = self.in_use.iter().find(|used| used.sequence < first) {
@@ -215,36 +206,19 @@ impl<'a, F: NorFlash> Partition<'a, F> {
 
     fn write_page(&mut self, header: PageHeader, items: &[Item]) -> Result<(), SettingsError> {
         let page = self.spare()?;
-        let mut bytes = Zeroizing::new(vec![0xFF; PAGE_LEN]);
-        let mut entry = 0;
-        for item in items {
-            for written in entry..entry + item.span() {
-                if let Some(marks) = bytes.get_mut(MARKS + written / 4) {
-                    *marks &= !(1 << (2 * (written % 4)));
-                }
-            }
-            let at = ITEMS + entry * ENTRY_LEN;
-            let whole = [&item.header.encode()[..], &item.payload];
-            let whole = Zeroizing::new(whole.concat());
-            let place = bytes.get_mut(at..at + whole.len());
-            place.ok_or(SettingsError::Full)?.copy_from_slice(&whole);
-            entry += item.span();
-        }
-        let head = header.encode();
+        let bytes = page_bytes(header, items)?;
         self.erase(page)?;
-        let len = ITEMS + entry * ENTRY_LEN;
+        let entries: usize = items.iter().map(Item::span).sum();
+        let len = ITEMS + entries * ENTRY_LEN;
         for part in [ITEMS..len, MARKS..ITEMS] {
             let at = part.start;
             self.write(page, at, bytes.get(part).unwrap_or_default())?;
         }
         // Before its header says that it counts.
-        if !self.holds(page, &bytes)? {
+        if !self.holds_without_header(page, &bytes)? {
             return Err(SettingsError::NotSaved);
         }
-        self.write(page, 0, &head)?;
-        if let Some(place) = bytes.first_chunk_mut() {
-            *place = head;
-        }
+        self.write(page, 0, bytes.get(..MARKS).unwrap_or_default())?;
         self.in_use.push(InUse {
             page,
             sequence: header.sequence,
@@ -260,9 +234,11 @@ impl<'a, F: NorFlash> Partition<'a, F> {
         self.erase(page)
     }
 
-    fn holds(&mut self, page: u16, bytes: &[u8]) -> Result<bool, SettingsError> {
+    fn holds_without_header(&mut self, page: u16, bytes: &[u8]) -> Result<bool, SettingsError> {
         let mut found = Zeroizing::new(vec![0; PAGE_LEN]);
-        Ok(read_page(self.flash, self.region, page, &mut found)? == bytes)
+        let found = read_page(self.flash, self.region, page, &mut found)?;
+        let (head, rest) = found.split_at(MARKS);
+        Ok(head.iter().all(|byte| *byte == 0xFF) && Some(rest) == bytes.get(MARKS..))
     }
 
     fn place(&self, page: u16, at: usize) -> Result<u32, SettingsError> {
@@ -288,6 +264,55 @@ impl<'a, F: NorFlash> Partition<'a, F> {
 const MARKS: usize = 32;
 /// Where the entries lie.
 const ITEMS: usize = 64;
+
+/// A page with its header.
+type Planned<'i> = (PageHeader, &'i [Item]);
+
+/// Which items go onto which page, from sequence `first` on; the last `items` from `network` on make the others count.
+fn on_pages(items: &[Item], network: usize, first: u32) -> Result<Vec<Planned<'_>>, SettingsError> {
+    let mut pages = Vec::new();
+    let (mut rest, mut before_network, mut sequence) = (items, network, first);
+    while !rest.is_empty() {
+        let fitting = fitting(rest, before_network);
+        let (now, later) = rest.split_at_checked(fitting).ok_or(SettingsError::Full)?;
+        if now.is_empty() {
+            return Err(SettingsError::Full);
+        }
+        let state = if later.is_empty() {
+            PageState::Active
+        } else {
+            PageState::Full
+        };
+        pages.push((PageHeader { state, sequence }, now));
+        sequence = sequence.checked_add(1).ok_or(SettingsError::Full)?;
+        before_network = before_network.saturating_sub(fitting);
+        rest = later;
+    }
+    Ok(pages)
+}
+
+/// The bytes of a page with these items, in this order.
+fn page_bytes(header: PageHeader, items: &[Item]) -> Result<Zeroizing<Vec<u8>>, SettingsError> {
+    let mut bytes = Zeroizing::new(vec![0xFF; PAGE_LEN]);
+    if let Some(place) = bytes.first_chunk_mut() {
+        *place = header.encode();
+    }
+    let mut entry = 0;
+    for item in items {
+        for written in entry..entry + item.span() {
+            if let Some(marks) = bytes.get_mut(MARKS + written / 4) {
+                *marks &= !(1 << (2 * (written % 4)));
+            }
+        }
+        let at = ITEMS + entry * ENTRY_LEN;
+        let whole = [&item.header.encode()[..], &item.payload];
+        let whole = Zeroizing::new(whole.concat());
+        let place = bytes.get_mut(at..at + whole.len());
+        place.ok_or(SettingsError::Full)?.copy_from_slice(&whole);
+        entry += item.span();
+    }
+    Ok(bytes)
+}
 
 /// How many of these items go onto a page. Those from `network` on stay together: that page's header is what makes them count.
 fn fitting(items: &[Item], network: usize) -> usize {

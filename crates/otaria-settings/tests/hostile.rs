@@ -15,7 +15,9 @@ use otaria_settings::{
 use otaria_sim::flash::{Cut, FaultPlan, SimFlash};
 use otaria_wire::fuzz::seal_nvs;
 use otaria_wire::nvs::ValueError;
+use otaria_wire::settings as names;
 use proptest::prelude::*;
+use zeroize::Zeroizing;
 
 fn image(settings: &Settings) -> Vec<u8> {
     partition_image(settings, PARTITION.len as usize)
@@ -48,6 +50,32 @@ fn read_and_save(flash: &mut SimFlash) -> Result<Settings, SettingsError> {
         assert_eq!(*before, kept);
     }
     before
+}
+
+#[test]
+fn where_a_foreign_value_would_make_the_settings_useless_nothing_is_written() {
+    for (name, value) in [
+        (names::PRODUCT, "p\u{f6}mp"),
+        (names::DEVICE_ID, "no/id"),
+        (names::SETUP_PASSWORD, "short"),
+    ] {
+        let mut entries = entries(&usual());
+        entries.retain(|entry| entry.name != name);
+        entries.push(Entry {
+            name,
+            value: Value::Text(Zeroizing::new(value.to_owned())),
+        });
+        let image = image_of_entries(&entries, PARTITION.len as usize).unwrap();
+        let mut flash = flash_with(&image);
+        let broker = BrokerUrl::parse("mqtt://new").unwrap();
+        let networks = [wifi("new network", "new password")];
+        let saved = save_network(&mut flash, PARTITION, &networks, Some(&broker));
+        assert!(
+            matches!(saved, Err(SettingsError::Invalid { name: named, .. }) if named == name),
+            "{name}: {saved:?}"
+        );
+        assert_eq!(flash.op_count(), 0, "{name}");
+    }
 }
 
 #[test]
