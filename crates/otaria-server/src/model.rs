@@ -15,7 +15,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use otaria_wire::Sha256Digest;
-use otaria_wire::messages::{CommandKind, Event, LogLine, Progress, State};
+use otaria_wire::messages::{CommandKind, Event, LogLine, Progress, State, Timing};
 use serde::{Deserialize, Serialize};
 
 /// One page of a list.
@@ -206,6 +206,8 @@ pub struct Assignment {
     pub retry_at: Option<i64>,
     /// When this last changed.
     pub updated_at: i64,
+    /// Where the time went, once the device has said so; the last report has all of it.
+    pub timing: Option<Timing>,
     /// The newest progress report of this job.
     pub progress: Option<Progress>,
 }

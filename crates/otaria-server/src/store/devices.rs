@@ -14,7 +14,8 @@ const SELECT: &str = "\
     SELECT d.id, d.first_seen, d.last_seen, d.online, d.state, d.progress, d.wish, d.wish_at, d.note, \
            (SELECT string_agg(g.group_name, ',') FROM device_groups g WHERE g.device_id = d.id) AS groups, \
            (SELECT string_agg(t.name || '=' || t.value, ',') FROM device_tags t WHERE t.device_id = d.id) AS tags, \
-           a.job_id, a.device_id, a.status, a.event, a.code, a.text, a.retry_at, a.updated_at, p.version \
+           a.job_id, a.device_id, a.status, a.event, a.code, a.text, a.retry_at, a.updated_at, a.timing, \
+           p.version \
     FROM devices d \
     LEFT JOIN assignments a ON a.job_id = d.job AND a.device_id = d.id \
     LEFT JOIN jobs j ON j.id = a.job_id \
@@ -440,6 +441,7 @@ pub(super) fn assignment(row: &Row, progress: Option<Progress>) -> Result<Assign
         text: row.try_get("text")?,
         retry_at: row.try_get("retry_at")?,
         updated_at: row.try_get("updated_at")?,
+        timing: json(row, "timing")?,
         progress: progress
             .filter(|progress| progress.job.as_ref().is_some_and(|named| *named == *job)),
         job,

@@ -23,7 +23,8 @@ const JOB: &str = "\
            p.image_sha256 FROM jobs j JOIN packages p ON p.digest = j.package";
 
 const ASSIGNMENT: &str = "\
-    SELECT a.job_id, a.device_id, a.status, a.event, a.code, a.text, a.retry_at, a.updated_at, p.version, d.progress \
+    SELECT a.job_id, a.device_id, a.status, a.event, a.code, a.text, a.retry_at, a.updated_at, a.timing, p.version, \
+           d.progress \
     FROM assignments a JOIN devices d ON d.id = a.device_id JOIN jobs j ON j.id = a.job_id \
     JOIN packages p ON p.digest = j.package";
 

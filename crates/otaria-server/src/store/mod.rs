@@ -124,6 +124,16 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "keys",
         include_str!("../../migrations/sqlite/0004_keys.sql"),
     ),
+    (
+        5,
+        "recipients",
+        include_str!("../../migrations/sqlite/0005_recipients.sql"),
+    ),
+    (
+        6,
+        "timing",
+        include_str!("../../migrations/sqlite/0006_timing.sql"),
+    ),
 ];
 
 impl Store {

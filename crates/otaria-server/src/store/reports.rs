@@ -191,9 +191,11 @@ impl Tx {
             return Ok(());
         };
         let status = after_event(before.status, event, running, &expected);
+        let timing = event.timing.map(|timing| to_json(&timing, "timing"));
+        let timing = timing.transpose()?;
         sqlx::query(
-            "UPDATE assignments SET status = $3, event = $4, code = $5, text = $6, retry_at = $7, updated_at = $8 \
-             WHERE job_id = $1 AND device_id = $2",
+            "UPDATE assignments SET status = $3, event = $4, code = $5, text = $6, retry_at = $7, updated_at = $8, \
+             timing = coalesce($9, timing) WHERE job_id = $1 AND device_id = $2",
         )
         .bind(job.as_str())
         .bind(device)
@@ -203,6 +205,7 @@ impl Tx {
         .bind(event.text.as_ref().map(heapless::String::as_str))
         .bind(event.retry_in_s.map(|seconds| now + i64::from(seconds)))
         .bind(now)
+        .bind(timing)
         .execute(self.conn())
         .await?;
         self.add_step(job, device, status, Some(event), now).await?;
