@@ -20,6 +20,7 @@ mod report;
 mod secret;
 mod signer;
 mod text;
+mod timing;
 mod watch;
 
 use std::process::ExitCode;

@@ -7,6 +7,7 @@ use otaria_server::model::{Assignment, Live, Status};
 use crate::Context;
 use crate::bars::Bars;
 use crate::client::Client;
+use crate::timing::seconds;
 
 /// Follows a job until no device has anything left to do; how many devices ended how.
 pub(crate) fn job(
@@ -112,9 +113,14 @@ impl Watched {
             .as_deref()
             .map(|reason| format!(": {reason}"))
             .unwrap_or_default();
-        let message = format!("{} {}{reason}", assignment.version, assignment.status);
-        self.bars
-            .message(device, message, assignment.status.is_final());
+        let ended = assignment.status.is_final();
+        let took = assignment
+            .timing
+            .filter(|_| ended)
+            .map(|timing| format!(", took {}", seconds(timing.total_ms)))
+            .unwrap_or_default();
+        let message = format!("{} {}{reason}{took}", assignment.version, assignment.status);
+        self.bars.message(device, message, ended);
     }
 
     fn open(&self) -> usize {

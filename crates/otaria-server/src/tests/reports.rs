@@ -57,10 +57,15 @@ async fn an_update_goes_through_its_states_to_success() {
         .report("d1", "event", &event(2, 1, &job, "trial_started"))
         .await;
     assert_eq!(status(&bench).await, Status::Trial);
-    bench
-        .report("d1", "event", &event(2, 2, &job, "confirmed"))
-        .await;
+    let mut confirmed = event(2, 2, &job, "confirmed");
+    confirmed["timing"] = json!({
+        "connect_ms": 1, "tls_ms": 2, "receive_ms": 3, "erase_ms": 4, "write_ms": 5, "verify_ms": 6, "total_ms": 7,
+        "bytes": 8, "heap_min": 9, "rssi": null, "confirm_ms": 10, "reconnects": 11
+    });
+    bench.report("d1", "event", &confirmed).await;
     assert_eq!(status(&bench).await, Status::Succeeded);
+    let assignment = bench.device("d1").await.assignment.unwrap();
+    assert_eq!(json!(assignment.timing), confirmed["timing"]);
     bench
         .report(
             "d1",

@@ -10,6 +10,7 @@ use crate::Context;
 use crate::client::ServerArgs;
 use crate::commands::enroll::{Add, Revoke};
 use crate::commands::registry::{History, Note, Tag};
+use crate::timing::{Conditions, Phases};
 
 /// Show one device: what it runs, how it is, and how far its update is; give it a certificate, or cut it off.
 #[derive(Debug, Args)]
@@ -167,6 +168,10 @@ impl fmt::Display for Shown {
                     "reason",
                     &format_args!("{reason} {}", assignment.text.as_deref().unwrap_or("")),
                 )?;
+            }
+            if let Some(timing) = &assignment.timing {
+                row("took", &Phases(timing))?;
+                row("with", &Conditions(timing))?;
             }
         }
         Ok(())
