@@ -470,3 +470,23 @@ fn what_is_to_be_encrypted_is_not_uploaded_plain() {
         assert!(said.contains(reason), "{said}");
     }
 }
+
+#[test]
+fn a_flash_image_is_made_of_an_elf_only_and_goes_over_nothing_else() {
+    let desk = Desk::new();
+    let says = |arguments: &str, words: &str| {
+        let output = desk.otaria(arguments).code(1);
+        let said = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
+        assert!(said.contains(words), "{arguments}: {said}");
+    };
+    fs::write(desk.path("app.elf"), b"\x7fELF").unwrap();
+    let before = desk.files();
+    says("image app.bin", "app.bin is no ELF");
+    says("image missing.elf", "cannot read missing.elf");
+    says("image app.elf", "the file ends inside the ELF header");
+    says(
+        "image app.elf --out release.pem",
+        "release.pem exists and is no flash image",
+    );
+    assert_eq!(desk.files(), before);
+}

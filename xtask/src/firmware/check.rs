@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use otaria_settings::host::FLASH_LEN;
 use otaria_settings::{BrokerUrl, Settings, WifiNetwork, load};
 use otaria_wire::partitions::{
     DEFAULT_4MB, Layout, PARTITION_TABLE_LEN, PARTITION_TABLE_OFFSET, PartitionTable,
@@ -125,7 +126,7 @@ pub(super) fn check_with_esptool(python: &Path, chip: Chip, name: &str, app: &[u
 fn check_merged(chip: Chip, made: &image::Made, settings: &Settings) -> Result<()> {
     let flash = &made.flash;
     ensure!(
-        flash.len() == image::FLASH_LEN,
+        flash.len() == FLASH_LEN,
         "flash.bin has {} bytes",
         flash.len()
     );

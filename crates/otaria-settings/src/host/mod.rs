@@ -14,7 +14,7 @@ use crate::{BrokerUrlError, SettingsError, WifiError};
 
 pub use certificates::{About, CertificateError, about, id_of, read_authorities, read_identity};
 pub use device_file::{from_toml, psk_from_hex, read_device_file};
-pub use flash_image::{nvs_region, put_into_flash};
+pub use flash_image::{FLASH_LEN, flash_image, nvs_region, put_into_flash};
 pub use image::{Entry, Value, entries, image_of_entries, partition_image, read_partition};
 
 /// Why settings cannot be made or placed on the host.
@@ -105,6 +105,16 @@ pub enum HostError {
         end: u32,
         /// Length of the image.
         len: usize,
+    },
+    /// A part of a flash image is longer than its place.
+    #[error("the {what} has {len} bytes, and its place in flash {room}")]
+    NoRoom {
+        /// Which part.
+        what: &'static str,
+        /// Its length.
+        len: usize,
+        /// Length of its place.
+        room: usize,
     },
     /// The new partition is not as long as the one in the table.
     #[error("the nvs partition in the flash image has {there} bytes, and the new one {new}")]

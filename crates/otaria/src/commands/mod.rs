@@ -14,6 +14,7 @@ pub(crate) mod device;
 pub(crate) mod devices;
 pub(crate) mod enroll;
 pub(crate) mod group;
+pub(crate) mod image;
 pub(crate) mod inspect;
 pub(crate) mod key;
 pub(crate) mod keygen;
