@@ -27,7 +27,8 @@ pub(crate) enum Command {
     Cosign(commands::cosign::Cosign),
     Inspect(commands::inspect::Inspect),
     Verify(commands::verify::Verify),
-    Provision(commands::provision::Provision),
+    // Has so many options that each command would be as large.
+    Provision(Box<commands::provision::Provision>),
     Image(commands::image::Image),
     Serve(commands::serve::Serve),
     Publish(commands::publish::Publish),

@@ -11,6 +11,7 @@ use std::fs;
 use desk::{BUILT, Desk, file, with};
 use otaria_settings::host::{about, nvs_region, read_partition};
 use otaria_wire::partitions;
+use otaria_wire::topics::DeviceId;
 use serde_json::Value;
 
 fn commands(heading: &str) -> Vec<String> {
@@ -114,7 +115,7 @@ fn a_board_is_set_up_as_the_readme_says() {
     let flash = fs::read(dist.join("flash.bin")).unwrap();
     let nvs = nvs_region(&flash).unwrap();
     let settings = read_partition(&flash[nvs.offset as usize..nvs.end() as usize]).unwrap();
-    let id = settings.device_id.as_ref().map(|id| id.as_str());
+    let id = settings.device_id.as_ref().map(DeviceId::as_str);
     assert_eq!(id, Some("desk-1"));
     let broker = settings.broker.unwrap();
     assert_eq!(
