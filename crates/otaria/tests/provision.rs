@@ -330,11 +330,9 @@ fn certificates_and_keys_for_tls_get_into_the_settings_and_not_into_what_is_prin
     #[cfg(unix)]
     assert_eq!(mode(&desk.path("nvs.bin")), 0o600);
     // The same out of a device file, with a certificate in DER.
-    let file = format!(
-        "broker = \"mqtts://broker.example\"\npublic_keys = [\"release.pub.pem\"]\nca = \"ca.pem\"\n\
-         cert = \"desk-1.der\"\nkey = \"desk-1.key\"\npsk_id = \"desk\"\npsk = {{ file = \"psk.txt\" }}\n\
-         time_servers = [\"ntp.example\", \"10.0.0.1\"]\nencryption_key = \"other.key\"\n"
-    );
+    let file = "broker = \"mqtts://broker.example\"\npublic_keys = [\"release.pub.pem\"]\nca = \"ca.pem\"\n\
+         cert = \"desk-1.der\"\nkey = \"desk-1.key\"\npsk_id = \"desk\"\npsk = { file = \"psk.txt\" }\n\
+         time_servers = [\"ntp.example\", \"10.0.0.1\"]\nencryption_key = \"other.key\"\n";
     fs::write(desk.path("tls.toml"), file).unwrap();
     desk.provision("--from tls.toml --out same.bin").success();
     assert_eq!(desk.settings("same.bin", ALONE), settings);
