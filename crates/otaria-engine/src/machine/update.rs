@@ -177,6 +177,14 @@ impl Downloading {
             Event::Progress(done) => cx.run.progress(done),
             // The file had changed, and the download began again.
             Event::Admitted(admitted) => cx.run.admitted(admitted),
+            Event::Fetched(Ok(())) if !matches!(self.operation.stop, Some(Stop::Unwanted(_))) => {
+                cx.report_step(EventKind::Downloaded);
+                let operation = Operation::verify(now);
+                return Some((
+                    Trigger::Downloaded,
+                    State::Verifying(Verifying { operation }),
+                ));
+            }
             event => return fetch_complete(&self.operation, cx, now, event),
         }
         self.operation.active = now;
@@ -202,15 +210,7 @@ fn fetch_complete(operation: &Operation, cx: &mut Context, now: Instant, event: 
         // It came to its end before the stop did. Only a stop for slowness has thereby lost its reason.
         (Event::Fetched(_) | Event::AlreadyRunning, Some(Stop::Unwanted(why))) => given_up(why, cx),
         (Event::Stopped, Some(why)) => operation.stopped(why, cx, now),
-        (Event::Fetched(Ok(())), _) if cx.run.identity.is_some() => {
-            cx.report_step(EventKind::Downloaded);
-            let operation = Operation::verify(now);
-            Some((
-                Trigger::Downloaded,
-                State::Verifying(Verifying { operation }),
-            ))
-        }
-        // The body ended before there was a header.
+        // The body ended before there was a header, in this try.
         (Event::Fetched(Ok(())), _) => failed(FailureCode::EarlyClose.into(), cx, now),
         (Event::AlreadyRunning, _) => {
             cx.end(EventKind::AlreadyRunning, None, "");

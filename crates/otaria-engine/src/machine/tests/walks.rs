@@ -356,6 +356,12 @@ fn any_event() -> impl Strategy<Value = u8> {
     0..24_u8
 }
 
+/// A reason that a runtime may give: it knows nothing of the engine's bugs.
+fn any_code() -> impl Strategy<Value = FailureCode> {
+    proptest::sample::select(FailureCode::ALL)
+        .prop_filter("the engine's own", |code| *code != FailureCode::LogicBug)
+}
+
 fn tell_any(engine: &mut Engine, now: Instant, which: u8, code: FailureCode) {
     let failed = || Err::<(), Failure<'_>>(code.into());
     let (a, b) = (
@@ -417,7 +423,7 @@ proptest! {
 
     #[test]
     fn events_that_nobody_waits_for_do_no_harm_and_never_activate_an_image(
-        events in proptest::collection::vec((any_event(), 0..1_000_000_u64, 0..FailureCode::ALL.len()), 1..200),
+        events in proptest::collection::vec((any_event(), 0..1_000_000_u64, any_code()), 1..200),
         role in 0..3_u8,
     ) {
         let role = match role {
@@ -428,8 +434,6 @@ proptest! {
         let mut engine = Engine::new(Instant::ZERO, Policy::DEFAULT, BootFacts { role, ..BootFacts::default() });
         let mut now = Instant::ZERO;
         for (which, millis, code) in events {
-            let code = FailureCode::ALL[code];
-            prop_assume!(code != FailureCode::LogicBug);
             now += Duration::from_millis(millis);
             tell_any(&mut engine, now, which, code);
             for _ in 0..50 {
