@@ -209,6 +209,7 @@ async fn main<S: Site, F: NorFlash>(app: Rc<App>, env: Env<S>, flash: Rc<RefCell
         Behaviour::Hang => pending().await,
         Behaviour::Good
         | Behaviour::CrashAfter(_)
+        | Behaviour::CrashOn(_)
         | Behaviour::Unhealthy
         | Behaviour::NeverHealthy
         | Behaviour::NoWifi => {}

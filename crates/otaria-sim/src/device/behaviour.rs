@@ -19,6 +19,9 @@ pub enum Behaviour {
     Crash,
     /// `crash-after:<seconds>`: works, and then panics.
     CrashAfter(Duration),
+    /// `crash-on:<revision>`: panics right after the boot guard on chips of this revision (major x 100 + minor), works on
+    /// all others.
+    CrashOn(u16),
     /// `hang`: stops right after the boot guard, and feeds no watchdog.
     Hang,
     /// `unhealthy`: works, but the application says that it does not do what it is for.
@@ -45,7 +48,20 @@ impl Behaviour {
                 Ok(seconds) => Behaviour::CrashAfter(Duration::from_secs(seconds)),
                 Err(_) => Behaviour::Good,
             },
+            Some(("crash-on", revision)) => match revision.parse() {
+                Ok(revision) => Behaviour::CrashOn(revision),
+                Err(_) => Behaviour::Good,
+            },
             Some(_) => Behaviour::Good,
+        }
+    }
+
+    /// What that is on a chip of this revision.
+    pub fn on(self, revision: u16) -> Self {
+        match self {
+            Behaviour::CrashOn(bad) if bad == revision => Behaviour::Crash,
+            Behaviour::CrashOn(_) => Behaviour::Good,
+            other => other,
         }
     }
 

@@ -375,7 +375,8 @@ impl<S: Site> Life<'_, S> {
             slot: booted.slot().and_then(Slot::from_index),
             rng: inner.rng.clone(),
         };
-        let behaviour = Behaviour::of_partition(&flash.borrow(), booted.region, booted.image.len);
+        let behaviour = Behaviour::of_partition(&flash.borrow(), booted.region, booted.image.len)
+            .on(inner.hardware.revision);
         let network = inner.site.network(&clock);
         let env = Env {
             flash: flash.clone(),

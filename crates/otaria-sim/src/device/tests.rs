@@ -485,7 +485,18 @@ fn behaviours_are_read_from_the_image() {
         of("crash-after:90"),
         Behaviour::CrashAfter(Duration::from_secs(90))
     );
-    for word in ["", "crash-after:soon", "crash-after:", "dance", "crash:1"] {
+    assert_eq!(of("crash-on:101"), Behaviour::CrashOn(101));
+    assert_eq!(of("crash-on:101").on(101), Behaviour::Crash);
+    assert_eq!(of("crash-on:101").on(4), Behaviour::Good);
+    assert_eq!(of("hang").on(101), Behaviour::Hang);
+    for word in [
+        "",
+        "crash-after:soon",
+        "crash-after:",
+        "crash-on:new",
+        "dance",
+        "crash:1",
+    ] {
         assert_eq!(of(word), Behaviour::Good, "{word:?}");
     }
     for image in [

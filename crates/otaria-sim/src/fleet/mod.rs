@@ -42,6 +42,33 @@ pub struct Blueprint {
     pub seed: u64,
 }
 
+impl Blueprint {
+    /// A device in a hurry, for tests of many: flash that takes no time, a fast radio, and a trial of seconds. It waits as
+    /// patiently as any for a server that is away.
+    pub fn hasty(mut settings: Settings, image: Arc<[u8]>, seed: u64) -> Self {
+        let ms = |ms| Duration::from_millis(ms).into();
+        let policy = &mut settings.timing.policy;
+        policy.soak = ms(1_000);
+        policy.grace = ms(500);
+        policy.probe = ms(2_000);
+        policy.farewell = ms(2_000);
+        policy.backoff.first = ms(1_000);
+        Blueprint {
+            settings,
+            image,
+            flash: None,
+            hardware: Hardware::default(),
+            timing: Timing::INSTANT,
+            log_flash: false,
+            radio: RadioConfig {
+                bits_per_second: 4_000_000,
+                latency: Duration::from_millis(5),
+            },
+            seed,
+        }
+    }
+}
+
 enum Order {
     CutPower(usize, Duration),
     HideAccessPoint(usize, Duration),
