@@ -19,6 +19,7 @@
 //! | `store` | SQLite: devices, packages, jobs, events, and the outbox |
 //! | `status` | how a job's status follows from reports |
 //! | `wishes` | decisions: declare, cancel, command |
+//! | `rollout` | decisions about many devices: waves, gates, when to stop; [`query`] says which devices |
 //! | `access` | users, tokens, and what each may do; what a device may do at the broker |
 //! | `trust`, `enroll` | TLS: the server's authority, devices' certificates, and how a device is cut off |
 //! | `packages` | package files, by their hash |
@@ -44,6 +45,7 @@ mod ingest;
 mod keys;
 mod packages;
 mod page;
+mod rollout;
 mod server;
 mod shared;
 mod status;

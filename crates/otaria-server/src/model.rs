@@ -5,10 +5,14 @@
 mod access;
 mod keys;
 mod registry;
+mod rollout;
+mod units;
 
 pub use access::*;
 pub use keys::*;
 pub use registry::*;
+pub use rollout::*;
+pub use units::*;
 
 use std::collections::BTreeMap;
 use std::fmt;

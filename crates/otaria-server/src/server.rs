@@ -17,6 +17,7 @@ use crate::bus::{Bus, Connector};
 use crate::config::{Access, Config, Mqtt, PublicUrlError, host_of, public_url, server_names};
 use crate::http;
 use crate::packages::PackageFiles;
+use crate::rollout;
 use crate::shared::{Entry, Shared};
 use crate::store::{Store, StoreError};
 use crate::trust::{Peer, PkiError, TlsListener, Trust, plain_listener};
@@ -58,6 +59,7 @@ pub struct RunningServer {
     broker: Option<Broker>,
     http: JoinHandle<()>,
     housekeeping: JoinHandle<()>,
+    rollouts: JoinHandle<()>,
     _lock: File,
 }
 
@@ -202,6 +204,7 @@ impl Server {
         let bus = Bus::start(Arc::clone(&shared), broker_url, connector, client_id)?;
         let http = tokio::spawn(serve(listener, Arc::clone(&shared)));
         let housekeeping = tokio::spawn(housekeeping(Arc::clone(&shared)));
+        let rollouts = tokio::spawn(rollout::runner::run(Arc::clone(&shared)));
         Ok(RunningServer {
             addresses,
             first_admin,
@@ -211,6 +214,7 @@ impl Server {
             broker,
             http,
             housekeeping,
+            rollouts,
             _lock: lock,
         })
     }
@@ -227,6 +231,7 @@ impl RunningServer {
     /// Ends everything in good order.
     pub async fn shutdown(mut self) {
         self.housekeeping.abort();
+        self.rollouts.abort();
         self.shared.stopping.send_replace(true);
         if tokio::time::timeout(DRAIN, &mut self.http).await.is_err() {
             self.http.abort();

@@ -38,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) limiter: Limiter,
     /// Tells the bus that something is in the outbox.
     pub(crate) outbox_ready: Notify,
+    /// Tells the rollouts that something was reported or decided.
+    pub(crate) rollouts_ready: Notify,
     pub(crate) broker_connected: watch::Sender<bool>,
     /// Ends the event streams.
     pub(crate) stopping: watch::Sender<bool>,
@@ -73,6 +75,7 @@ impl Shared {
             passwords: Passwords::default(),
             limiter: Limiter::default(),
             outbox_ready: Notify::new(),
+            rollouts_ready: Notify::new(),
             broker_connected: watch::Sender::new(false),
             stopping: watch::Sender::new(false),
             live: broadcast::Sender::new(LIVE_BACKLOG),

@@ -100,11 +100,18 @@ impl Shared {
             return Ok(published);
         }
         let url = self.package_url(&package.digest);
-        let payload = declaration(&id, &url, &package, request)?;
+        let payload = declaration(&Declared {
+            job: &id,
+            url: &url,
+            version: &package.version,
+            image_sha256: package.image_sha256,
+            not_before: request.not_before,
+            deadline: request.deadline,
+        })?;
 
         let mut tx = self.store.write().await?;
         // Once more, now that nobody else can write: the same request may be under way twice.
-        if tx.expected_image(&id).await?.is_some() {
+        if tx.expected_image(&id).await?.is_some() || tx.is_job_of_rollout(&id).await? {
             return Err(WishError::JobTaken(id));
         }
         let (fit, skipped) = self.targets(&mut tx, request, &package, now).await?;
@@ -179,7 +186,7 @@ impl Shared {
         let mut fit = Vec::new();
         let mut skipped = Vec::new();
         for chosen in tx.choose(&request.target, now).await? {
-            match misfit(&chosen, package) {
+            match misfit(&chosen, &package.product, &package.chip) {
                 None => fit.push(chosen.id),
                 Some(reason) => skipped.push(Skipped {
                     device: chosen.id,
@@ -368,21 +375,16 @@ impl Shared {
 }
 
 /// Why a device cannot take a package, as far as it is known. The device itself has the last word.
-pub(crate) fn misfit(device: &Device, package: &Package) -> Option<String> {
+pub(crate) fn misfit(device: &Device, product: &str, chip: &str) -> Option<String> {
     let state = device.state.as_ref()?;
-    if state.product.as_str() != package.product {
+    if state.product.as_str() != product {
         return Some(format!(
-            "is a '{}', the package is for '{}'",
-            state.product.as_str(),
-            package.product
+            "is a '{}', the package is for '{product}'",
+            state.product.as_str()
         ));
     }
-    (state.chip.as_str() != package.chip).then(|| {
-        format!(
-            "has a chip {}, the package is for {}",
-            state.chip, package.chip
-        )
-    })
+    (state.chip.as_str() != chip)
+        .then(|| format!("has a chip {}, the package is for {chip}", state.chip))
 }
 
 fn job_name(name: &str) -> Result<String, WishError> {
@@ -393,23 +395,28 @@ fn job_name(name: &str) -> Result<String, WishError> {
     Ok(name.to_owned())
 }
 
+/// What is declared for a device.
+pub(crate) struct Declared<'a> {
+    pub(crate) job: &'a str,
+    pub(crate) url: &'a str,
+    pub(crate) version: &'a str,
+    pub(crate) image_sha256: Sha256Digest,
+    pub(crate) not_before: Option<i64>,
+    pub(crate) deadline: Option<i64>,
+}
+
 /// The payload of `desired`.
-fn declaration(
-    job: &str,
-    url: &str,
-    package: &Package,
-    request: &NewJob,
-) -> Result<String, WishError> {
-    let address = || WishError::Address(url.to_owned());
-    Url::parse(url).map_err(|_| address())?;
+pub(crate) fn declaration(declared: &Declared<'_>) -> Result<String, WishError> {
+    let address = || WishError::Address(declared.url.to_owned());
+    Url::parse(declared.url).map_err(|_| address())?;
     let time = |time: Option<i64>| time.and_then(|time| u64::try_from(time).ok());
     json(&Desired {
-        job: Some(heapless::String::try_from(job).map_err(|_| WishError::JobName)?),
-        url: heapless::String::try_from(url).map_err(|_| address())?,
-        version: heapless::String::try_from(package.version.as_str()).ok(),
-        image_sha256: Some(package.image_sha256),
-        not_before: time(request.not_before),
-        deadline: time(request.deadline),
+        job: Some(heapless::String::try_from(declared.job).map_err(|_| WishError::JobName)?),
+        url: heapless::String::try_from(declared.url).map_err(|_| address())?,
+        version: heapless::String::try_from(declared.version).ok(),
+        image_sha256: Some(declared.image_sha256),
+        not_before: time(declared.not_before),
+        deadline: time(declared.deadline),
     })
 }
 
@@ -419,7 +426,10 @@ fn json(message: &dyn WriteJson) -> Result<String, WishError> {
     Ok(String::from_utf8_lossy(bytes).into_owned())
 }
 
-async fn assignments(tx: &mut Tx, moved: &[(String, String)]) -> Result<Vec<Live>, StoreError> {
+pub(crate) async fn assignments(
+    tx: &mut Tx,
+    moved: &[(String, String)],
+) -> Result<Vec<Live>, StoreError> {
     let mut changes = Vec::with_capacity(moved.len());
     for (job, device) in moved {
         let assignment = tx.assignment(job, device).await?;

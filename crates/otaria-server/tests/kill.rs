@@ -3,95 +3,16 @@
 //! The server that is killed is this test program itself, started again with a directory in its environment.
 
 mod common;
+mod victim;
 
-use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-
-use common::{FakeDevice, Http, Mosquitto, free_port, package, wait_for};
-use otaria_server::{Config, Mqtt, Server};
+use common::{FakeDevice, Mosquitto, free_port, package, wait_for};
 use serde_json::{Value, json};
-
-const DATA: &str = "OTARIA_TEST_KILL_DATA";
-const BROKER: &str = "OTARIA_TEST_KILL_BROKER";
-const EMBEDDED: &str = "embedded";
+use victim::{EMBEDDED, Victim, connected};
 
 /// Not a test of its own: the server for the others.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_that_is_killed() {
-    let (Some(data), Ok(broker)) = (std::env::var_os(DATA), std::env::var(BROKER)) else {
-        return;
-    };
-    let mut config = Config::new(data);
-    config.access = otaria_server::Access::Open;
-    config.http = "127.0.0.1:0".parse().unwrap();
-    // Else each start has an address of its own, which devices would be told.
-    config.public_url = Some("http://ota.test".to_owned());
-    config.mqtt = match broker.as_str() {
-        EMBEDDED => Mqtt::Embedded {
-            listen: "127.0.0.1:0".parse().unwrap(),
-        },
-        external => Mqtt::External(external.parse().unwrap()),
-    };
-    let server = Server::start(config).await.unwrap();
-    println!("listening {}", server.addresses.http);
-    println!("broker {}", server.addresses.broker);
-    std::future::pending::<()>().await;
-}
-
-struct Victim {
-    process: Child,
-    http: Http,
-    mqtt: SocketAddr,
-}
-
-impl Victim {
-    fn start(data: &Path, broker: SocketAddr) -> Self {
-        Self::with(data, &format!("mqtt://{broker}"))
-    }
-
-    fn with(data: &Path, broker: &str) -> Self {
-        let mut process = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "the_server_that_is_killed",
-                "--nocapture",
-                "--test-threads=1",
-            ])
-            .env(DATA, data)
-            .env(BROKER, broker)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let mut said = |what: &str| -> String {
-            lines
-                .find_map(|line| Some(line.unwrap().split_once(what)?.1.trim().to_owned()))
-                .expect("the server says where it listens")
-        };
-        let http = Http::at(said("listening ").parse().unwrap());
-        let mqtt = said("broker mqtt://").parse().unwrap();
-        // Keep reading, so that it never waits for us.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self {
-            process,
-            http,
-            mqtt,
-        }
-    }
-
-    /// SIGKILL: no code of the server runs any more.
-    fn kill(self) {
-        drop(self);
-    }
-}
-
-impl Drop for Victim {
-    fn drop(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
+    victim::serve_if_asked().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -305,11 +226,4 @@ async fn the_embedded_broker_declares_what_was_decided_last_whenever_it_died() {
         assert_eq!(retained, expected, "round {round}");
         server.kill();
     }
-}
-
-async fn connected(http: &Http) {
-    wait_for("the broker", || async {
-        http.get("/api/v1/health").await.1["broker_connected"] == true
-    })
-    .await;
 }

@@ -101,6 +101,11 @@ pub(crate) fn needed(method: &Method, path: &str) -> Needed {
             ("users", _, _) => Needed::Scope(Scope::Admin),
             _ if safe => Needed::Scope(Scope::Read),
             ("keys", None, _) => Needed::Scope(Scope::Operate),
+            // A dry run.
+            ("rollouts", Some("plan"), None) => Needed::Scope(Scope::Read),
+            // Whoever may stop a device may stop a rollout; all else brings packages to devices.
+            ("rollouts", Some(_), Some("pause" | "cancel")) => Needed::Scope(Scope::Operate),
+            ("rollouts", _, _) => Needed::Scope(Scope::Publish),
             ("packages" | "jobs", None, _) => Needed::Scope(Scope::Publish),
             ("devices", Some(_), Some("certificates")) if *method == Method::POST => {
                 Needed::Scope(Scope::Enroll)
@@ -133,6 +138,13 @@ mod tests {
             ("PUT", "/api/v1/devices/a/groups", Scope::Operate),
             ("PATCH", "/api/v1/devices/a/tags", Scope::Operate),
             ("PUT", "/api/v1/groups/a", Scope::Operate),
+            ("POST", "/api/v1/rollouts", Scope::Publish),
+            ("POST", "/api/v1/rollouts/plan", Scope::Read),
+            ("POST", "/api/v1/rollouts/a/pause", Scope::Operate),
+            ("POST", "/api/v1/rollouts/a/cancel", Scope::Operate),
+            ("POST", "/api/v1/rollouts/a/resume", Scope::Publish),
+            ("POST", "/api/v1/rollouts/a/approve", Scope::Publish),
+            ("POST", "/api/v1/rollouts/a/retry-failed", Scope::Publish),
             ("DELETE", "/api/v1/devices/a", Scope::Operate),
             ("POST", "/api/v1/devices/a/commands", Scope::Operate),
             ("POST", "/api/v1/devices/a/certificates", Scope::Enroll),

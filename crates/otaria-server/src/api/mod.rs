@@ -37,6 +37,12 @@
 //! | POST `jobs` | [`NewJob`](crate::model::NewJob) to [`Published`](crate::model::Published) |
 //! | GET `jobs/{id}` | [`Job`](crate::model::Job) |
 //! | GET `jobs/{id}/devices` | page of [`Assignment`](crate::model::Assignment) |
+//! | GET `rollouts` | page of [`Rollout`](crate::model::Rollout), newest first |
+//! | POST `rollouts` | [`RolloutSpec`](crate::model::RolloutSpec) to [`Rollout`](crate::model::Rollout); the same again changes nothing |
+//! | POST `rollouts/plan` | a dry run: [`PlanRequest`](crate::model::PlanRequest) to [`Plan`](crate::model::Plan) |
+//! | GET `rollouts/{id}` | [`Rollout`](crate::model::Rollout) |
+//! | GET `rollouts/{id}/devices` | page of [`RolloutDevice`](crate::model::RolloutDevice) |
+//! | POST `rollouts/{id}/{action}` | `pause`, `resume`, `approve`, `cancel`, `retry-failed`: [`Rollout`](crate::model::Rollout) |
 //! | GET `stream?device=&job=` | server-sent events, one [`Live`](crate::model::Live) each |
 //!
 //! Who may do what is in [`access`](crate::access): `Authorization: Bearer TOKEN`, unless the server runs without log-in.
@@ -50,6 +56,7 @@ mod jobs;
 mod keys;
 mod packages;
 mod registry;
+mod rollouts;
 mod stream;
 
 use std::sync::Arc;
@@ -108,6 +115,11 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/jobs/{id}", get(jobs::one))
         .route("/jobs/{id}/devices", get(jobs::devices))
         .route("/packages/{digest}", get(packages::one))
+        .route("/rollouts", get(rollouts::list).post(rollouts::create))
+        .route("/rollouts/plan", post(rollouts::plan))
+        .route("/rollouts/{id}", get(rollouts::one))
+        .route("/rollouts/{id}/devices", get(rollouts::devices))
+        .route("/rollouts/{id}/{action}", post(rollouts::act))
         .route("/stream", get(stream::stream))
         .layer(DefaultBodyLimit::max(MAX_JSON_LEN))
         // Uploads have a limit of their own, and are never held in memory.

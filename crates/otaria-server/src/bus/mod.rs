@@ -383,6 +383,9 @@ impl<'a> Session<'a> {
         for message in self.received.drain(..) {
             link.acknowledge(&message)?;
         }
+        if !changes.is_empty() {
+            self.shared.rollouts_ready.notify_one();
+        }
         self.shared.tell(changes);
         Ok(())
     }

@@ -62,7 +62,11 @@ impl Fault {
         )
     }
 
-    fn conflict(kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+    pub(crate) fn conflict(
+        kind: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
         Self::new(StatusCode::CONFLICT, kind, title, detail)
     }
 

@@ -33,6 +33,7 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use eval::Facts;
+pub(crate) use parse::seconds;
 pub use version::compare_versions;
 
 /// Longest query.

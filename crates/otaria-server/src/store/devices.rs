@@ -166,6 +166,16 @@ impl Store {
         Ok(page(items, limit, |device: &Device| device.id.clone()))
     }
 
+    /// All devices that a target names; see [`Tx::choose`].
+    pub(crate) async fn chosen(
+        &self,
+        target: &Target,
+        now: i64,
+    ) -> Result<Vec<Device>, StoreError> {
+        let mut view = self.read().await?;
+        chosen(&mut view, target, now).await
+    }
+
     /// How many devices are known, and how many of them are connected.
     pub(crate) async fn device_counts(&self) -> Result<(u64, u64), StoreError> {
         let row = sqlx::query(
@@ -261,8 +271,8 @@ impl Filter {
     }
 }
 
-/// Devices read at once.
-const BATCH: i64 = 1000;
+/// Devices read at once, at least and at most.
+const BATCH: (usize, usize) = (100, 1000);
 
 /// Up to `enough` devices that a test takes, in the order of their ids, with the groups that follow from queries.
 async fn matching(
@@ -275,12 +285,13 @@ async fn matching(
     let queries = group_queries(conn).await?;
     let mut after = after.map(str::to_owned);
     let mut found = Vec::new();
+    let batch = enough.clamp(BATCH.0, BATCH.1) as i64;
     loop {
         let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
             "{SELECT} WHERE ($1 IS NULL OR d.id > $1) ORDER BY d.id LIMIT $2"
         )))
         .bind(&after)
-        .bind(BATCH.min(i64::try_from(enough).unwrap_or(BATCH)))
+        .bind(batch)
         .fetch_all(&mut *conn)
         .await?;
         for row in &rows {

@@ -15,11 +15,13 @@ mod packages;
 mod registry;
 mod reports;
 mod retention;
+mod rollouts;
 
-pub(crate) use devices::Filter;
+pub(crate) use devices::{Filter, facts};
 pub(crate) use jobs::NewJobRow;
 pub(crate) use keys::KeyEpochRow;
 pub(crate) use outbox::{NewMessage, OutboxRow};
+pub(crate) use rollouts::Loaded;
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -133,6 +135,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         6,
         "timing",
         include_str!("../../migrations/sqlite/0006_timing.sql"),
+    ),
+    (
+        7,
+        "rollouts",
+        include_str!("../../migrations/sqlite/0007_rollouts.sql"),
     ),
 ];
 

@@ -33,11 +33,14 @@ impl Tx {
         let mut changes = Vec::new();
         match &report.what {
             What::Presence(presence) => self.presence(device, *presence, &mut changes).await?,
+            What::State(state) if report.retained => {
+                if !self.is_outdated(device, state).await? {
+                    self.state(device, state, now, &mut changes).await?;
+                }
+            }
             What::State(state) => {
                 self.state(device, state, now, &mut changes).await?;
-                if !report.retained {
-                    self.add_sample(device, state, now).await?;
-                }
+                self.add_sample(device, state, now).await?;
             }
             What::Progress(progress) => self.progress(device, progress, now, &mut changes).await?,
             What::Event(event) => self.event(device, event, now, &mut changes).await?,
@@ -121,6 +124,18 @@ impl Tx {
             after_state(status, &job, state, &expected)
         })
         .await
+    }
+
+    /// Whether a retained state is older than the one that is known. A broker that was killed may have kept an older one
+    /// than it delivered; taken for news, it would read as if the device had gone back to its old image.
+    async fn is_outdated(&mut self, device: &str, state: &State) -> Result<bool, StoreError> {
+        let row = sqlx::query("SELECT state FROM devices WHERE id = $1")
+            .bind(device)
+            .fetch_one(self.conn())
+            .await?;
+        let known: Option<State> = json(&row, "state")?;
+        let age = |state: &State| (state.boot, state.uptime_s);
+        Ok(known.is_some_and(|known| age(state) < age(&known)))
     }
 
     async fn progress(

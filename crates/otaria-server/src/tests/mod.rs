@@ -8,6 +8,7 @@ mod outbox;
 mod page;
 mod registry;
 mod reports;
+mod rollouts;
 mod stream;
 mod upload;
 

@@ -436,3 +436,35 @@ async fn old_history_is_pruned_and_the_newest_stays() {
         (1000, 1009, 10)
     );
 }
+
+#[tokio::test]
+async fn a_retained_state_of_an_earlier_boot_is_no_news() {
+    let bench = Bench::new().await;
+    let (old, new) = (Sha256Digest([1; 32]), Sha256Digest([2; 32]));
+    let of = |image: &Sha256Digest, boot: u32, uptime: u32| {
+        let mut state = state("d", image, "1", None, "idle");
+        state["boot"] = json!(boot);
+        state["uptime_s"] = json!(uptime);
+        state.to_string()
+    };
+    let runs = async |payload: String, retained: bool| {
+        bench
+            .message("otaria/v1/d/state", payload.as_bytes(), retained)
+            .await;
+        bench.device("d").await.state.unwrap().image_sha256
+    };
+    assert_eq!(runs(of(&new, 5, 10), false).await, new);
+    assert_eq!(runs(of(&old, 4, 900), true).await, new, "an earlier boot");
+    assert_eq!(
+        runs(of(&old, 5, 9), true).await,
+        new,
+        "earlier in the same boot"
+    );
+    assert_eq!(runs(of(&new, 5, 10), true).await, new);
+    assert_eq!(runs(of(&old, 6, 1), true).await, old, "a later boot");
+    assert_eq!(
+        runs(of(&new, 1, 1), false).await,
+        new,
+        "the device itself says so: its settings are new"
+    );
+}

@@ -1,0 +1,112 @@
+//! Rollouts: planned, made, looked at, told what to do.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+
+use super::Paging;
+use crate::clock::now;
+use crate::http::{Answer, Fault};
+use crate::model::{Page, Plan, PlanRequest, Rollout, RolloutAction, RolloutDevice, RolloutSpec};
+use crate::rollout::runner::RolloutError;
+use crate::shared::Shared;
+
+type Shares = State<Arc<Shared>>;
+type Asked<T> = Result<Query<T>, QueryRejection>;
+
+/// Rollouts of a page at most: each is counted anew.
+const MOST: u32 = 100;
+
+pub(super) async fn list(
+    State(shared): Shares,
+    query: Asked<Paging>,
+) -> Answer<Json<Page<Rollout>>> {
+    let Query(paging) = query?;
+    let limit = paging.limit()?.min(MOST);
+    let ids = shared
+        .store
+        .rollout_ids(paging.after.as_deref(), limit)
+        .await?;
+    let mut items = Vec::with_capacity(ids.items.len());
+    for id in &ids.items {
+        items.push(shared.rollout(id).await?);
+    }
+    Ok(Json(Page {
+        items,
+        next: ids.next,
+    }))
+}
+
+pub(super) async fn plan(
+    State(shared): Shares,
+    body: Result<Json<PlanRequest>, JsonRejection>,
+) -> Answer<Json<Plan>> {
+    let Json(request) = body?;
+    Ok(Json(shared.plan_rollout(request, now()).await?))
+}
+
+pub(super) async fn create(
+    State(shared): Shares,
+    body: Result<Json<RolloutSpec>, JsonRejection>,
+) -> Answer<(StatusCode, Json<Rollout>)> {
+    let Json(spec) = body?;
+    let made = shared.create_rollout(spec, now()).await?;
+    Ok((StatusCode::CREATED, Json(made)))
+}
+
+pub(super) async fn one(State(shared): Shares, Path(id): Path<String>) -> Answer<Json<Rollout>> {
+    Ok(Json(shared.rollout(&id).await?))
+}
+
+pub(super) async fn devices(
+    State(shared): Shares,
+    Path(id): Path<String>,
+    query: Asked<Paging>,
+) -> Answer<Json<Page<RolloutDevice>>> {
+    let Query(paging) = query?;
+    let page = shared
+        .store
+        .rollout_devices(&id, paging.before()?, paging.limit()?)
+        .await?;
+    if page.items.is_empty() {
+        // Either it has no more, or there is none.
+        shared.rollout(&id).await?;
+    }
+    Ok(Json(page))
+}
+
+pub(super) async fn act(
+    State(shared): Shares,
+    Path((id, action)): Path<(String, String)>,
+) -> Answer<Json<Rollout>> {
+    let action: RolloutAction = serde_json::from_value(action.clone().into())
+        .map_err(|_| Fault::not_found(format!("a rollout cannot be told to '{action}'")))?;
+    Ok(Json(shared.tell_rollout(&id, action, now()).await?))
+}
+
+impl From<RolloutError> for Fault {
+    fn from(error: RolloutError) -> Self {
+        let detail = error.to_string();
+        let conflict = |kind, title| Self::conflict(kind, title, detail.clone());
+        match error {
+            RolloutError::None(_) | RolloutError::NoPackage(_) => Self::not_found(detail),
+            RolloutError::Taken(_) | RolloutError::JobsTaken(_) => {
+                conflict("rollout_taken", "The rollout's name is taken")
+            }
+            RolloutError::EmptyTarget(_) => conflict("empty_target", "The target is empty"),
+            RolloutError::NoneFits(_) => conflict("none_fits", "No device can take this package"),
+            RolloutError::NotNow(_) => conflict("not_now", "The rollout cannot do this now"),
+            RolloutError::Spec(_) => Self::new(
+                StatusCode::BAD_REQUEST,
+                "rollout",
+                "The rollout makes no sense",
+                detail,
+            ),
+            RolloutError::Wish(error) => error.into(),
+            RolloutError::Store(error) => error.into(),
+        }
+    }
+}

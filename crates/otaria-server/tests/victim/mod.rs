@@ -1,0 +1,118 @@
+//! A server in a process of its own, which is killed with SIGKILL. The process is the test program itself, started again
+//! with a directory in its environment: each test file that uses this has a test `the_server_that_is_killed`.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use otaria_server::{Access, Config, Mqtt, Server};
+
+use crate::common::{Http, wait_for};
+
+const DATA: &str = "OTARIA_TEST_KILL_DATA";
+const BROKER: &str = "OTARIA_TEST_KILL_BROKER";
+const LISTEN: &str = "OTARIA_TEST_KILL_LISTEN";
+pub(crate) const EMBEDDED: &str = "embedded";
+
+/// What the process does that was started to be killed; the others do nothing.
+pub(crate) async fn serve_if_asked() {
+    let (Some(data), Ok(broker)) = (std::env::var_os(DATA), std::env::var(BROKER)) else {
+        return;
+    };
+    let mut config = Config::new(data);
+    config.access = Access::Open;
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let (http, mqtt) = match std::env::var(LISTEN) {
+        Ok(listen) => {
+            let (http, mqtt) = listen.split_once(' ').unwrap();
+            (http.parse().unwrap(), mqtt.parse().unwrap())
+        }
+        Err(_) => {
+            // Else each start has an address of its own, which devices would be told.
+            config.public_url = Some("http://ota.test".to_owned());
+            (any, any)
+        }
+    };
+    config.http = http;
+    config.mqtt = match broker.as_str() {
+        EMBEDDED => Mqtt::Embedded { listen: mqtt },
+        external => Mqtt::External(external.parse().unwrap()),
+    };
+    let server = Server::start(config).await.unwrap();
+    println!("listening {}", server.addresses.http);
+    println!("broker {}", server.addresses.broker);
+    std::future::pending::<()>().await;
+}
+
+pub(crate) struct Victim {
+    process: Child,
+    pub(crate) http: Http,
+    pub(crate) mqtt: SocketAddr,
+}
+
+impl Victim {
+    pub(crate) fn start(data: &Path, broker: SocketAddr) -> Self {
+        Self::with(data, &format!("mqtt://{broker}"))
+    }
+
+    pub(crate) fn with(data: &Path, broker: &str) -> Self {
+        Self::spawn(data, broker, None)
+    }
+
+    /// With its own broker, at the same addresses each time: for devices that fetch packages.
+    pub(crate) fn at(data: &Path, http: SocketAddr, mqtt: SocketAddr) -> Self {
+        Self::spawn(data, EMBEDDED, Some(format!("{http} {mqtt}")))
+    }
+
+    fn spawn(data: &Path, broker: &str, listen: Option<String>) -> Self {
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "the_server_that_is_killed",
+                "--nocapture",
+                "--test-threads=1",
+            ])
+            .env(DATA, data)
+            .env(BROKER, broker)
+            .envs(listen.map(|listen| (LISTEN, listen)))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut said = |what: &str| -> String {
+            lines
+                .find_map(|line| Some(line.unwrap().split_once(what)?.1.trim().to_owned()))
+                .expect("the server says where it listens")
+        };
+        let http = Http::at(said("listening ").parse().unwrap());
+        let mqtt = said("broker mqtt://").parse().unwrap();
+        // Keep reading, so that it never waits for us.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self {
+            process,
+            http,
+            mqtt,
+        }
+    }
+
+    /// SIGKILL: no code of the server runs any more.
+    pub(crate) fn kill(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+pub(crate) async fn connected(http: &Http) {
+    wait_for("the broker", || async {
+        http.get("/api/v1/health").await.1["broker_connected"] == true
+    })
+    .await;
+}
