@@ -9,9 +9,11 @@ use clap::Args;
 use otaria_server::model::{
     Assignment, Cancelled, Credentials, CutOff, Device, Group, GroupQuery, Groups,
     IssuedCertificate, KeyEpoch, Live, MadeToken, NewCertificate, NewCommand, NewJob, NewPassword,
-    NewToken, NewUser, Note, Package, Page, Problem, Published, PublishedKeys, ReceivedLine,
-    Secret, Sent, TagChanges, Token, Update, User,
+    NewToken, NewUser, Note, Package, Page, Plan, PlanRequest, Problem, Published, PublishedKeys,
+    ReceivedLine, Rollout, RolloutAction, RolloutDevice, RolloutSpec, Secret, Sent, TagChanges,
+    Token, Update, User,
 };
+use otaria_wire::Sha256Digest;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::header::{AUTHORIZATION, HeaderValue};
@@ -341,6 +343,35 @@ impl Client {
             .put(self.url("keys"))
             .content_type("application/octet-stream");
         read(self.answer(request.send(record))?)
+    }
+
+    pub(crate) fn package(&self, digest: &Sha256Digest) -> anyhow::Result<Package> {
+        self.get(&format!("packages/{digest}"))
+    }
+
+    pub(crate) fn plan_rollout(&self, request: &PlanRequest) -> anyhow::Result<Plan> {
+        self.post("rollouts/plan", request)
+    }
+
+    pub(crate) fn create_rollout(&self, spec: &RolloutSpec) -> anyhow::Result<Rollout> {
+        self.post("rollouts", spec)
+    }
+
+    pub(crate) fn rollout(&self, id: &str) -> anyhow::Result<Rollout> {
+        self.get(&format!("rollouts/{}", escape(id)))
+    }
+
+    pub(crate) fn rollouts(&self) -> anyhow::Result<Vec<Rollout>> {
+        self.list("rollouts", &[])
+    }
+
+    pub(crate) fn rollout_devices(&self, id: &str) -> anyhow::Result<Vec<RolloutDevice>> {
+        self.list(&format!("rollouts/{}/devices", escape(id)), &[])
+    }
+
+    pub(crate) fn tell_rollout(&self, id: &str, action: RolloutAction) -> anyhow::Result<Rollout> {
+        let path = format!("rollouts/{}/{}", escape(id), action.name());
+        self.post(&path, &serde_json::json!({}))
     }
 
     pub(crate) fn publish(&self, job: &NewJob) -> anyhow::Result<Published> {

@@ -8,7 +8,7 @@ mod servers;
 
 use std::fs;
 
-use desk::{BUILT, Desk, file, with};
+use desk::{BUILT, Desk, Running, file, with};
 use otaria_settings::host::{about, nvs_region, read_partition};
 use otaria_wire::partitions;
 use otaria_wire::topics::DeviceId;
@@ -45,35 +45,64 @@ fn a_package_is_encrypted_as_the_readme_says() {
     assert!(product(&image) > 0);
 }
 
+const ANYWHERE: &str = "--http 127.0.0.1:0 --mqtt-listen 127.0.0.1:0 --json";
+
+/// The server's address; it runs, with four simulated devices that have reported, until the rest is dropped.
+fn with_four_pumps(desk: &Desk, serve: &str) -> (String, [Running; 2]) {
+    let mut server = desk.start(&with(serve, "--bind 0.0.0.0 --insecure", ANYWHERE));
+    let started: Value = serde_json::from_str(&server.line()).unwrap();
+    let mqtt = started["mqtt"].as_str().unwrap();
+    let url = format!("http://{}", started["http"].as_str().unwrap());
+    let devices = desk.start(&format!(
+        "otaria simulate --json --key release.pub.pem --mqtt mqtt://{mqtt} --prefix pump- --devices 4 \
+         --image pump-1.0.0.bin --flash instant"
+    ));
+    // `--all` and queries are for those who have reported.
+    desk.wait_for(&format!("otaria devices --json --server {url}"), |known| {
+        known.matches("\"heap_free\"").count() >= 4
+    });
+    (url, [server, devices])
+}
+
+#[test]
+fn a_release_is_brought_to_many_devices_as_the_readme_says() {
+    let desk = Desk::with_package();
+    let (url, _serving) = with_four_pumps(&desk, &commands("Run a fleet")[0]);
+    let file = with(
+        &desk::blocks("README.md", "Bring a release", "toml")[0],
+        "\"1h\"",
+        "\"1s\"",
+    );
+    fs::write(desk.0.path().join("pump-1.1.0.toml"), file).unwrap();
+    for command in commands("Bring a release") {
+        desk.run(&format!("{command} --server {url}"));
+    }
+    let updated = desk
+        .shell(&format!(
+            "otaria devices --json --server {url} --query 'version = 1.1'"
+        ))
+        .output()
+        .unwrap();
+    let updated: Value = serde_json::from_slice(&updated.stdout).unwrap();
+    assert_eq!(updated.as_array().unwrap().len(), 4);
+}
+
 #[test]
 fn a_fleet_is_run_as_the_readme_says() {
     let desk = Desk::with_package();
     let lines = commands("Run a fleet");
-    let [serve, publish, devices, query, logs, trusted, add, revoke] = &lines[..] else {
+    let [serve, publish, devices, chosen, logs, trusted, add, revoke] = &lines[..] else {
         panic!("other commands than before: {lines:?}");
     };
-    let anywhere = "--http 127.0.0.1:0 --mqtt-listen 127.0.0.1:0 --json";
-    let mut server = desk.start(&with(serve, "--bind 0.0.0.0 --insecure", anywhere));
-    let started: Value = serde_json::from_str(&server.line()).unwrap();
-    let mqtt = started["mqtt"].as_str().unwrap();
-    let url = format!("http://{}", started["http"].as_str().unwrap());
-    let simulated = format!(
-        "otaria simulate --json --key release.pub.pem --mqtt mqtt://{mqtt} --prefix pump- --devices 4 \
-         --image pump-1.0.0.bin --flash instant"
-    );
-    let _devices = desk.start(&simulated);
+    let (url, _serving) = with_four_pumps(&desk, serve);
     let at = |line: &str| format!("{line} --server {url}");
-    // `publish --all` is for those who have reported.
-    desk.wait_for(&at("otaria devices --json"), |known| {
-        known.matches("\"pump-").count() >= 4
-    });
     desk.run(&at(publish));
     desk.run(&at(devices));
-    desk.run(&at(query));
+    desk.run(&at(chosen));
     desk.start(&at(logs)).line_with("1.1.0");
 
     let mut server = desk.start(&with(
-        &with(trusted, "--bind 0.0.0.0", anywhere),
+        &with(trusted, "--bind 0.0.0.0", ANYWHERE),
         "./data",
         "./trusted",
     ));

@@ -24,6 +24,7 @@ pub(crate) mod package;
 pub(crate) mod provision;
 pub(crate) mod publish;
 pub(crate) mod registry;
+pub(crate) mod rollout;
 pub(crate) mod serve;
 mod settings;
 pub(crate) mod simulate;
