@@ -101,7 +101,7 @@ pub(crate) fn reason(
     // The most telling first: one revision alone says more than the fleet as a whole.
     if sums > 1 {
         for (stratum, of) in &strata {
-            if test.stops(of.iter().map(|outcome| failed(outcome))) {
+            if test.stops(of.iter().map(&failed)) {
                 return Some(format!(
                     "{}. With a good release {:.1} % fail",
                     apart(outcomes, stratum),

@@ -43,8 +43,8 @@ pub struct Blueprint {
 }
 
 impl Blueprint {
-    /// A device in a hurry, for tests of many: flash that takes no time, a fast radio, and a trial of seconds. It waits as
-    /// patiently as any for a server that is away.
+    /// A device in a hurry, for tests of many: flash that takes no time, a fast radio, a trial of seconds, and no long waits
+    /// for a server that was away.
     pub fn hasty(mut settings: Settings, image: Arc<[u8]>, seed: u64) -> Self {
         let ms = |ms| Duration::from_millis(ms).into();
         let policy = &mut settings.timing.policy;
@@ -53,6 +53,8 @@ impl Blueprint {
         policy.probe = ms(2_000);
         policy.farewell = ms(2_000);
         policy.backoff.first = ms(1_000);
+        policy.backoff.longest = ms(5_000);
+        policy.backoff.slow = ms(5_000);
         Blueprint {
             settings,
             image,

@@ -53,7 +53,7 @@ fn play(lab: &mut Lab, moves: Vec<Move>) {
         match one {
             // A device speaks of what it was offered, and of nothing else.
             Move::Says(device, status) if lab.seen[device].status.is_some() => {
-                lab.says(device, status)
+                lab.says(device, status);
             }
             Move::Says(..) => {}
             Move::Activates(device) if lab.seen[device].status.is_some() => {
