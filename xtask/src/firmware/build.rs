@@ -129,6 +129,9 @@ fn features(args: &FirmwareArgs) -> Result<String> {
     if !args.no_tls {
         features.push_str(",tls");
     }
+    if !args.no_encryption {
+        features.push_str(",encryption");
+    }
     if let Some(variant) = args.variant {
         features.push_str(",fault-");
         features.push_str(variant.name());

@@ -40,6 +40,7 @@ pub(crate) fn step(python: &Path, full: bool) -> Result<()> {
             let bare = FirmwareArgs {
                 no_set_up: true,
                 no_tls: true,
+                no_encryption: true,
                 ..FirmwareArgs::plain(chip)
             };
             let elf = fs::read(build::app(&bare)?)?;

@@ -147,6 +147,9 @@ pub(crate) struct FirmwareArgs {
     /// Without TLS: broker and web servers are spoken to in the clear.
     #[arg(long)]
     no_tls: bool,
+    /// Without a decoder for packages that are encrypted to a key of the device.
+    #[arg(long)]
+    no_encryption: bool,
     /// GPIO of an LED that beats while the firmware runs.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(..49))]
     led: Option<u8>,
@@ -179,6 +182,7 @@ impl FirmwareArgs {
             console: None,
             no_set_up: false,
             no_tls: false,
+            no_encryption: false,
             led: None,
             out: None,
         }

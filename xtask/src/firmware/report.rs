@@ -26,7 +26,7 @@ struct Kind {
     ram: Budget,
 }
 
-/// With TLS, and with set-up by a person (access point, page, Improv).
+/// With TLS, encrypted packages, and set-up by a person (access point, page, Improv).
 const DEFAULT: Kind = Kind {
     app: Budget {
         goal: 800 * 1024,
@@ -41,7 +41,7 @@ const DEFAULT: Kind = Kind {
         limit: 72 * 1024,
     },
 };
-/// Without either.
+/// Without any of them.
 const BARE: Kind = Kind {
     app: Budget {
         goal: 640 * 1024,
@@ -158,7 +158,7 @@ impl Report {
         }
         let mut report = Self {
             chip: args.chip,
-            bare: args.no_set_up && args.no_tls,
+            bare: args.no_set_up && args.no_tls && args.no_encryption,
             image: app.len() as u64,
             sections,
             crates: BTreeMap::new(),
@@ -290,7 +290,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "Size of the firmware for {}, {} set-up and TLS, in bytes\n",
+            "Size of the firmware for {}, {} set-up, TLS and encrypted packages, in bytes\n",
             self.chip.name(),
             if self.bare { "without" } else { "with" }
         )?;
