@@ -41,7 +41,11 @@ pub(crate) async fn ask(stack: Stack<'_>, servers: &[impl AsRef<str>], seed: u64
         };
         let (question, port) = sntp.question();
         let patience = Duration::from_micros(PATIENCE.as_micros());
-        let asked = with_timeout(patience, exchange(stack, &mut socket, server, port, question)).await;
+        let asked = with_timeout(
+            patience,
+            exchange(stack, &mut socket, server, port, question),
+        )
+        .await;
         // Whatever still comes to this port is gone with it.
         socket.close();
         let outcome = match asked {
