@@ -84,7 +84,7 @@ enum What {
     Cancel(Told),
     /// Offer the package once more to all that have failed.
     RetryFailed(Told),
-    Back(Back),
+    Back(Box<Back>),
 }
 
 #[derive(Debug, Args)]
