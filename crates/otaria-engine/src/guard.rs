@@ -335,7 +335,8 @@ pub struct GuardPlan {
 /// Whether the installed bootloader does rollback, as far as this boot shows. `None` if it shows nothing.
 ///
 /// Only the bootloader writes PENDING_VERIFY and ABORTED; only the rewrite of a PENDING_VERIFY entry writes VALID for an image
-/// that the journal knows as confirmed. An image that runs from an entry that still reads NEW was booted by one without.
+/// that the journal knows as confirmed, beside the entry of the image before it. (Where otadata is blank, every bootloader writes
+/// one VALID entry itself.) An image that runs from an entry that still reads NEW was booted by one without.
 #[must_use]
 pub fn bootloader_rollback(input: &GuardInput) -> Option<bool> {
     let running = input.running?;
@@ -350,7 +351,7 @@ pub fn bootloader_rollback(input: &GuardInput) -> Option<bool> {
         EntryState::New => Some(false),
         EntryState::Valid => input
             .confirmed
-            .filter(|confirmed| confirmed.slot == running)
+            .filter(|confirmed| confirmed.slot == running && !any(EntryState::Absent))
             .map(|_| true),
         EntryState::Absent
         | EntryState::PendingVerify

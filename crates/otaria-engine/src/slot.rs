@@ -34,6 +34,15 @@ impl Slot {
         }
     }
 
+    /// The partition's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ota0 => "ota_0",
+            Self::Ota1 => "ota_1",
+        }
+    }
+
     /// The other one.
     #[must_use]
     pub const fn other(self) -> Self {
@@ -47,9 +56,6 @@ impl Slot {
 /// The partition's name.
 impl fmt::Display for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ota0 => f.write_str("ota_0"),
-            Self::Ota1 => f.write_str("ota_1"),
-        }
+        f.write_str(self.name())
     }
 }

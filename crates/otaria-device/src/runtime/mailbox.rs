@@ -21,7 +21,7 @@ impl<B: Board, K: Clock, F: NorFlash> Mailbox for Shared<'_, B, K, F> {
             Level::Info,
             format_args!("mqtt: connected, session present: {session_present}"),
         );
-        self.mqtt_up.set(true);
+        self.mqtt_failure_is_news.set(true);
         self.times.connected();
         self.monitor.set_connected(true);
         self.outbox.borrow_mut().state();
@@ -30,8 +30,9 @@ impl<B: Board, K: Clock, F: NorFlash> Mailbox for Shared<'_, B, K, F> {
     }
 
     fn disconnected(&self, why: &MqttError) {
-        // A line for each attempt of a night without broker would push everything else out of the log.
-        if self.mqtt_up.replace(false) {
+        // The first one says what may be wrong in the settings. A line for each attempt of a night without broker would push
+        // everything else out of the log.
+        if self.mqtt_failure_is_news.replace(false) {
             self.note(Level::Warn, format_args!("mqtt: {why}"));
         }
         self.monitor.set_connected(false);

@@ -83,7 +83,8 @@ pub(super) struct Shared<'a, B, K, F> {
     pub(super) request: Signal<NoopRawMutex, Request>,
     pub(super) stop: Signal<NoopRawMutex, u32>,
     pub(super) operations: Cell<u32>,
-    pub(super) mqtt_up: Cell<bool>,
+    /// That the broker cannot be reached has not been said since it was there, or since the start.
+    pub(super) mqtt_failure_is_news: Cell<bool>,
     /// The link, as the engine knows it.
     pub(super) link: Cell<Option<bool>>,
     /// How the last probe failed.

@@ -77,8 +77,8 @@ impl<F: NorFlash> Startup<'_, '_, F> {
         self.note(
             Level::Info,
             format_args!(
-                "boot {boot}: {:?} runs {} after {}, guard: {}",
-                self.report.input.running,
+                "boot {boot}: {} runs {} after {}, guard: {}",
+                self.report.input.running.map_or("no slot", Slot::name),
                 record.running.version.as_str(),
                 self.report.input.reset.name(),
                 self.report.decision

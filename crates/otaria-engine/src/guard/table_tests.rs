@@ -579,6 +579,12 @@ fn what_the_bootloader_does_is_read_from_what_it_left() {
     assert_eq!(see(Ota1, [Valid, New], Ota1, None), Some(false));
     assert_eq!(see(Ota1, [Valid, Valid], Ota1, confirmed), Some(true));
     assert_eq!(see(Ota0, [Valid, Absent], Ota0, None), None);
+    // It came over a cable: the journal took it as it was, and the bootloader made the entry.
+    let over_a_cable = Some(ConfirmedView {
+        slot: Ota0,
+        is_trial: false,
+    });
+    assert_eq!(see(Ota0, [Valid, Absent], Ota0, over_a_cable), None);
     assert_eq!(see(Ota0, [Undefined, Absent], Ota0, None), None);
 }
 

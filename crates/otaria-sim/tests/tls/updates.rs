@@ -180,7 +180,9 @@ fn mosquitto_over_mtls_and_nginx_over_https_update_a_device_through_a_power_cut(
         operator.hears_of(EventKind::Accepted).await;
         tokio::time::sleep(Duration::from_millis(700)).await;
         fleet.cut_power(0, Duration::from_millis(200));
-        operator.hears_of(EventKind::Confirmed).await;
+        let confirmed = operator.hears_of(EventKind::Confirmed).await;
+        let took = confirmed.timing.unwrap();
+        assert!(took.tls_ms > 0, "{took:?}");
         let found = &fleet.inspect().await.unwrap()[0];
         assert_eq!(found.boots.as_ref().unwrap().0, "1.1.0");
     });

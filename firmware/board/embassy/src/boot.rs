@@ -1,7 +1,7 @@
 //! The start of `main`: boot guard first.
 
 use core::cell::RefCell;
-use core::fmt::{self, Display};
+use core::fmt::Display;
 
 use embedded_storage::nor_flash::NorFlash;
 use log::{error, info, warn};
@@ -40,17 +40,6 @@ pub struct Hardware<'a, B, F> {
 pub(crate) struct Guarded<'a, F> {
     pub(crate) stores: Stores<'a, F>,
     pub(crate) boot: BootReport,
-}
-
-struct SlotName(Option<Slot>);
-
-impl Display for SlotName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(slot) => slot.fmt(f),
-            None => f.write_str("no slot"),
-        }
-    }
 }
 
 /// Bytes that begin at a word.
@@ -98,7 +87,7 @@ pub(crate) fn guard<'a, B: Board, F: NorFlash>(
             }
         },
     };
-    let slot = SlotName(running);
+    let slot = running.map_or("no slot", Slot::name);
     match &guarded {
         Some(Guarded { boot, .. }) => info!(
             "{product} {version} in {slot}, boot {} after {}, guard: {}",

@@ -31,7 +31,7 @@ use core::ops::DerefMut;
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 
 use super::{Connect, ConnectError, Target, until};
-use crate::board::{Clock, Instant};
+use crate::board::{Clock, Duration, Instant};
 use crate::settings::TlsConfig;
 use crate::time::{validity_time_of, witness};
 
@@ -104,6 +104,7 @@ impl<C: Connect, R: Resources> Connect for Tls<'_, C, R> {
         if !target.tls {
             return Ok(Stream::Plain(tcp));
         }
+        let began = clock.now();
         let time = validity_time_of(clock);
         let opening = TlsStream::open(tcp, &self.resources, &self.config, target.host, time);
         match until(clock, deadline, opening).await {
@@ -112,9 +113,19 @@ impl<C: Connect, R: Resources> Connect for Tls<'_, C, R> {
                 if let Some(moment) = passed {
                     witness(clock, moment);
                 }
-                Ok(Stream::Tls(stream))
+                Ok(Stream::Tls(stream, clock.now().since(began)))
             }
             Err(_) => Err(ConnectError::Tls(TlsError::Timeout)),
+        }
+    }
+
+    fn handshake<'a>(connection: &Self::Connection<'a>) -> Duration
+    where
+        Self: 'a,
+    {
+        match connection {
+            Stream::Plain(_) => Duration::ZERO,
+            Stream::Tls(_, handshake) => *handshake,
         }
     }
 }
@@ -127,8 +138,8 @@ impl<C: Connect, R: Resources> Connect for Tls<'_, C, R> {
 pub enum Stream<'r, S, R: Resources> {
     /// Without.
     Plain(S),
-    /// With.
-    Tls(TlsStream<'r, S, R>),
+    /// With, and how long the handshake took.
+    Tls(TlsStream<'r, S, R>, Duration),
 }
 
 impl<S, R: Resources> ErrorType for Stream<'_, S, R> {
@@ -140,7 +151,7 @@ impl<S: Read + Write, R: Resources> Read for Stream<'_, S, R> {
         use embedded_io_async::Error as _;
         match self {
             Self::Plain(stream) => stream.read(buf).await.map_err(|error| error.kind()),
-            Self::Tls(stream) => stream.read(buf).await,
+            Self::Tls(stream, _) => stream.read(buf).await,
         }
     }
 }
@@ -150,7 +161,7 @@ impl<S: Read + Write, R: Resources> Write for Stream<'_, S, R> {
         use embedded_io_async::Error as _;
         match self {
             Self::Plain(stream) => stream.write(bytes).await.map_err(|error| error.kind()),
-            Self::Tls(stream) => stream.write(bytes).await,
+            Self::Tls(stream, _) => stream.write(bytes).await,
         }
     }
 
@@ -158,7 +169,7 @@ impl<S: Read + Write, R: Resources> Write for Stream<'_, S, R> {
         use embedded_io_async::Error as _;
         match self {
             Self::Plain(stream) => stream.flush().await.map_err(|error| error.kind()),
-            Self::Tls(stream) => stream.flush().await,
+            Self::Tls(stream, _) => stream.flush().await,
         }
     }
 }
