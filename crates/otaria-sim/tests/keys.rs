@@ -8,6 +8,7 @@ use otaria_package::cosign::cosign;
 use otaria_package::key_record::Plan;
 use otaria_package::keys::SigningKey;
 use otaria_package::pack::{CodecChoice, Options, TimeStamp, pack};
+use otaria_sim::flash::Timing;
 use otaria_sim::net::{HostConfig, LinkConfig};
 use otaria_wire::Sha256Digest;
 use otaria_wire::messages::{EventKind, FailureCode, State};
@@ -277,6 +278,60 @@ fn a_download_goes_on_when_its_key_stays() {
         2,
         "one GET, and the trial's probe"
     );
+}
+
+#[test]
+fn a_key_that_is_revoked_while_the_image_is_read_back_activates_nothing() {
+    // Flash so slow that reading the image back takes six seconds.
+    let stage = Stage::set(&Setting {
+        timing: Timing {
+            read_bytes_per_second: 8_000,
+            ..Timing::INSTANT
+        },
+        image_len: IMAGE_LEN,
+        ..Setting::default()
+    });
+    let (first, second) = (new_key(), new_key());
+    stage.publish_keys(&record(1, &[&first]));
+    stage.offer("revoked", package("1.1.0", 1, &first, false));
+    let downloaded = |stage: &Stage| stage.has("revoked", EventKind::Downloaded, None);
+    assert!(stage.run_until(MINUTE, downloaded), "{}", stage.story());
+    stage.publish_keys(&record(2, &[&second]));
+    let verified = |stage: &Stage| stage.has("revoked", EventKind::Verified, None);
+    assert!(!verified(&stage), "too late to test anything");
+    stage.ends(
+        "revoked",
+        EventKind::Cancelled,
+        Some(FailureCode::KeyRevoked),
+    );
+    assert!(verified(&stage), "too early to test anything");
+    assert!(!stage.has("revoked", EventKind::Activated, None));
+    stage.check("1.0.0").unwrap();
+}
+
+#[test]
+fn a_key_that_is_revoked_while_the_rest_is_asked_for_brings_nothing_more_into_flash() {
+    let stage = slow();
+    let (first, second) = (new_key(), new_key());
+    stage.publish_keys(&record(1, &[&first]));
+    let image = release("1.1.0", 160 * 1024);
+    stage.offer("revoked", package_of(&image, 1, &first, false));
+    stage.run_until(5 * MINUTE, |stage| stage.slot_ops(0).writes > 100);
+    stage.device.cut_power();
+    stage.web_host.set_black_hole(true);
+    stage.world.run_for(SECOND);
+    stage.device.plug_in();
+    stage.world.run_for(3 * SECOND);
+    stage.publish_keys(&record(2, &[&second]));
+    assert_eq!(stage.epoch(), 2, "{}", stage.story());
+    let before = stage.op_count();
+    stage.web_host.set_black_hole(false);
+    stage.ends(
+        "revoked",
+        EventKind::Cancelled,
+        Some(FailureCode::KeyRevoked),
+    );
+    assert_eq!(stage.slot_ops(before).total(), 0, "{}", stage.story());
 }
 
 /// A device that asks for two signatures of two keys.

@@ -78,6 +78,8 @@ pub struct Fetch<'f, 'a, F, K, O> {
 /// A package whose header and table are checked and lie in the table store.
 struct Package {
     header: VerifiedHeader,
+    /// The key epoch under which its signatures were checked.
+    epoch: u32,
     table: CheckedTable,
     /// What its blocks are sealed with, if they are.
     content_key: Option<ContentKey>,
@@ -203,6 +205,7 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
     /// The package that flash holds a part of, and whether the rest of it can be asked for: it came from the wish's URL.
     fn held(&self, wish: &Desired) -> Result<(Option<Package>, bool), FailureCode> {
         let download = self.stores.journal.borrow_mut().latest::<Download>(0);
+        let epoch = self.trust.epoch();
         // A record that does not decode is as good as none: the download begins anew.
         let Ok(Some(download)) = download else {
             return Ok((None, false));
@@ -241,6 +244,7 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         Ok((
             Some(Package {
                 header,
+                epoch,
                 table,
                 content_key,
                 etag: download.etag,
@@ -307,6 +311,7 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
             .unwrap_or_default();
         let total_len = response.total_len();
         let mut body = Body::new(response, self.clock, self.times, self.words);
+        let epoch = self.trust.epoch();
         let mut bytes = [0; HEADER_LEN];
         let have = body.up_to(&mut bytes).await?;
         let header = SignedHeader::parse(bytes.get(..have).unwrap_or_default())
@@ -334,7 +339,7 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         if let Some(same) = package.as_mut().filter(|known| known.header == header)
             && self.offset_of(same, 0)? == offset
         {
-            same.etag = etag;
+            (same.etag, same.epoch) = (etag, epoch);
             return Ok(self.remember(same, cosigned.as_ref(), wish)?);
         }
 
@@ -355,6 +360,7 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
             .await?;
         let begun = package.insert(Package {
             header,
+            epoch,
             table,
             content_key,
             etag,
@@ -439,7 +445,7 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         let pipe = Pipe::new(plain);
         let receive = async {
             let mut body = Body::new(response, self.clock, self.times, self.words);
-            let mut epoch = self.trust.epoch();
+            let mut epoch = package.epoch;
             for index in first..package.table.blocks() {
                 if epoch != self.trust.epoch() {
                     // Other keys count by now, and perhaps not this package's.

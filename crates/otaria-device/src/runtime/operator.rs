@@ -135,6 +135,8 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
 
     /// Reads the image of package `identity` back, and keeps the proof for its activation.
     async fn verify(&self, identity: &Sha256Digest) -> Result<(), FailureCode> {
+        // Under which the signatures are checked, at the beginning: others may count by the time the image is read.
+        let epoch = self.trust.epoch();
         let image = verify(
             &self.stores,
             &self.trust,
@@ -144,10 +146,7 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
             identity,
         )
         .await?;
-        *self.verified.borrow_mut() = Some(Verified {
-            image,
-            epoch: self.trust.epoch(),
-        });
+        *self.verified.borrow_mut() = Some(Verified { image, epoch });
         Ok(())
     }
 

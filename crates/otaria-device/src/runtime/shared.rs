@@ -96,7 +96,7 @@ pub(super) struct Shared<'a, B, K, F> {
 /// Proof that an image is verified.
 pub(super) struct Verified {
     pub(super) image: VerifiedImage,
-    /// The key epoch under which its signatures were checked.
+    /// The key epoch under which its signatures were checked, before the image was read.
     pub(super) epoch: u32,
 }
 

@@ -39,19 +39,12 @@ use crate::install::recheck;
 use crate::storage::journal::JournalError;
 use crate::storage::otadata::OtaDataError;
 use crate::storage::trial::{self, TrialRecord};
+use crate::storage::verify::VerifiedImage;
 
 impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
     /// Opens the trial of the verified image and selects its slot. After an error no trial is open.
     pub(super) fn activate(&self) -> Result<(), FailureCode> {
-        let Verified { image, epoch } = self
-            .verified
-            .borrow_mut()
-            .take()
-            .ok_or(FailureCode::LogicBug)?;
-        if epoch != self.trust.epoch() {
-            // Other keys count since the image was verified.
-            recheck(&self.stores, &self.trust, &self.words, &image.identity())?;
-        }
+        let image = self.take_verified()?;
         let (job, url) = {
             let engine = self.engine.borrow();
             let wish = engine.job().ok_or(FailureCode::LogicBug)?;
@@ -80,11 +73,7 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
 
     /// Opens the trial of an image anew that had failed only for want of network. After an error the record is as it was.
     pub(super) fn reactivate(&self) -> Result<(), FailureCode> {
-        let Verified { image, .. } = self
-            .verified
-            .borrow_mut()
-            .take()
-            .ok_or(FailureCode::LogicBug)?;
+        let image = self.take_verified()?;
         let before = self.trial_record()?.counters;
         let again = TrialCounters {
             stage: TrialStage::Open,
@@ -102,6 +91,17 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
         self.select_trial(image.slot()).inspect_err(|_| {
             let _ = self.stores.journal.borrow_mut().append(0, &before);
         })
+    }
+
+    /// The verified image, which is selected before the next `await`. Its signatures count by the keys of this moment.
+    fn take_verified(&self) -> Result<VerifiedImage, FailureCode> {
+        let verified = self.verified.borrow_mut().take();
+        let Verified { image, epoch } = verified.ok_or(FailureCode::LogicBug)?;
+        if epoch != self.trust.epoch() {
+            // Other keys count since its verification began.
+            recheck(&self.stores, &self.trust, &self.words, &image.identity())?;
+        }
+        Ok(image)
     }
 
     fn select_trial(&self, slot: Slot) -> Result<(), FailureCode> {
