@@ -165,14 +165,15 @@ impl ContentKey {
         header: &VerifiedHeader,
         recipient: &Recipient,
     ) -> Result<Self, DecryptError> {
-        let mut sealed = recipient.sealed_key;
+        // It is opened in place.
+        let mut sealed = Zeroizing::new(recipient.sealed_key);
         let bound_to = key_associated_data(header.signed_bytes());
         hpke::open(
             key,
             &recipient.encapsulated,
             HPKE_INFO,
             &bound_to,
-            &mut sealed,
+            &mut *sealed,
         )
         .and_then(|content_key| content_key.first_chunk())
         .map(|content_key| Self(Zeroizing::new(*content_key)))
