@@ -73,8 +73,10 @@ impl TokenKey {
             .iter()
             .find_map(|attribute| match attribute {
                 Attribute::EcPoint(point) => {
-                    let point = point.strip_prefix(&OCTET_STRING).unwrap_or(point);
-                    PublicKey::from_sec1(point).ok()
+                    // Some tokens give the bare point, and its x may begin like DER's length.
+                    let inner = point.strip_prefix(&OCTET_STRING);
+                    let inner = inner.filter(|inner| inner.len() == PUBLIC_POINT_LEN);
+                    PublicKey::from_sec1(inner.unwrap_or(point)).ok()
                 }
                 _ => None,
             })
