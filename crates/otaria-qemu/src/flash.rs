@@ -75,12 +75,18 @@ impl FlashImage {
         Ok(Self { bytes })
     }
 
-    /// Writes it to a file of the length of QEMU's bank. What is behind the 4 MiB takes no room on disk.
+    /// Writes it to a file of the length of QEMU's bank, for its owner alone: there are keys in the settings. What is behind the
+    /// 4 MiB takes no room on disk.
     ///
     /// # Errors
     /// Of the file.
     pub fn write_to(&self, path: &Path) -> io::Result<()> {
         let mut file = File::create(path)?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+        }
         file.write_all(&self.bytes)?;
         file.set_len(BANK_LEN)
     }

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use otaria_package::files::{Existing, Readers, write_atomically};
 
 pub(crate) use build::wrap_rustc;
 pub(crate) use check::{step, xtensa};
@@ -206,22 +207,30 @@ pub(crate) fn build(args: &FirmwareArgs) -> Result<()> {
     let report = report::Report::of(&elf, &made.app, args)?;
     let out = args.out();
     fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
-    let write = |name: &str, bytes: &[u8]| {
+    let write = |name: &str, bytes: &[u8], readers| {
         let path = out.join(name);
-        fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+        write_atomically(&path, readers, Existing::Replace, |file| {
+            file.write_all(bytes)
+        })
+        .with_context(|| format!("cannot write {}", path.display()))?;
         println!("{:>9} bytes  {}", bytes.len(), path.display());
         anyhow::Ok(())
     };
-    write("app.elf", &elf)?;
-    write("app.bin", &made.app)?;
-    write("flash.bin", &made.flash)?;
+    write("app.elf", &elf, Readers::Umask)?;
+    write("app.bin", &made.app, Readers::Umask)?;
+    // With settings, it holds the Wi-Fi's password and private keys.
+    let flash_readers = match settings {
+        Some(_) => Readers::Owner,
+        None => Readers::Umask,
+    };
+    write("flash.bin", &made.flash, flash_readers)?;
     match &made.package {
-        Some(package) => write("app.otaria", package)?,
+        Some(package) => write("app.otaria", package, Readers::Umask)?,
         // An older one would not be of this build.
         None => remove(&out.join("app.otaria"))?,
     }
     let text = report.to_string();
-    write("size.txt", text.as_bytes())?;
+    write("size.txt", text.as_bytes(), Readers::Umask)?;
     println!("\n{text}");
     let over = report.over_budget();
     if !over.is_empty() && args.variant.is_none() {
