@@ -472,6 +472,26 @@ fn what_is_to_be_encrypted_is_not_uploaded_plain() {
 }
 
 #[test]
+fn the_keys_of_a_record_that_another_root_key_signed_are_not_signed_again() {
+    let desk = Desk::new();
+    for name in ["root", "thief", "other"] {
+        let made = desk.otaria(&format!("keygen --no-passphrase --out {name}"));
+        made.success();
+    }
+    let rotate = "key rotate --release release.pub.pem --keep other.pub.pem --product demo";
+    desk.otaria(&format!("{rotate} --root thief.pem --out keys.bin"))
+        .success();
+    let planted = fs::read(desk.path("keys.bin")).unwrap();
+    let revoke = "key revoke keys.bin --root root.pem --key release.pub.pem";
+    let refused = desk.otaria(revoke).code(1);
+    let said = String::from_utf8(refused.get_output().stderr.clone()).unwrap();
+    assert!(said.contains("not signed by the root key"), "{said}");
+    assert_eq!(fs::read(desk.path("keys.bin")).unwrap(), planted);
+    desk.otaria(&format!("{revoke} --other-root thief.pem"))
+        .success();
+}
+
+#[test]
 fn a_flash_image_is_made_of_an_elf_only_and_goes_over_nothing_else() {
     let desk = Desk::new();
     let says = |arguments: &str, words: &str| {

@@ -4,12 +4,12 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand};
 use otaria_package::files::{Existing, Readers, write_atomically};
 use otaria_package::key_record::{Plan, key_ids, root_ids};
 use otaria_package::keyfile::read_public;
-use otaria_package::keys::PublicKey;
+use otaria_package::keys::{Keyring, PublicKey};
 use otaria_server::model::{KeyEpoch, PublishedKeys};
 use otaria_wire::keys::KeyRecord;
 use otaria_wire::package::KeyId;
@@ -83,8 +83,14 @@ struct RootArgs {
 }
 
 impl RootArgs {
-    /// Signs a plan and writes it.
-    fn make(self, ctx: &Context, plan: &Plan, out: &Path) -> anyhow::Result<()> {
+    /// Signs a plan and writes it. If it goes on with the keys of a record, one of these root keys must have signed that.
+    fn make(
+        self,
+        ctx: &Context,
+        plan: &Plan,
+        goes_on_with: Option<&KeyRecord<'_>>,
+        out: &Path,
+    ) -> anyhow::Result<()> {
         let root = self.elsewhere.or_file(self.root.as_deref(), "--root")?;
         let other = ElsewhereArgs::default();
         let other = match &self.other_root {
@@ -100,6 +106,16 @@ impl RootArgs {
             .flatten()
             .map(|root| &**root)
             .collect();
+        if let Some(before) = goes_on_with {
+            let known = Keyring::new(roots.iter().map(|root| root.public_key()));
+            // Whoever can write the file could else put a key of his own among those that a root key signs next.
+            before.verify(&known).map_err(|_| {
+                anyhow!(
+                    "the key record was not signed by the root key that is to sign the next one, so its keys may be anybody's; \
+                     name those that shall count with `otaria key rotate`"
+                )
+            })?;
+        }
         let record = plan.sign(&roots)?;
         write_atomically(out, Readers::Umask, Existing::Replace, |file| {
             file.write_all(&record)
@@ -178,7 +194,7 @@ impl Rotate {
             product: self.product,
             keys: public_keys(self.release.iter().chain(&self.keep))?,
         };
-        self.root.make(ctx, &plan, &self.out)
+        self.root.make(ctx, &plan, None, &self.out)
     }
 }
 
@@ -207,7 +223,8 @@ struct Revoke {
 impl Revoke {
     fn run(self, ctx: &Context) -> anyhow::Result<()> {
         let bytes = read(&self.file)?;
-        let before = Plan::of(&parse(&bytes, &self.file)?)?;
+        let record = parse(&bytes, &self.file)?;
+        let before = Plan::of(&record)?;
         let revoked = self
             .key
             .iter()
@@ -220,8 +237,8 @@ impl Revoke {
                 plan.threshold
             ));
         }
-        self.root
-            .make(ctx, &plan, self.out.as_ref().unwrap_or(&self.file))
+        let out = self.out.as_ref().unwrap_or(&self.file);
+        self.root.make(ctx, &plan, Some(&record), out)
     }
 }
 
