@@ -201,7 +201,7 @@ impl Rotate {
 /// Make the next key record without a key, which counts no more: wherever it signs, devices refuse it.
 #[derive(Debug, Args)]
 struct Revoke {
-    /// The key record, which the new one replaces.
+    /// The key record, which the new one replaces: one that the root key has signed.
     file: PathBuf,
 
     #[command(flatten)]
