@@ -8,7 +8,8 @@ use otaria_wire::messages::FailureCode;
 
 pub(crate) fn rows() -> Vec<Row> {
     use FailureCode::{
-        Connect, Dns, EarlyClose, Stalled, TimeoutConnect, TimeoutHead, Tls, UrlRefused,
+        Connect, Dns, EarlyClose, Stalled, TimeoutConnect, TimeoutHead, TlsUnknownAuthority,
+        UrlRefused,
     };
     vec![
         row(
@@ -138,9 +139,9 @@ pub(crate) fn rows() -> Vec<Row> {
             Untouched,
         ),
         row(
-            "an address that needs TLS",
+            "an address that needs TLS, and no authority in the settings",
             Url("https://files/app.otaria"),
-            KeepsTrying(Tls),
+            KeepsTrying(TlsUnknownAuthority),
             0,
             Untouched,
         ),
