@@ -45,11 +45,11 @@ const DEFAULT: Kind = Kind {
 const BARE: Kind = Kind {
     app: Budget {
         goal: 640 * 1024,
-        limit: 670 * 1024,
+        limit: 675 * 1024,
     },
     own: Budget {
         goal: 110 * 1024,
-        limit: 171 * 1024,
+        limit: 174 * 1024,
     },
     ram: Budget {
         goal: 72 * 1024,

@@ -104,7 +104,7 @@ struct Release {
     keys: KeyRing,
 }
 
-/// Whose packages are taken at the moment. See the [module](self).
+/// Whose packages are taken at the moment.
 ///
 /// It changes while a package is on its way, so it is asked anew for each signature, and no answer is kept over an `await`
 /// without asking [`Trust::epoch`] again.
