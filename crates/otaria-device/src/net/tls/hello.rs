@@ -153,6 +153,7 @@ impl<'a> ServerHello<'a> {
         let mut extensions = hello.vector(2)?;
         hello.end()?;
         let (mut version, mut share, mut psk) = (None, None, None);
+        let mut unasked = false;
         while !extensions.is_empty() {
             let id = extensions.u16()?;
             let mut value = extensions.vector(2)?;
@@ -174,8 +175,10 @@ impl<'a> ServerHello<'a> {
                     psk.replace(()).is_some()
                 }
                 // Of an older version perhaps, of which more is to be said below.
-                _ if version.is_none() => continue,
-                _ => return Err(TlsError::Protocol),
+                _ => {
+                    unasked = true;
+                    continue;
+                }
             };
             value.end()?;
             if twice {
@@ -185,7 +188,7 @@ impl<'a> ServerHello<'a> {
         if version != Some(TLS_1_3) {
             return Err(TlsError::NothingInCommon);
         }
-        if suite != SUITE || compression != 0 || !session.is_empty() {
+        if unasked || suite != SUITE || compression != 0 || !session.is_empty() {
             return Err(TlsError::Protocol);
         }
         Ok(Self {
@@ -240,4 +243,55 @@ pub(super) fn read_certificate_request(body: &[u8]) -> Result<bool, TlsError> {
 /// The message behind its header.
 pub(super) fn body(message: &[u8]) -> &[u8] {
     message.get(MESSAGE_HEADER_LEN..).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    const VERSION: &[u8] = &[0, 43, 0, 2, 3, 4];
+    /// An extension that no device asks for: early_data.
+    const UNASKED: &[u8] = &[0, 42, 0, 0];
+    const PSK: &[u8] = &[0, 41, 0, 2, 0, 0];
+
+    fn share() -> Vec<u8> {
+        let mut share = std::vec![0, 51, 0, 69, 0, 23, 0, 65];
+        share.extend_from_slice(&[4; POINT_LEN]);
+        share
+    }
+
+    fn read(extensions: &[&[u8]], psk_offered: bool) -> Result<bool, TlsError> {
+        let extensions = extensions.concat();
+        let mut body = std::vec![3, 3];
+        body.extend_from_slice(&[7; 32]);
+        body.extend_from_slice(&[0, 0x13, 3, 0]);
+        body.extend_from_slice(&(extensions.len() as u16).to_be_bytes());
+        body.extend_from_slice(&extensions);
+        ServerHello::read(&body, psk_offered).map(|hello| hello.psk)
+    }
+
+    #[test]
+    fn what_was_not_offered_is_refused_wherever_it_stands() {
+        let share = share();
+        assert_eq!(read(&[VERSION, &share], false), Ok(false));
+        assert_eq!(read(&[&share, VERSION], false), Ok(false));
+        assert_eq!(read(&[&share, PSK, VERSION], true), Ok(true));
+        for extension in [UNASKED, PSK] {
+            for order in [
+                [extension, VERSION, &share],
+                [VERSION, extension, &share],
+                [VERSION, &share, extension],
+            ] {
+                assert_eq!(read(&order, false), Err(TlsError::Protocol), "{order:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_server_of_an_older_version_is_named_as_such_whatever_it_answers() {
+        // renegotiation_info.
+        let older: &[u8] = &[0xff, 1, 0, 1, 0];
+        assert_eq!(read(&[older], false), Err(TlsError::NothingInCommon));
+    }
 }
