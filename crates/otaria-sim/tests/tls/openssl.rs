@@ -246,6 +246,23 @@ fn a_server_is_trusted_for_its_certificate_or_refused_by_name() {
             refused(TlsError::NotAnAuthority),
         ));
     }
+    for (name, purpose, expected) in [
+        (
+            "an authority for clients only",
+            ExtendedKeyUsagePurpose::ClientAuth,
+            refused(TlsError::NotAnAuthority),
+        ),
+        (
+            "an authority for servers",
+            ExtendedKeyUsagePurpose::ServerAuth,
+            Ok(()),
+        ),
+    ] {
+        let limited = root.below_with("limited", |params| {
+            params.extended_key_usages = vec![purpose];
+        });
+        rows.push(row(name, limited.server(&[HOST]).with(&limited), expected));
+    }
     let short = root.below_with("short", |params| {
         params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
     });

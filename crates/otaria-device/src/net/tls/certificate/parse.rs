@@ -158,9 +158,11 @@ impl<'a> Certificate<'a> {
         Ok(())
     }
 
-    /// Whether its key may sign certificates.
+    /// Whether its key may sign certificates of servers. Purposes hold for all below: 4.2.1.12 leaves that open, but whoever has an
+    /// authority made for devices alone, say, relies on it, and OpenSSL and browsers have it so.
     pub(super) fn may_issue(&self) -> bool {
         self.authority
+            && self.server_auth != Some(false)
             && self
                 .key_usage
                 .is_none_or(|usage| usage & KEY_CERT_SIGN != 0)
