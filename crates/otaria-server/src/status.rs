@@ -17,6 +17,13 @@ pub(crate) struct Running {
     pub(crate) on_trial: bool,
 }
 
+impl Running {
+    /// Whether this is the expected image, and no trial of it is open (DESIGN 6).
+    pub(crate) fn has_confirmed(&self, expected: &Sha256Digest) -> bool {
+        self.image == *expected && !self.on_trial
+    }
+}
+
 impl From<&State> for Running {
     fn from(state: &State) -> Self {
         Self {
@@ -49,7 +56,7 @@ pub(crate) fn after_event(
             Some(_) | None => moved(now, Status::Trial),
         },
         EventKind::AlreadyRunning => match running {
-            Some(running) if running.image == *expected && !running.on_trial => Status::Succeeded,
+            Some(running) if running.has_confirmed(expected) => Status::Succeeded,
             Some(_) | None => moved(now, Status::Running),
         },
         EventKind::RolledBack if on_request => Status::Cancelled,

@@ -81,7 +81,8 @@ pub(crate) struct Seen {
     pub(crate) activated: bool,
     /// Why that offer failed, by the device's word.
     pub(crate) code: Option<String>,
-    /// Whether it runs the expected image, confirmed; none: it has not said what it runs, or the image is on trial.
+    /// Whether it runs the expected image, confirmed; none: it has not said what it runs since it
+    /// confirmed, or the image is on trial.
     pub(crate) runs_expected: Option<bool>,
     /// The newest offer is the newest job of the device.
     pub(crate) is_newest: bool,

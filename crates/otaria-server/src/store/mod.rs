@@ -141,6 +141,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "rollouts",
         include_str!("../../migrations/sqlite/0007_rollouts.sql"),
     ),
+    (
+        8,
+        "boots",
+        include_str!("../../migrations/sqlite/0008_boots.sql"),
+    ),
 ];
 
 impl Store {

@@ -99,7 +99,7 @@ impl Tx {
     ) -> Result<(), StoreError> {
         sqlx::query(
             "UPDATE devices SET state = $2, product = $3, chip = $4, image_sha256 = $5, on_trial = $6, \
-             keys_epoch = $7 WHERE id = $1",
+             keys_epoch = $7, boot = $8 WHERE id = $1",
         )
         .bind(device)
         .bind(to_json(state, "state")?)
@@ -108,6 +108,7 @@ impl Tx {
         .bind(state.image_sha256.to_string())
         .bind(state.trial.is_some())
         .bind(state.keys.as_ref().map(|keys| keys.epoch))
+        .bind(state.boot)
         .execute(self.conn())
         .await?;
         changes.push(Live::State {
@@ -123,7 +124,30 @@ impl Tx {
         self.advance(&job, device, now, changes, |status| {
             after_state(status, &job, state, &expected)
         })
-        .await
+        .await?;
+        if Running::from(state).has_confirmed(&expected) {
+            self.set_confirmed_boot(&job, device, state.boot).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps in which boot a device was last seen to have confirmed a job's image.
+    async fn set_confirmed_boot(
+        &mut self,
+        job: &str,
+        device: &str,
+        boot: u32,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE assignments SET confirmed_boot = $3 WHERE job_id = $1 AND device_id = $2 AND status = $4",
+        )
+        .bind(job)
+        .bind(device)
+        .bind(boot)
+        .bind(Status::Succeeded.name())
+        .execute(self.conn())
+        .await?;
+        Ok(())
     }
 
     /// Whether a retained state is older than the one that is known. A broker that was killed may have kept an older one
@@ -223,6 +247,9 @@ impl Tx {
         .bind(timing)
         .execute(self.conn())
         .await?;
+        if status == Status::Succeeded {
+            self.set_confirmed_boot(job, device, event.boot).await?;
+        }
         self.add_step(job, device, status, Some(event), now).await?;
         self.tell(job, device, changes).await
     }

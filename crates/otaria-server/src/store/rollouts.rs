@@ -281,7 +281,8 @@ async fn load(conn: &mut Conn, id: &str) -> Result<Option<Loaded>, StoreError> {
     };
     let image_sha256 = digest(&row, "image_sha256")?;
     let rows = sqlx::query(
-        "SELECT m.*, d.online, d.image_sha256, d.on_trial, d.job, a.job_id, a.status, a.event, a.code, t.value AS tz \
+        "SELECT m.*, d.online, d.image_sha256, d.on_trial, d.boot, d.job, a.job_id, a.status, a.event, a.code, \
+           a.confirmed_boot, t.value AS tz \
          FROM rollout_devices m JOIN devices d ON d.id = m.device_id \
          LEFT JOIN assignments a ON a.device_id = m.device_id \
            AND a.job_id = m.rollout_id || '.' || CAST(m.offers AS TEXT) \
@@ -373,6 +374,9 @@ fn seen_of(row: &Row, expected: &Sha256Digest) -> Result<Seen, StoreError> {
         None => None,
     };
     let on_trial: bool = row.try_get("on_trial")?;
+    // Sent before it confirmed, and delivered late: by a broker that was killed in between, for instance.
+    let boot: (Option<i64>, Option<i64>) = (row.try_get("boot")?, row.try_get("confirmed_boot")?);
+    let outdated = matches!(boot, (Some(seen), Some(confirmed)) if seen <= confirmed);
     let (newest, own): (Option<&str>, Option<&str>) = (row.try_get("job")?, row.try_get("job_id")?);
     Ok(Seen {
         online: row.try_get("online")?,
@@ -390,6 +394,7 @@ fn seen_of(row: &Row, expected: &Sha256Digest) -> Result<Seen, StoreError> {
         {
             // It has confirmed perhaps, and the state message that says so is on its way.
             Some(true) if on_trial => None,
+            Some(false) if outdated => None,
             runs => runs,
         },
         is_newest: own.is_some() && newest == own,
