@@ -8,7 +8,11 @@ use embassy_net_driver::Driver;
 use embedded_storage::nor_flash::NorFlash;
 use otaria_device::board::Board;
 use otaria_device::runtime::{Health, Monitor};
-use otaria_embassy::setup::{Serial, SetUpLink};
+#[cfg(not(feature = "set-up"))]
+use otaria_embassy::Link as SetUpLink;
+use otaria_embassy::setup::Serial;
+#[cfg(feature = "set-up")]
+use otaria_embassy::setup::SetUpLink;
 use otaria_embassy::{Link, Otaria};
 use otaria_settings::Settings;
 

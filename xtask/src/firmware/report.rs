@@ -30,7 +30,7 @@ struct Kind {
 const DEFAULT: Kind = Kind {
     app: Budget {
         goal: 800 * 1024,
-        limit: 760 * 1024,
+        limit: 748 * 1024,
     },
     own: Budget {
         goal: 240 * 1024,
@@ -45,7 +45,7 @@ const DEFAULT: Kind = Kind {
 const BARE: Kind = Kind {
     app: Budget {
         goal: 640 * 1024,
-        limit: 675 * 1024,
+        limit: 640 * 1024,
     },
     own: Budget {
         goal: 110 * 1024,

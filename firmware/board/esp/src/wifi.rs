@@ -12,31 +12,26 @@
 //! | password or key | WPA2 at least; WPA3 (SAE) if the access point has it; WPA and WEP never |
 //! | no password | open |
 //!
-//! While a device is set up the radio is an access point instead, see [`otaria_embassy::setup`]: WPA2 with AES, at most four
-//! clients; with the feature `scan` on that of the channels 1, 6 and 11 on which the fewest networks are heard, else on 1.
+//! With the feature `access-point` the radio can be one, while a device is set up: see `access_point.rs`.
 
-use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, Ordering};
-use core::task::Context;
+#[cfg(feature = "access-point")]
+mod access_point;
 
 use embassy_net::Stack;
-use embassy_net_driver::{Capabilities, Driver, HardwareAddress, LinkState};
 use embassy_time::{Duration, Instant, Timer, with_timeout};
 use esp_hal::peripherals::WIFI;
 use esp_hal::rng::Rng;
-use esp_radio::wifi::ap::AccessPointConfig;
-#[cfg(feature = "scan")]
-use esp_radio::wifi::scan::ScanConfig;
 use esp_radio::wifi::sta::StationConfig;
 use esp_radio::wifi::{
     AuthenticationMethodConfig, Config, ConnectionError, ControllerConfig,
-    Interface as RadioInterface, WifiController, WifiError, WifiRxToken, WifiTxToken,
+    Interface as RadioInterface, WifiController, WifiError,
 };
 use log::{info, warn};
 use otaria_embassy::Link;
-use otaria_embassy::setup::{Neighbour, SetUpLink};
 use otaria_settings::{Settings, WifiNetwork};
 
+#[cfg(feature = "access-point")]
+pub use self::access_point::Interface;
 use crate::board::set_rssi;
 
 /// To find the access point, to agree on keys (the driver tries for ten seconds at most), and something over.
@@ -58,70 +53,15 @@ pub const DYNAMIC_BUFFERS: u16 = 20;
 /// Frames between the radio's task and the network stack.
 const QUEUE: usize = 12;
 
-#[cfg(feature = "scan")]
-/// To look for networks: 13 channels of 20 ms, and something over.
-const SCAN: Duration = Duration::from_secs(5);
-#[cfg(feature = "scan")]
-/// Networks that are listed, and that are looked at to choose a channel.
-const LISTED: usize = 12;
-#[cfg(feature = "scan")]
-const HEARD: usize = 32;
-/// Clients of the access point: as many as get addresses.
-const CLIENTS: u16 = otaria_settings::dhcp::CLIENTS as u16;
-
-/// The driver's interface is the access point's.
-static IS_ACCESS_POINT: AtomicBool = AtomicBool::new(false);
-
-/// The radio's network interface: the station's, or while a device is set up, the access point's.
-pub struct Interface {
-    station: RadioInterface,
-    access_point: RadioInterface,
-}
-
-impl Interface {
-    fn current(&mut self) -> &mut RadioInterface {
-        if IS_ACCESS_POINT.load(Ordering::Relaxed) {
-            &mut self.access_point
-        } else {
-            &mut self.station
-        }
-    }
-}
-
-impl Driver for Interface {
-    type RxToken<'a> = WifiRxToken;
-    type TxToken<'a> = WifiTxToken;
-
-    fn receive(&mut self, cx: &mut Context<'_>) -> Option<(WifiRxToken, WifiTxToken)> {
-        Driver::receive(self.current(), cx)
-    }
-
-    fn transmit(&mut self, cx: &mut Context<'_>) -> Option<WifiTxToken> {
-        Driver::transmit(self.current(), cx)
-    }
-
-    fn link_state(&mut self, cx: &mut Context<'_>) -> LinkState {
-        self.current().link_state(cx)
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        // The same for both.
-        self.station.capabilities()
-    }
-
-    fn hardware_address(&self) -> HardwareAddress {
-        if IS_ACCESS_POINT.load(Ordering::Relaxed) {
-            self.access_point.hardware_address()
-        } else {
-            self.station.hardware_address()
-        }
-    }
-}
+/// The radio's network interface.
+#[cfg(not(feature = "access-point"))]
+pub type Interface = RadioInterface;
 
 /// The station. The interface that goes with it is [`interface`].
 pub struct WifiLink {
     radio: Radio,
     /// The channel for an access point.
+    #[cfg(feature = "access-point")]
     channel: u8,
     rng: Rng,
 }
@@ -134,10 +74,10 @@ enum Radio {
 /// The network interface, for embassy-net. To be taken once.
 #[must_use]
 pub fn interface() -> Interface {
-    Interface {
-        station: RadioInterface::station(),
-        access_point: RadioInterface::access_point(),
-    }
+    #[cfg(feature = "access-point")]
+    return Interface::new();
+    #[cfg(not(feature = "access-point"))]
+    RadioInterface::station()
 }
 
 impl WifiLink {
@@ -146,6 +86,7 @@ impl WifiLink {
     pub fn new(wifi: WIFI<'static>) -> Self {
         Self {
             radio: Radio::Off(wifi),
+            #[cfg(feature = "access-point")]
             channel: 1,
             rng: Rng::new(),
         }
@@ -199,108 +140,6 @@ impl Link for WifiLink {
             self.pause(backoff).await;
         }
     }
-}
-
-impl SetUpLink for WifiLink {
-    /// The generator's numbers are random as long as the radio is on, which feeds it noise (ESP32-C3 TRM 1.1, 25.3 "Functional
-    /// Description"; the other chips' likewise).
-    fn secret(&mut self, bytes: &mut [u8]) -> bool {
-        if self.on().is_none() {
-            return false;
-        }
-        self.rng.read(bytes);
-        true
-    }
-
-    #[cfg(not(feature = "scan"))]
-    async fn scan(&mut self) -> Vec<Neighbour> {
-        Vec::new()
-    }
-
-    #[cfg(feature = "scan")]
-    async fn scan(&mut self) -> Vec<Neighbour> {
-        let Some(controller) = self.on() else {
-            return Vec::new();
-        };
-        let config = ScanConfig::default().with_max(HEARD);
-        let found = with_timeout(SCAN, controller.scan_async(&config)).await;
-        let Ok(Ok(found)) = found else {
-            return Vec::new();
-        };
-        let crowd = |channel: &u8| {
-            let near = found
-                .iter()
-                .filter(|one| one.channel.abs_diff(*channel) < 4);
-            near.count()
-        };
-        self.channel = [1, 6, 11].into_iter().min_by_key(crowd).unwrap_or(1);
-        let mut neighbours: Vec<Neighbour> = Vec::with_capacity(LISTED);
-        // The driver's list begins with the strongest.
-        for one in &found {
-            let ssid = one.ssid.as_str();
-            let known = neighbours.iter().any(|known| known.ssid == ssid);
-            if !ssid.is_empty() && !known && neighbours.len() < LISTED {
-                neighbours.push(Neighbour {
-                    ssid: alloc::string::String::from(ssid),
-                    rssi: one.signal_strength,
-                    locked: one.auth_method != Some(esp_radio::wifi::AuthenticationMethod::None),
-                });
-            }
-        }
-        neighbours
-    }
-
-    async fn open(&mut self, name: &str, password: &str) -> bool {
-        let channel = self.channel;
-        let Some(controller) = self.on() else {
-            return false;
-        };
-        let opened = access_point(name, password, channel);
-        let opened = opened.and_then(|config| controller.set_config(&config));
-        if let Err(error) = opened {
-            warn!("wifi: no access point: {error:?}");
-            return false;
-        }
-        IS_ACCESS_POINT.store(true, Ordering::Relaxed);
-        true
-    }
-
-    async fn close(&mut self) {
-        IS_ACCESS_POINT.store(false, Ordering::Relaxed);
-        if let Radio::On(controller) = &mut self.radio
-            && let Err(error) = controller.set_config(&Config::Station(StationConfig::default()))
-        {
-            warn!("wifi: the access point does not close: {error:?}");
-        }
-    }
-
-    async fn join(&mut self, network: &WifiNetwork) -> bool {
-        let Some(controller) = self.on() else {
-            return false;
-        };
-        let joined = join(controller, network).await;
-        if let Err(why) = &joined {
-            warn!("wifi: cannot join \"{}\": {why:?}", network.ssid);
-        }
-        joined.is_ok()
-    }
-
-    async fn leave(&mut self) {
-        if let Radio::On(controller) = &mut self.radio {
-            leave(controller).await;
-        }
-    }
-}
-
-fn access_point(name: &str, password: &str, channel: u8) -> Result<Config, WifiError> {
-    let password = AuthenticationMethodConfig::Wpa2Personal(password.try_into()?);
-    Ok(Config::AccessPoint(
-        AccessPointConfig::default()
-            .with_ssid(name.try_into()?)
-            .with_channel(channel)
-            .with_max_connections(CLIENTS)
-            .with_authentication(password),
-    ))
 }
 
 /// Starts the radio. Whoever calls this holds the peripheral, and lets it go when there is a controller.
@@ -428,4 +267,14 @@ async fn leave(controller: &mut WifiController<'static>) {
     {
         warn!("wifi: the radio does not let go of the network");
     }
+}
+
+/// Takes the place of what the linker scripts in `link/` leave out of the radio's libraries: whatever is asked, the answer is
+/// "no", "none", or "done".
+///
+/// The registers of the arguments are not looked at, so it may stand for a function with any.
+#[unsafe(no_mangle)]
+#[allow(unsafe_code, reason = "the linker script refers to it by its name")]
+extern "C" fn otaria_radio_nothing() -> usize {
+    0
 }
