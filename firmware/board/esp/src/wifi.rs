@@ -23,8 +23,8 @@ use esp_hal::peripherals::WIFI;
 use esp_hal::rng::Rng;
 use esp_radio::wifi::sta::StationConfig;
 use esp_radio::wifi::{
-    AuthenticationMethodConfig, Config, ConnectionError, ControllerConfig,
-    Interface as RadioInterface, WifiController, WifiError,
+    AuthenticationMethodConfig, Config, ConnectionError, ControllerConfig, WifiController,
+    WifiError,
 };
 use log::{info, warn};
 use otaria_embassy::Link;
@@ -55,7 +55,7 @@ const QUEUE: usize = 12;
 
 /// The radio's network interface.
 #[cfg(not(feature = "access-point"))]
-pub type Interface = RadioInterface;
+pub type Interface = esp_radio::wifi::Interface;
 
 /// The station. The interface that goes with it is [`interface`].
 pub struct WifiLink {
@@ -77,7 +77,7 @@ pub fn interface() -> Interface {
     #[cfg(feature = "access-point")]
     return Interface::new();
     #[cfg(not(feature = "access-point"))]
-    RadioInterface::station()
+    Interface::station()
 }
 
 impl WifiLink {
