@@ -22,17 +22,24 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("python3", "python3"),
 ];
 
-/// Python packages that tests compare with: Espressif's image tool and NVS generator, and an independent cryptography library.
+/// Python packages that tests compare with: Espressif's image tool and NVS generator, an independent cryptography library, and what
+/// Home Assistant checks messages with.
 const PYTHON_PACKAGES: &[&str] = &[
     "esptool==5.6.0",
     "esp-idf-nvs-partition-gen==0.3.0",
     "cryptography==50.0.2",
+    "voluptuous==0.15.2",
 ];
+
+/// Home Assistant, of which the tests read the schemas. It runs on a newer Python than Debian's, so it is not installed.
+const HOME_ASSISTANT: &str = "homeassistant==2026.2.3";
 
 /// What the tests are told about the machine.
 pub(crate) struct Machine {
     /// A Python that has [`PYTHON_PACKAGES`].
     pub(crate) python: PathBuf,
+    /// The package of [`HOME_ASSISTANT`].
+    pub(crate) home_assistant: PathBuf,
 }
 
 /// Installs everything; an error lists what is missing and how to get it.
@@ -40,8 +47,11 @@ pub(crate) fn prepare() -> Result<Machine> {
     add_device_target()?;
     add_components()?;
     install_programs()?;
+    let python = python_environment()?;
+    let home_assistant = home_assistant(&python)?;
     Ok(Machine {
-        python: python_environment()?,
+        python,
+        home_assistant,
     })
 }
 
@@ -136,6 +146,22 @@ fn python_environment() -> Result<PathBuf> {
     run(command(program, &[&pip, PYTHON_PACKAGES].concat()))?;
     std::fs::write(&stamp, wanted)?;
     Ok(python)
+}
+
+/// Downloads the package once.
+fn home_assistant(python: &Path) -> Result<PathBuf> {
+    let folder = std::path::absolute("target/home-assistant")?;
+    let version = HOME_ASSISTANT.rsplit("==").next().unwrap_or_default();
+    let wheel = folder.join(format!("homeassistant-{version}-py3-none-any.whl"));
+    if !wheel.is_file() {
+        let program = python.to_str().context("path is no UTF-8")?;
+        let folder = folder.to_str().context("path is no UTF-8")?;
+        let mut download = command(program, &["-m", "pip", "download", "--quiet", "--no-deps"]);
+        download.args(["--disable-pip-version-check", "--only-binary=:all:"]);
+        download.args(["--python-version", "3.14", "--dest", folder, HOME_ASSISTANT]);
+        run(download)?;
+    }
+    Ok(wheel)
 }
 
 /// Makes `cargo deny` available, building it once if need be.

@@ -40,6 +40,17 @@ pub struct Config {
     pub exposed: bool,
     /// Who gets package files.
     pub downloads: Downloads,
+    /// Shows devices in Home Assistant.
+    pub home_assistant: Option<HomeAssistant>,
+}
+
+/// Home Assistant's broker.
+#[derive(Clone, Debug)]
+pub struct HomeAssistant {
+    /// Where it is.
+    pub broker: BrokerUrl,
+    /// What it is known by, if it is reached with TLS.
+    pub tls: BrokerTls,
 }
 
 /// TLS 1.3. What is not given, the server makes below `DATA/tls`.
@@ -119,6 +130,7 @@ impl Config {
             reset_admin: false,
             exposed: false,
             downloads: Downloads::Anybody,
+            home_assistant: None,
         }
     }
 }

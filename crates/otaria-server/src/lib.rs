@@ -22,6 +22,7 @@
 //! | `rollout` | decisions about many devices: waves, gates, when to stop; [`query`] says which devices |
 //! | `access` | users, tokens, and what each may do; what a device may do at the broker |
 //! | `trust`, `enroll` | TLS: the server's authority, devices' certificates, and how a device is cut off |
+//! | `home_assistant` | devices as entities of Home Assistant |
 //! | `packages` | package files, by their hash |
 //! | `http`, `api`, `page` | the three faces over HTTP |
 //!
@@ -39,6 +40,7 @@ mod bus;
 mod clock;
 mod config;
 mod enroll;
+mod home_assistant;
 mod http;
 mod id;
 mod ingest;
@@ -60,7 +62,7 @@ pub use access::FirstAdmin;
 pub use access::rules::{AclFormat, acl};
 pub use broker::BrokerError;
 pub use bus::{BrokerUrl, BrokerUrlError};
-pub use config::{Access, BrokerTls, Config, Downloads, Mqtt, PublicUrlError, Tls};
+pub use config::{Access, BrokerTls, Config, Downloads, HomeAssistant, Mqtt, PublicUrlError, Tls};
 pub use server::{Addresses, RunningServer, Server, StartError};
 pub use store::StoreError;
 pub use trust::{DeviceKey, PkiError, new_device_key};

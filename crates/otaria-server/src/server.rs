@@ -15,6 +15,7 @@ use crate::access::{FirstAdmin, admin_at_start};
 use crate::broker::{Broker, BrokerError};
 use crate::bus::{Bus, Connector};
 use crate::config::{Access, Config, Mqtt, PublicUrlError, host_of, public_url, server_names};
+use crate::home_assistant::HomeAssistant;
 use crate::http;
 use crate::packages::PackageFiles;
 use crate::rollout;
@@ -56,6 +57,7 @@ pub struct RunningServer {
     pub server_ca: Option<String>,
     shared: Arc<Shared>,
     bus: Bus,
+    home_assistant: Option<HomeAssistant>,
     broker: Option<Broker>,
     http: JoinHandle<()>,
     housekeeping: JoinHandle<()>,
@@ -129,6 +131,10 @@ impl Server {
             }
             Mqtt::External(_) | Mqtt::Embedded { .. } => None,
         };
+        let home_connector = match &config.home_assistant {
+            Some(home) if home.broker.tls => Some(Connector::new(&home.broker, &home.tls)?),
+            Some(_) | None => None,
+        };
 
         let store = Store::open(&config.data.join("otaria.db")).await?;
         let client_id = format!("otaria-server-{}", store.instance().await?);
@@ -201,6 +207,10 @@ impl Server {
             Access::LogIn => admin_at_start(&shared, config.reset_admin, now).await?,
             Access::Open => None,
         };
+        let home_assistant = config.home_assistant.map(|home| {
+            let client_id = format!("{client_id}-ha");
+            HomeAssistant::start(Arc::clone(&shared), home.broker, home_connector, client_id)
+        });
         let bus = Bus::start(Arc::clone(&shared), broker_url, connector, client_id)?;
         let http = tokio::spawn(serve(listener, Arc::clone(&shared)));
         let housekeeping = tokio::spawn(housekeeping(Arc::clone(&shared)));
@@ -211,6 +221,7 @@ impl Server {
             server_ca,
             shared,
             bus,
+            home_assistant,
             broker,
             http,
             housekeeping,
@@ -235,6 +246,9 @@ impl RunningServer {
         self.shared.stopping.send_replace(true);
         if tokio::time::timeout(DRAIN, &mut self.http).await.is_err() {
             self.http.abort();
+        }
+        if let Some(home_assistant) = self.home_assistant {
+            home_assistant.stop().await;
         }
         self.bus.stop().await;
         if let Some(broker) = self.broker {

@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) outbox_ready: Notify,
     /// Tells the rollouts that something was reported or decided.
     pub(crate) rollouts_ready: Notify,
+    /// Tells Home Assistant's side that there is another package, or a device less.
+    pub(crate) offer_changed: Notify,
     pub(crate) broker_connected: watch::Sender<bool>,
     /// Ends the event streams.
     pub(crate) stopping: watch::Sender<bool>,
@@ -76,6 +78,7 @@ impl Shared {
             limiter: Limiter::default(),
             outbox_ready: Notify::new(),
             rollouts_ready: Notify::new(),
+            offer_changed: Notify::new(),
             broker_connected: watch::Sender::new(false),
             stopping: watch::Sender::new(false),
             live: broadcast::Sender::new(LIVE_BACKLOG),

@@ -267,6 +267,7 @@ impl Shared {
         }
         tx.commit().await?;
         self.outbox_ready.notify_one();
+        self.offer_changed.notify_one();
         Ok(())
     }
 

@@ -87,6 +87,7 @@ pub(super) async fn upload(
     let mut tx = shared.store.write().await?;
     let added = tx.add_package(&package).await?;
     tx.commit().await?;
+    shared.offer_changed.notify_one();
     let package = shared
         .store
         .package(&package.digest)

@@ -32,7 +32,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// What happened on the connection.
 #[derive(Debug)]
-pub(super) enum Happened {
+pub(crate) enum Happened {
     /// The connection is up.
     Up {
         /// Whether the broker has kept our session.
@@ -55,7 +55,7 @@ pub(super) enum Happened {
 
 /// Why the connection is over.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LinkError {
+pub(crate) enum LinkError {
     #[error("the broker speaks no MQTT 5; version 5.0 is needed")]
     NotV5,
     #[error("the broker refuses the connection: {0:?}")]
@@ -71,7 +71,7 @@ pub(super) enum LinkError {
 }
 
 /// A connection.
-pub(super) struct Link {
+pub(crate) struct Link {
     client: AsyncClient,
     happened: mpsc::Receiver<Result<Happened, LinkError>>,
     task: JoinHandle<()>,
@@ -79,7 +79,7 @@ pub(super) struct Link {
 
 impl Link {
     /// Starts to connect.
-    pub(super) fn connect(way: &Way) -> Result<Self, LinkError> {
+    pub(crate) fn connect(way: &Way) -> Result<Self, LinkError> {
         let tunnel = tunnel(way)?;
         let (client, events) = AsyncClient::new(options(way, tunnel.as_ref()), REQUESTS);
         let (tell, happened) = mpsc::channel(1024);
@@ -92,23 +92,23 @@ impl Link {
     }
 
     /// The next thing that happens. Can be cancelled.
-    pub(super) async fn next(&mut self) -> Result<Happened, LinkError> {
+    pub(crate) async fn next(&mut self) -> Result<Happened, LinkError> {
         self.happened.recv().await.unwrap_or(Err(LinkError::Gone))
     }
 
     /// What has happened already and was not taken yet.
-    pub(super) fn next_now(&mut self) -> Option<Result<Happened, LinkError>> {
+    pub(crate) fn next_now(&mut self) -> Option<Result<Happened, LinkError>> {
         self.happened.try_recv().ok()
     }
 
-    pub(super) fn subscribe(&self, filters: Vec<Filter>) -> Result<(), LinkError> {
+    pub(crate) fn subscribe(&self, filters: Vec<Filter>) -> Result<(), LinkError> {
         self.client
             .try_subscribe_many(filters)
             .map_err(|_| LinkError::Full)
     }
 
     /// Hands a message over; [`Happened::Sent`] follows in the order of these calls.
-    pub(super) fn publish(
+    pub(crate) fn publish(
         &self,
         row: &OutboxRow,
         expires_in_s: Option<u32>,
@@ -130,7 +130,7 @@ impl Link {
     }
 
     /// Tells the broker that a message is on disk.
-    pub(super) fn acknowledge(&self, message: &Publish) -> Result<(), LinkError> {
+    pub(crate) fn acknowledge(&self, message: &Publish) -> Result<(), LinkError> {
         if message.qos == QoS::AtMostOnce {
             return Ok(());
         }
@@ -138,7 +138,7 @@ impl Link {
     }
 
     /// Ends the connection in good order; the broker keeps the session.
-    pub(super) async fn disconnect(mut self) {
+    pub(crate) async fn disconnect(mut self) {
         if self.client.try_disconnect().is_ok() {
             let end = async { while self.happened.recv().await.is_some() {} };
             // A broker that does not read any more must not keep the server from ending.
@@ -182,6 +182,9 @@ fn options(way: &Way, tunnel: Option<&Tunnel>) -> MqttOptions {
     let _ = tunnel;
     if let Some((user, password)) = &broker.login {
         options.set_credentials(user, password);
+    }
+    if let Some(will) = &way.will {
+        options.set_last_will(will.clone());
     }
     options
         .set_keep_alive(KEEP_ALIVE)

@@ -10,6 +10,7 @@ mod link;
 mod tunnel;
 
 pub use address::{BrokerUrl, BrokerUrlError};
+pub(crate) use link::{Happened, Link, LinkError};
 pub(crate) use tunnel::Connector;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
@@ -18,12 +19,11 @@ use std::time::Duration;
 
 use otaria_wire::topics::{self, DeviceId, NameError, Topic};
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Filter, PubAckReason, Publish};
+use rumqttc::v5::mqttbytes::v5::{Filter, LastWill, PubAckReason, Publish};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use self::link::{Happened, Link, LinkError};
 use crate::ingest::{self, What};
 use crate::model::Live;
 use crate::shared::Shared;
@@ -61,6 +61,7 @@ impl Bus {
             broker,
             tls: tls.map(Arc::new),
             client_id,
+            will: None,
         };
         let task = tokio::spawn(keep_connected(shared, way, filters, stopped));
         Ok(Self { stop, task })
@@ -73,11 +74,13 @@ impl Bus {
     }
 }
 
-/// How the server reaches its broker.
-struct Way {
-    broker: BrokerUrl,
-    tls: Option<Arc<Connector>>,
-    client_id: String,
+/// How the server reaches a broker.
+pub(crate) struct Way {
+    pub(crate) broker: BrokerUrl,
+    pub(crate) tls: Option<Arc<Connector>>,
+    pub(crate) client_id: String,
+    /// What the broker publishes when the connection breaks.
+    pub(crate) will: Option<LastWill>,
 }
 
 fn filters(root: &str) -> Result<Vec<Filter>, NameError> {
@@ -137,13 +140,14 @@ async fn keep_connected(
     }
 }
 
-async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
+/// Waits until the server is told to stop.
+pub(crate) async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
     // An error means that the server is gone, which is a way of telling it too.
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
 /// Waits until a time; for ever if there is none.
-async fn at(time: Option<Instant>) {
+pub(crate) async fn at(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,

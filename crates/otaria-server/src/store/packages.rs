@@ -52,6 +52,23 @@ impl Store {
         row.as_ref().map(from_row).transpose()
     }
 
+    /// The package that comes last in the order of a product's releases for a chip.
+    pub(crate) async fn newest_package(
+        &self,
+        product: &str,
+        chip: &str,
+    ) -> Result<Option<Package>, StoreError> {
+        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM packages WHERE product = $1 AND chip = $2 \
+             ORDER BY sequence DESC, uploaded_at DESC LIMIT 1"
+        )))
+        .bind(product)
+        .bind(chip)
+        .fetch_optional(&self.reader)
+        .await?;
+        row.as_ref().map(from_row).transpose()
+    }
+
     /// Packages, newest first.
     pub(crate) async fn packages(
         &self,

@@ -4,6 +4,8 @@
 #[path = "../../../otaria-sim/tests/servers/mod.rs"]
 mod servers;
 
+pub(crate) use servers::python_program;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -165,6 +167,10 @@ impl Http {
         let (status, body) =
             request(self.0, "POST", path, headers, body.to_string().as_bytes()).await;
         (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> u16 {
+        request(self.0, "DELETE", path, "", b"").await.0
     }
 
     pub(crate) async fn upload(&self, package: &[u8]) -> Value {

@@ -36,7 +36,7 @@ pub(crate) mod watch;
 /// A broker's address. Not read by the parser of the command line, whose errors repeat what they were given: there may be
 /// a password in it.
 pub(crate) fn broker(at: &str) -> Result<BrokerUrl, UsageError> {
-    let broker = broker_with_tls(at)?;
+    let broker = broker_with_tls("--mqtt", at)?;
     if broker.tls {
         let problem = "the address that --mqtt gives: mqtts:// works with `otaria serve` alone; use mqtt:// here";
         return Err(UsageError(problem.to_owned()));
@@ -44,10 +44,10 @@ pub(crate) fn broker(at: &str) -> Result<BrokerUrl, UsageError> {
     Ok(broker)
 }
 
-/// The same, where TLS is spoken, too.
-pub(crate) fn broker_with_tls(at: &str) -> Result<BrokerUrl, UsageError> {
+/// The same, where TLS is spoken, too; `flag` is what gave it.
+pub(crate) fn broker_with_tls(flag: &str, at: &str) -> Result<BrokerUrl, UsageError> {
     at.parse()
-        .map_err(|error| UsageError(format!("the address that --mqtt gives: {error}")))
+        .map_err(|error| UsageError(format!("the address that {flag} gives: {error}")))
 }
 
 /// Ctrl-C, or what a service manager sends: from now on it does not kill, but ends what is returned.

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use otaria_package::files::{Existing, Readers, write_atomically};
-use otaria_server::{Access, BrokerTls, Config, Downloads, FirstAdmin, Mqtt, Server, Tls};
+use otaria_server::{
+    Access, BrokerTls, Config, Downloads, FirstAdmin, HomeAssistant, Mqtt, Server, Tls,
+};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
@@ -32,7 +34,8 @@ Examples:
   otaria serve --data ./data --bind 0.0.0.0 --tls --public-url https://ota.lan:8443
   otaria serve --data ./data --bind 0.0.0.0 --insecure      (a network that you trust)
   otaria serve --data ./data --mqtt mqtt://user:password@broker.lan
-  otaria serve --data ./data --mqtt mqtts://broker.lan --mqtt-ca ca.pem --mqtt-cert server.pem --mqtt-key server.key")]
+  otaria serve --data ./data --mqtt mqtts://broker.lan --mqtt-ca ca.pem --mqtt-cert server.pem --mqtt-key server.key
+  otaria serve --data ./data --home-assistant mqtt://user:password@homeassistant.lan")]
 pub(crate) struct Serve {
     /// Where everything is kept: database, packages, the broker's files. Made if it is not there.
     #[arg(long, value_name = "DIR")]
@@ -65,6 +68,19 @@ pub(crate) struct Serve {
     /// The private key of --mqtt-cert (PEM).
     #[arg(long, value_name = "FILE", requires = "mqtt_cert")]
     mqtt_key: Option<PathBuf>,
+
+    /// Show devices in Home Assistant, as update entities, over its broker: mqtt://[USER:PASSWORD@]HOST[:PORT], or mqtts:// for TLS.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "OTARIA_HOME_ASSISTANT_MQTT",
+        hide_env_values = true
+    )]
+    home_assistant: Option<String>,
+
+    /// The authority (PEM) that the certificate of Home Assistant's broker comes from, for mqtts://.
+    #[arg(long, value_name = "FILE", requires = "home_assistant")]
+    home_assistant_ca: Option<PathBuf>,
 
     /// Largest package that is taken, in bytes; 32 MiB unless given.
     #[arg(long, value_name = "BYTES")]
@@ -135,10 +151,20 @@ impl Serve {
         let mut config = Config {
             http: self.http.unwrap_or(on(http_port)),
             mqtt: match &self.mqtt {
-                Some(at) => Mqtt::External(broker_with_tls(at)?),
+                Some(at) => Mqtt::External(broker_with_tls("--mqtt", at)?),
                 None => Mqtt::Embedded {
                     listen: self.mqtt_listen.unwrap_or(on(mqtt_port)),
                 },
+            },
+            home_assistant: match &self.home_assistant {
+                Some(at) => Some(HomeAssistant {
+                    broker: broker_with_tls("--home-assistant", at)?,
+                    tls: BrokerTls {
+                        ca: self.home_assistant_ca,
+                        identity: None,
+                    },
+                }),
+                None => None,
             },
             broker_tls: BrokerTls {
                 ca: self.mqtt_ca,
