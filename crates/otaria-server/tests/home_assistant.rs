@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use common::{Broker, FakeDevice, Http, Mosquitto, config, package, python_program, wait_for};
+use common::{Broker, FakeDevice, Http, Mosquitto, config, package, wait_for};
 use otaria_server::{BrokerTls, HomeAssistant, RunningServer, Server};
 use serde_json::{Value, json};
 
@@ -233,7 +233,7 @@ fn as_home_assistant_takes_it(home: &Home) {
     };
     let script =
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/python/home_assistant.py");
-    let mut check = Command::new(python_program())
+    let mut check = Command::new(common::servers::python_program())
         .arg(script)
         .arg(wheel)
         .stdin(Stdio::piped())

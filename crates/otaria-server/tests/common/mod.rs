@@ -2,9 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 #[path = "../../../otaria-sim/tests/servers/mod.rs"]
-mod servers;
-
-pub(crate) use servers::python_program;
+pub(crate) mod servers;
 
 use std::collections::VecDeque;
 use std::future::Future;
