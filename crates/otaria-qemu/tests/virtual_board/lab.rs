@@ -43,12 +43,15 @@ pub(crate) struct Lab {
     key: SigningKey,
 }
 
+/// For nginx: no more than 64 KiB a second.
+pub(crate) const SLOWLY: &str = "limit_rate 64k;";
+
 /// Which web server.
 #[derive(Clone, Copy)]
 pub(crate) enum Web {
     /// nginx: knows ranges.
     Nginx,
-    /// nginx that sends no more than 64 KiB a second.
+    /// nginx that does so [`SLOWLY`].
     Slow,
     /// Python's `http.server`: ignores them.
     Python,
@@ -57,6 +60,20 @@ pub(crate) enum Web {
 impl Lab {
     /// `None` if a server is not installed and that is allowed here.
     pub(crate) fn open(web: Web, programs: &[&str]) -> Option<Self> {
+        let web = |files: &[(&str, &[u8])]| match web {
+            Web::Nginx => servers::nginx(files, ""),
+            Web::Slow => servers::nginx(files, SLOWLY),
+            Web::Python => servers::python(files),
+        };
+        Self::open_with("", web, programs)
+    }
+
+    /// The same with these lines more in Mosquitto's configuration, and this web server.
+    pub(crate) fn open_with(
+        broker: &str,
+        web: impl FnOnce(&[(&str, &[u8])]) -> Option<Server>,
+        programs: &[&str],
+    ) -> Option<Self> {
         let key = SigningKey::generate().unwrap();
         let packages: Vec<(String, Vec<u8>)> = (1..)
             .zip(programs)
@@ -79,12 +96,10 @@ impl Lab {
             .map(|(name, bytes)| (name.as_str(), bytes.as_slice()))
             .collect();
         Some(Self {
-            broker: servers::mosquitto("allow_anonymous true\nautosave_interval 1")?,
-            web: match web {
-                Web::Nginx => servers::nginx(&files, "")?,
-                Web::Slow => servers::nginx(&files, "limit_rate 64k;")?,
-                Web::Python => servers::python(&files)?,
-            },
+            broker: servers::mosquitto(&format!(
+                "allow_anonymous true\nautosave_interval 1\n{broker}"
+            ))?,
+            web: web(&files)?,
             key,
         })
     }
@@ -140,8 +155,28 @@ impl Lab {
     /// Says which program a device shall run, as an operator does.
     pub(crate) fn publish(&self, device: &Device, program: &str) {
         let url = format!("http://{HOST}:{}/{program}.otaria", self.web.port);
-        let topic = format!("otaria/v1/{}/desired", device.id);
-        assert!(servers::mosquitto_pub(self.broker.port, &topic, &url, true));
+        self.publish_url(device, &url);
+    }
+
+    /// Says what a device shall install, by its address.
+    pub(crate) fn publish_url(&self, device: &Device, url: &str) {
+        self.tell(device, "desired", url, true);
+    }
+
+    /// Asks a device for the last lines of its log.
+    pub(crate) fn ask_for_log(&self, device: &Device) {
+        let command = r#"{"id":"c1","cmd":"logs","lines":40}"#;
+        self.tell(device, "cmd", command, false);
+    }
+
+    fn tell(&self, device: &Device, topic: &str, text: &str, retain: bool) {
+        let topic = format!("otaria/v1/{}/{topic}", device.id);
+        assert!(servers::mosquitto_pub(
+            self.broker.port,
+            &topic,
+            text,
+            retain
+        ));
     }
 }
 

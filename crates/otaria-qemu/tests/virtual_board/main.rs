@@ -8,10 +8,15 @@
 //! | `faults.rs` | releases that are bad, each in its way |
 //! | `kills.rs` | power cuts: QEMU is killed and started again on the same flash file |
 //! | `links.rs` | brokers and cables |
+//! | `tls.rs` | certificates on both sides, and packages by HTTPS |
 //! | `setup.rs` | set-up: by the access point's page and by Improv; `peer.rs` is the telephone |
 
 #[path = "../../../otaria-sim/tests/servers/mod.rs"]
 mod servers;
+
+#[allow(dead_code, reason = "the tests of otaria-sim use the rest of it")]
+#[path = "../../../otaria-sim/tests/tls/pki.rs"]
+mod pki;
 
 mod board;
 mod faults;
@@ -20,4 +25,5 @@ mod lab;
 mod links;
 mod peer;
 mod setup;
+mod tls;
 mod updates;

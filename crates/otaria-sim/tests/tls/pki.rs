@@ -1,4 +1,7 @@
-//! Authorities and certificates, good ones and others.
+//! Authorities and certificates, good ones and others; and what servers of others are told to show and to ask for.
+
+use std::fs;
+use std::path::Path;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -139,6 +142,31 @@ impl Badge {
     pub(crate) fn key_pem(&self) -> String {
         pem("PRIVATE KEY", &self.key)
     }
+
+    /// Files for a server that shows this: `cert.pem` and `key.pem`, and `ca.pem` with whom it knows its clients by.
+    pub(crate) fn write(&self, dir: &Path, clients: &Authority) {
+        fs::write(dir.join("cert.pem"), self.chain_pem()).unwrap();
+        fs::write(dir.join("key.pem"), self.key_pem()).unwrap();
+        fs::write(dir.join("ca.pem"), pem("CERTIFICATE", &clients.der)).unwrap();
+    }
+}
+
+/// For Mosquitto: a port with TLS, with what [`Badge::write`] has put into `dir`, for those with a certificate of the same authority.
+pub(crate) fn mosquitto_lines(dir: &Path, port: u16) -> String {
+    let dir = dir.display();
+    format!(
+        "listener {port} 127.0.0.1\ncafile {dir}/ca.pem\ncertfile {dir}/cert.pem\nkeyfile {dir}/key.pem\n\
+         require_certificate true\nuse_identity_as_username true\ntls_version tlsv1.3"
+    )
+}
+
+/// For nginx: a port with TLS 1.3 and no older one, with what [`Badge::write`] has put into `dir`.
+pub(crate) fn nginx_lines(dir: &Path, port: u16) -> String {
+    let dir = dir.display();
+    format!(
+        "listen 127.0.0.1:{port} ssl; ssl_protocols TLSv1.3;
+         ssl_certificate {dir}/cert.pem; ssl_certificate_key {dir}/key.pem;"
+    )
 }
 
 pub(crate) fn pem(label: &str, der: &[u8]) -> String {

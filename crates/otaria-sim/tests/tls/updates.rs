@@ -1,7 +1,6 @@
 //! Whole updates over TLS in real time: Mosquitto with certificates on both sides, packages from nginx. The device is simulated; its
 //! code is not.
 
-use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use rumqttc::v5::{AsyncClient, EventLoop, MqttOptions};
 use tempfile::TempDir;
 
 use crate::client::run;
-use crate::pki::{Authority, Badge, pem};
+use crate::pki::{self, Authority, Badge};
 use crate::servers::{self, Server};
 
 const PRODUCT: &str = "pump";
@@ -36,23 +35,18 @@ struct Stage {
     _files: TempDir,
 }
 
-fn write(dir: &std::path::Path, badge: &Badge, root: &Authority) {
-    fs::write(dir.join("cert.pem"), badge.chain_pem()).unwrap();
-    fs::write(dir.join("key.pem"), badge.key_pem()).unwrap();
-    fs::write(dir.join("ca.pem"), pem("CERTIFICATE", &root.der)).unwrap();
-}
-
 impl Stage {
     /// Mosquitto on two ports: one for the operator, and one for devices with a certificate of `root`.
     fn set() -> Option<Self> {
         let root = Authority::new("root");
         let files = tempfile::tempdir().unwrap();
         let below = root.below("below");
-        write(files.path(), &below.server(&[HOST]).with(&below), &root);
-        let (dir, broker_tls) = (files.path().display(), servers::free_port());
+        let badge = below.server(&[HOST]).with(&below);
+        badge.write(files.path(), &root);
+        let broker_tls = servers::free_port();
         let broker = servers::mosquitto(&format!(
-            "allow_anonymous true\nlistener {broker_tls} 127.0.0.1\ncafile {dir}/ca.pem\ncertfile {dir}/cert.pem\n\
-             keyfile {dir}/key.pem\nrequire_certificate true\nuse_identity_as_username true\ntls_version tlsv1.3"
+            "allow_anonymous true\n{}",
+            pki::mosquitto_lines(files.path(), broker_tls)
         ))?;
         let key = SigningKey::generate().unwrap();
         let image = Stamp::new("1.1.0").project(PRODUCT).size(96 * 1024).image();
@@ -77,14 +71,11 @@ impl Stage {
     /// nginx with the package, and this certificate. The port is the one with TLS.
     fn nginx(&self, badge: &Badge) -> Option<(Server, TempDir, u16)> {
         let files = tempfile::tempdir().unwrap();
-        write(files.path(), badge, &self.root);
-        let (dir, port) = (files.path().display(), servers::free_port());
+        badge.write(files.path(), &self.root);
+        let port = servers::free_port();
         let server = servers::nginx(
             &[(FILE, &self.package)],
-            &format!(
-                "listen 127.0.0.1:{port} ssl; ssl_protocols TLSv1.3;
-                 ssl_certificate {dir}/cert.pem; ssl_certificate_key {dir}/key.pem;"
-            ),
+            &pki::nginx_lines(files.path(), port),
         )?;
         Some((server, files, port))
     }
