@@ -3,21 +3,17 @@
 //! Whether a package is to be co-signed is said when it is made, because its header says so, and that is signed first
 //! ([`crate::pack::Options::cosigned`]). What is added here goes between table and blocks and changes nothing that is signed.
 
-use otaria_wire::package::{
-    COSIGNATURE_LEN, HEADER_LEN, HeaderError, KeyId, SignedHeader, blocks_offset,
-};
+use otaria_wire::package::{COSIGNATURE_LEN, HeaderError, KeyId, SignedHeader, blocks_offset};
 
+use crate::read::{self, Contents, ReadError, Trust};
 use crate::signer::{SignError, Signer, sign};
 
 /// Why a package is not co-signed.
 #[derive(Debug, thiserror::Error)]
 pub enum CosignError {
-    /// It is no package.
-    #[error("the header is refused")]
-    Header(#[from] HeaderError),
-    /// It ends before its blocks.
-    #[error("the package is truncated; copy or download it again")]
-    Truncated,
+    /// It is not one that a device would take with another signature.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// Its header says that nobody else signs it.
     #[error("the package was not made to be co-signed; make it with `otaria package --cosigned`")]
     NotMeant,
@@ -32,39 +28,76 @@ pub enum CosignError {
     Sign(#[from] SignError),
 }
 
-/// The package with one more co-signature. What is in it is not checked: read it first.
+impl From<HeaderError> for CosignError {
+    fn from(error: HeaderError) -> Self {
+        Self::Read(error.into())
+    }
+}
+
+/// A package of which everything was checked, and that is meant to be co-signed. There is no other way to [`Checked::cosign`], so
+/// nobody is asked for a signature, a passphrase or a PIN for what no device would take.
+#[derive(Debug)]
+pub struct Checked<'p> {
+    package: &'p [u8],
+    signed: SignedHeader,
+    contents: Contents,
+}
+
+impl<'p> Checked<'p> {
+    /// Reads all of a package, as a device does.
+    ///
+    /// # Errors
+    /// What is wrong with it, or [`CosignError::NotMeant`].
+    pub fn read(package: &'p [u8], trust: Trust<'_>) -> Result<Self, CosignError> {
+        let contents = read::read_for_cosigner(package, trust)?;
+        if !contents.header.flags.cosigned {
+            return Err(CosignError::NotMeant);
+        }
+        Ok(Self {
+            package,
+            signed: SignedHeader::parse(package)?,
+            contents,
+        })
+    }
+
+    /// The package with one more co-signature.
+    ///
+    /// # Errors
+    /// The key has signed it before, or does not sign.
+    pub fn cosign(&self, signer: &dyn Signer) -> Result<Vec<u8>, CosignError> {
+        let Contents {
+            header, cosigners, ..
+        } = &self.contents;
+        let key_id = signer.public_key().key_id();
+        if header.key_id == key_id || cosigners.contains(&key_id) {
+            return Err(CosignError::SignedBefore(key_id));
+        }
+        let count = u8::try_from(cosigners.len() + 1).map_err(|_| CosignError::TooMany)?;
+        let signature = sign(signer, &self.signed.signed_message())?;
+        // All of it was read, so these offsets are inside of it.
+        let start = usize::try_from(blocks_offset(header, 0)).unwrap_or(usize::MAX);
+        let (before, rest) = self.package.split_at(start - 1);
+        let (cosignatures, blocks) = rest[1..].split_at(cosigners.len() * COSIGNATURE_LEN);
+        Ok([
+            before,
+            &[count],
+            cosignatures,
+            &key_id.0,
+            &signature,
+            blocks,
+        ]
+        .concat())
+    }
+}
+
+/// Reads a package and gives it one more co-signature.
 ///
 /// # Errors
 /// See [`CosignError`].
-pub fn cosign(package: &[u8], signer: &dyn Signer) -> Result<Vec<u8>, CosignError> {
-    let signed = SignedHeader::parse(package)?;
-    let header = signed.untrusted();
-    if !header.flags.cosigned {
-        return Err(CosignError::NotMeant);
-    }
-    let at = usize::try_from(blocks_offset(header, 0)).unwrap_or(usize::MAX) - 1;
-    debug_assert!(at >= HEADER_LEN);
-    let (before, rest) = package.split_at_checked(at).ok_or(CosignError::Truncated)?;
-    let (count, rest) = rest.split_first().ok_or(CosignError::Truncated)?;
-    let (cosignatures, blocks) = rest
-        .split_at_checked(usize::from(*count) * COSIGNATURE_LEN)
-        .ok_or(CosignError::Truncated)?;
-    let key_id = signer.public_key().key_id();
-    let is_in = cosignatures
-        .chunks(COSIGNATURE_LEN)
-        .any(|entry| entry.starts_with(&key_id.0));
-    if is_in || header.key_id == key_id {
-        return Err(CosignError::SignedBefore(key_id));
-    }
-    let count = count.checked_add(1).ok_or(CosignError::TooMany)?;
-    let signature = sign(signer, &signed.signed_message())?;
-    Ok([
-        before,
-        &[count],
-        cosignatures,
-        &key_id.0,
-        &signature,
-        blocks,
-    ]
-    .concat())
+pub fn cosign(
+    package: &[u8],
+    trust: Trust<'_>,
+    signer: &dyn Signer,
+) -> Result<Vec<u8>, CosignError> {
+    Checked::read(package, trust)?.cosign(signer)
 }

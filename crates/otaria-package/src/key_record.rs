@@ -25,6 +25,17 @@ pub enum KeyRecordFailure {
     /// Nobody could sign any more.
     #[error("key {0} is the last one that counts; name one that takes its place with --release")]
     LastKey(KeyId),
+    /// Fewer keys than have to sign. That fewer signatures are enough must be somebody's wish, not what comes of a revocation.
+    #[error(
+        "{left} key(s) would be left, and packages need {threshold} signatures; name a key that takes its place with --release, or \
+         say with --threshold {left} that so many are enough from now on"
+    )]
+    TooFewKeys {
+        /// Keys that would count.
+        left: usize,
+        /// Signatures that packages need.
+        threshold: u8,
+    },
     /// After the highest epoch nothing follows.
     #[error("the epoch is the highest that there is")]
     LastEpoch,
@@ -88,14 +99,16 @@ impl Plan {
         self.epoch.checked_add(1).ok_or(KeyRecordFailure::LastEpoch)
     }
 
-    /// The same in the next epoch, without `revoked` and with `instead`; as many signatures as before, if there are so many keys.
+    /// The same in the next epoch, without `revoked` and with `instead`; with as many signatures as before, unless `threshold` says
+    /// otherwise.
     ///
     /// # Errors
-    /// A key is not there, or none is left.
+    /// A key is not there, none is left, or fewer than have to sign.
     pub fn without(
         &self,
         revoked: &[KeyId],
         instead: Vec<PublicKey>,
+        threshold: Option<u8>,
     ) -> Result<Self, KeyRecordFailure> {
         for id in revoked {
             if !self.keys.iter().any(|key| key.key_id() == *id) {
@@ -111,11 +124,16 @@ impl Plan {
             Some(last) if keys.is_empty() => return Err(KeyRecordFailure::LastKey(*last)),
             _ => {}
         }
+        let threshold = threshold.unwrap_or(self.threshold);
+        if usize::from(threshold) > keys.len() {
+            return Err(KeyRecordFailure::TooFewKeys {
+                left: keys.len(),
+                threshold,
+            });
+        }
         Ok(Self {
             epoch: self.next_epoch()?,
-            threshold: self
-                .threshold
-                .min(u8::try_from(keys.len()).unwrap_or(u8::MAX)),
+            threshold,
             product: self.product.clone(),
             keys,
         })

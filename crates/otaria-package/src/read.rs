@@ -261,6 +261,17 @@ pub fn read(source: impl Read, trust: Trust<'_>) -> Result<Contents, ReadError> 
     read_into(source, trust, &[], |_| Ok(()))
 }
 
+/// The same for whoever is to co-sign it: it may have no co-signature yet.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn read_for_cosigner(
+    source: impl Read,
+    trust: Trust<'_>,
+) -> Result<Contents, ReadError> {
+    read_from(source, trust, CoSigned::PerhapsNotYet, &[], |_| Ok(()))
+}
+
 /// Reads and checks a whole package, and hands out the plain image piece by piece. Each piece is verified on its own;
 /// whether together they are the image is known only when this returns `Ok`. An encrypted package is opened with one of `keys`;
 /// without any, nothing of it is handed out.
@@ -270,6 +281,23 @@ pub fn read(source: impl Read, trust: Trust<'_>) -> Result<Contents, ReadError> 
 pub fn read_into(
     source: impl Read,
     trust: Trust<'_>,
+    keys: &[DecryptionKey],
+    image: impl FnMut(&[u8]) -> io::Result<()>,
+) -> Result<Contents, ReadError> {
+    read_from(source, trust, CoSigned::AtLeastOnce, keys, image)
+}
+
+/// How often a package has been co-signed whose header says that it is to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum CoSigned {
+    AtLeastOnce,
+    PerhapsNotYet,
+}
+
+fn read_from(
+    source: impl Read,
+    trust: Trust<'_>,
+    cosigned: CoSigned,
     keys: &[DecryptionKey],
     image: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> Result<Contents, ReadError> {
@@ -292,7 +320,7 @@ pub fn read_into(
     let table = BlockTable::check(&header, &table_bytes)?;
     let (recipients, content_key) = read_recipients(&mut input, &header, keys)?;
     let cosigners = if header.flags.cosigned {
-        read_cosigners(&mut input, &header, &message, trust)?
+        read_cosigners(&mut input, &header, &message, trust, cosigned)?
     } else {
         Vec::new()
     };
@@ -447,9 +475,13 @@ fn read_cosigners<R: Read>(
     header: &Header,
     message: &[u8],
     trust: Trust<'_>,
+    cosigned: CoSigned,
 ) -> Result<Vec<KeyId>, ReadError> {
     let mut bytes = input.take(Part::CoSignatures, 1)?;
     let count = usize::from(bytes[0]);
+    if count == 0 && cosigned == CoSigned::PerhapsNotYet {
+        return Ok(Vec::new());
+    }
     bytes.extend(input.take(Part::CoSignatures, count * COSIGNATURE_LEN)?);
     let cosignatures = CoSignatures::parse(&header.key_id, &bytes)?;
     if let Trust::Keys(keys) = trust {

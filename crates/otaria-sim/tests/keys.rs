@@ -8,6 +8,7 @@ use otaria_package::cosign::cosign;
 use otaria_package::key_record::Plan;
 use otaria_package::keys::SigningKey;
 use otaria_package::pack::{CodecChoice, Options, TimeStamp, pack};
+use otaria_package::read::Trust;
 use otaria_sim::flash::Timing;
 use otaria_sim::net::{HostConfig, LinkConfig};
 use otaria_wire::Sha256Digest;
@@ -191,7 +192,7 @@ fn a_package_that_brings_its_own_key_is_refused() {
     // By all the ways in which it could: the key id in the header, a co-signature, a key record, the key's bytes.
     stage.publish_keys(&record_by(&stranger, 9, 1, &[&stranger]));
     let mut own = package("1.1.0", 1, &stranger, true);
-    own = cosign(&own, &new_key()).unwrap();
+    own = cosign(&own, Trust::Anyone, &new_key()).unwrap();
     own.extend(stranger.public_key().to_sec1());
     stage.refuses("own-key", own, FailureCode::UnknownKey);
     assert_eq!(stage.slot_ops(0).total(), 0);
@@ -356,7 +357,7 @@ fn one_key_that_signs_twice_counts_once() {
     let own = [&[1][..], &signed.key_id().0, signed.signature()].concat();
     let twice = [&meant[..at], &own, &meant[at + 1..]].concat();
     stage.refuses("twice", twice, FailureCode::BadSignature);
-    let stranger = cosign(&meant, &strangers_key()).unwrap();
+    let stranger = cosign(&meant, Trust::Anyone, &strangers_key()).unwrap();
     stage.refuses("with-a-stranger", stranger, too_few);
     assert_eq!(stage.slot_ops(0).total(), 0);
 }
@@ -366,12 +367,13 @@ fn two_keys_that_sign_are_two_and_a_bad_co_signature_is_none() {
     let stage = Stage::new();
     let (first, second) = two_of_two(&stage);
     let meant = package("1.1.0", 1, &first, true);
-    let mut bad = cosign(&meant, &second).unwrap();
+    let mut bad = cosign(&meant, Trust::Anyone, &second).unwrap();
     let last = bad.len() - IMAGE_LEN - 1;
     bad[last] ^= 1;
     stage.refuses("bad", bad, FailureCode::BadSignature);
     // Whoever else has signed it does not matter.
-    let cosigned = cosign(&cosign(&meant, &strangers_key()).unwrap(), &second).unwrap();
+    let stranger = cosign(&meant, Trust::Anyone, &strangers_key()).unwrap();
+    let cosigned = cosign(&stranger, Trust::Anyone, &second).unwrap();
     stage.update("both", cosigned);
     stage.check("1.1.0").unwrap();
 }
@@ -381,7 +383,7 @@ fn a_co_signed_download_is_gone_on_with_after_a_power_cut() {
     let stage = slow();
     let (first, second) = two_of_two(&stage);
     let image = release("1.1.0", 160 * 1024);
-    let package = cosign(&package_of(&image, 1, &first, true), &second).unwrap();
+    let package = cosign(&package_of(&image, 1, &first, true), Trust::Anyone, &second).unwrap();
     stage.offer("cut", package);
     stage.run_until(5 * MINUTE, |stage| stage.slot_ops(0).writes > 100);
     stage.device.cut_power();
@@ -408,7 +410,7 @@ fn a_second_signature_that_is_asked_for_meanwhile_is_asked_of_the_download_too()
         stage.publish_keys(&record(epoch, &[&first, &second]));
         let mut package = package_of(&image, u64::from(epoch), &first, cosigned);
         if cosigned {
-            package = cosign(&package, &second).unwrap();
+            package = cosign(&package, Trust::Anyone, &second).unwrap();
         }
         let before = stage.slot_ops(0).writes;
         stage.offer(job, package);

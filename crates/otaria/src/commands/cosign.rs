@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
-use otaria_package::cosign::cosign;
+use otaria_package::cosign::Checked;
 use otaria_package::files::{Existing, Readers, write_atomically};
 use otaria_package::keyfile;
 use otaria_package::keys::Keyring;
@@ -19,8 +19,8 @@ use crate::signer::SignerArgs;
 
 /// Sign a package that another key has signed already: for devices that ask for two signatures.
 ///
-/// The package was made with `otaria package --cosigned`. All of it is checked before it is signed; with --signer, that the first
-/// signature is that key's, too. Who co-signs needs the package and a key, and nothing else of whoever made it.
+/// The package was made with `otaria package --cosigned`. All of it is checked before anybody is asked to sign it; with --signer,
+/// that the first signature is that key's, too. Who co-signs needs the package and a key, and nothing else of whoever made it.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -51,11 +51,13 @@ impl Cosign {
             Some(path) => Some(Keyring::new([keyfile::read_public(path)?])),
             None => None,
         };
-        let refused = || format!("{} is not co-signed", self.file.display());
-        let signer = self.signer.open(found)?;
-        let cosigned = cosign(&package, &*signer).with_context(refused)?;
-        // With its co-signature it is whole, and is read as a device reads it; only then it is written.
         let trust = first.as_ref().map_or(Trust::Anyone, Trust::Keys);
+        let refused = || format!("{} is not co-signed", self.file.display());
+        // Before anybody types a passphrase, touches a token, or lets a key service note a signature.
+        let checked = Checked::read(&package, trust).with_context(refused)?;
+        let signer = self.signer.open(found)?;
+        let cosigned = checked.cosign(&*signer).with_context(refused)?;
+        // With its co-signature it is whole, and is read as a device reads it; only then it is written.
         let contents = read::read(&cosigned[..], trust).with_context(refused)?;
         let out = self.out.as_ref().unwrap_or(&self.file);
         write_atomically(out, Readers::Umask, Existing::Replace, |file| {

@@ -4,12 +4,13 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use otaria_package::files::{Existing, Readers, write_atomically};
 use otaria_package::key_record::{Plan, key_ids, root_ids};
 use otaria_package::keyfile::read_public;
 use otaria_package::keys::{Keyring, PublicKey};
+use otaria_package::signer::Signer;
 use otaria_server::model::{KeyEpoch, PublishedKeys};
 use otaria_wire::keys::KeyRecord;
 use otaria_wire::package::KeyId;
@@ -83,39 +84,39 @@ struct RootArgs {
 }
 
 impl RootArgs {
-    /// Signs a plan and writes it. If it goes on with the keys of a record, one of these root keys must have signed that.
-    fn make(
-        self,
-        ctx: &Context,
-        plan: &Plan,
-        goes_on_with: Option<&KeyRecord<'_>>,
-        out: &Path,
-    ) -> anyhow::Result<()> {
+    /// Asks for what they need to sign.
+    fn open(self) -> anyhow::Result<Roots> {
         let root = self.elsewhere.or_file(self.root.as_deref(), "--root")?;
         let other = ElsewhereArgs::default();
         let other = match &self.other_root {
             Some(path) => Some(other.or_file(Some(path), "--other-root")?),
             None => None,
         };
-        let root = root.open(&self.passphrase)?;
-        let other = other
-            .map(|other| other.open(&self.passphrase))
-            .transpose()?;
-        let roots: Vec<_> = [Some(&root), other.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(|root| &**root)
-            .collect();
-        if let Some(before) = goes_on_with {
-            let known = Keyring::new(roots.iter().map(|root| root.public_key()));
-            // Whoever can write the file could else put a key of his own among those that a root key signs next.
-            before.verify(&known).map_err(|_| {
-                anyhow!(
-                    "the key record was not signed by the root key that is to sign the next one, so its keys may be anybody's; \
-                     name those that shall count with `otaria key rotate`"
-                )
-            })?;
+        let mut roots = vec![root.open(&self.passphrase)?];
+        if let Some(other) = other {
+            roots.push(other.open(&self.passphrase)?);
         }
+        Ok(Roots(roots))
+    }
+}
+
+/// Root keys that can sign.
+struct Roots(Vec<Box<dyn Signer>>);
+
+impl Roots {
+    /// What a record says, if one of them has signed it: whoever can write the file could else choose the next epoch, or put a key
+    /// of his own among those that a root key signs next.
+    fn plan_of(&self, record: &KeyRecord<'_>) -> anyhow::Result<Option<Plan>> {
+        let known = Keyring::new(self.0.iter().map(|root| root.public_key()));
+        let Ok(_) = record.verify(&known) else {
+            return Ok(None);
+        };
+        Ok(Some(Plan::of(record)?))
+    }
+
+    /// Signs a plan and writes it.
+    fn make(&self, ctx: &Context, plan: &Plan, out: &Path) -> anyhow::Result<()> {
+        let roots: Vec<_> = self.0.iter().map(|root| &**root).collect();
         let record = plan.sign(&roots)?;
         write_atomically(out, Readers::Umask, Existing::Replace, |file| {
             file.write_all(&record)
@@ -128,7 +129,7 @@ impl RootArgs {
 
 /// Make the next key record: these release keys count, and no others.
 ///
-/// If OUT is a key record already, the new one has the epoch after it and takes its place.
+/// If OUT is a key record already, which the same root key has signed, the new one has the epoch after it and takes its place.
 #[derive(Debug, Args)]
 struct Rotate {
     #[command(flatten)]
@@ -142,9 +143,9 @@ struct Rotate {
     #[arg(long, value_name = "FILE")]
     keep: Vec<PathBuf>,
 
-    /// How many of the keys must sign a package: 1 or 2.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
-    threshold: u8,
+    /// How many of the keys must sign a package, 1 or 2 [default: as many as in OUT, or 1].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=2))]
+    threshold: Option<u8>,
 
     /// The product whose packages they sign.
     #[arg(long, value_name = "NAME")]
@@ -166,12 +167,26 @@ struct Rotate {
 
 impl Rotate {
     fn run(self, ctx: &Context) -> anyhow::Result<()> {
-        let before = match fs::read(&self.out) {
-            Ok(bytes) => Some(Plan::of(&parse(&bytes, &self.out)?)?),
+        let bytes = match fs::read(&self.out) {
+            Ok(bytes) => Some(bytes),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => {
                 return Err(error).with_context(|| format!("cannot read {}", self.out.display()));
             }
+        };
+        let record = bytes.as_ref().map(|bytes| parse(bytes, &self.out));
+        let record = record.transpose()?;
+        let keys = public_keys(self.release.iter().chain(&self.keep))?;
+        let roots = self.root.open()?;
+        let before = match &record {
+            Some(record) => Some(roots.plan_of(record)?.with_context(|| {
+                format!(
+                    "{} was not signed by the root key that is to sign the next record, so its epoch is anybody's word; choose \
+                     another --out, and an --epoch above that of `otaria key list`",
+                    self.out.display()
+                )
+            })?),
+            None => None,
         };
         let epoch = match (self.epoch, &before) {
             (_, Some(before)) if before.product != self.product => bail!(
@@ -190,11 +205,13 @@ impl Rotate {
         };
         let plan = Plan {
             epoch,
-            threshold: self.threshold,
+            threshold: (self.threshold)
+                .or_else(|| Some(before?.threshold))
+                .unwrap_or(1),
             product: self.product,
-            keys: public_keys(self.release.iter().chain(&self.keep))?,
+            keys,
         };
-        self.root.make(ctx, &plan, None, &self.out)
+        roots.make(ctx, &plan, &self.out)
     }
 }
 
@@ -215,6 +232,10 @@ struct Revoke {
     #[arg(long, value_name = "FILE")]
     release: Vec<PathBuf>,
 
+    /// How many of the keys must sign a package, 1 or 2 [default: as many as before].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=2))]
+    threshold: Option<u8>,
+
     /// Where to write the record [default: in place of the old one].
     #[arg(long, alias = "output", value_name = "FILE")]
     out: Option<PathBuf>,
@@ -224,21 +245,20 @@ impl Revoke {
     fn run(self, ctx: &Context) -> anyhow::Result<()> {
         let bytes = read(&self.file)?;
         let record = parse(&bytes, &self.file)?;
-        let before = Plan::of(&record)?;
         let revoked = self
             .key
             .iter()
             .map(|key| key_id(key))
             .collect::<anyhow::Result<Vec<_>>>()?;
-        let plan = before.without(&revoked, public_keys(&self.release)?)?;
-        if plan.threshold < before.threshold {
-            ctx.output.note(format_args!(
-                "warning: {} signature(s) are enough now, for want of keys",
-                plan.threshold
-            ));
-        }
+        let instead = public_keys(&self.release)?;
+        let roots = self.root.open()?;
+        let before = roots.plan_of(&record)?.context(
+            "the key record was not signed by the root key that is to sign the next one, so its keys may be anybody's; name those \
+             that shall count with `otaria key rotate`",
+        )?;
+        let plan = before.without(&revoked, instead, self.threshold)?;
         let out = self.out.as_ref().unwrap_or(&self.file);
-        self.root.make(ctx, &plan, Some(&record), out)
+        roots.make(ctx, &plan, out)
     }
 }
 
