@@ -22,13 +22,14 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("python3", "python3"),
 ];
 
-/// Python packages that tests compare with: Espressif's image tool and NVS generator, an independent cryptography library, and what
-/// Home Assistant checks messages with.
+/// Python packages that tests compare with: Espressif's image tool and NVS generator, an independent cryptography library, what
+/// Home Assistant checks messages with, and the schemas of CycloneDX.
 const PYTHON_PACKAGES: &[&str] = &[
     "esptool==5.6.0",
     "esp-idf-nvs-partition-gen==0.3.0",
     "cryptography==50.0.2",
     "voluptuous==0.15.2",
+    "cyclonedx-python-lib[json-validation]==11.12.0",
 ];
 
 /// Home Assistant, of which the tests read the schemas. It runs on a newer Python than Debian's, so it is not installed.

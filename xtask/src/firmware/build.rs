@@ -110,7 +110,7 @@ pub(super) fn type_check(chip: Chip) -> Result<()> {
 }
 
 /// The app's features, all of them: its default ones are off.
-fn features(args: &FirmwareArgs) -> Result<String> {
+pub(super) fn features(args: &FirmwareArgs) -> Result<String> {
     let chip = args.chip;
     let has_usb = !matches!(chip, Chip::Esp32 | Chip::Esp32c2 | Chip::Esp32s2);
     let console = match args.console {
@@ -140,7 +140,7 @@ fn features(args: &FirmwareArgs) -> Result<String> {
 }
 
 /// A cargo command over the app for `chip`.
-fn base(chip: Chip, chore: &str) -> Result<Command> {
+pub(super) fn base(chip: Chip, chore: &str) -> Result<Command> {
     install(chip)?;
     // In the folder, because that is where cargo looks for `.cargo/config.toml`.
     let mut build = cargo(&[
@@ -303,8 +303,8 @@ pub(super) fn copy_sources(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Builds the app of `chip` from the sources in `folder`, which is another one than this; its ELF's bytes.
-pub(super) fn app_elsewhere(chip: Chip, folder: &Path) -> Result<Vec<u8>> {
+/// Builds the app of `chip` from the sources in `folder`, which is another one than this; its image, and the list of what is in it.
+pub(super) fn app_elsewhere(chip: Chip, folder: &Path) -> Result<[Vec<u8>; 2]> {
     let out = folder.join("out");
     let mut build = Command::new(std::env::current_exe()?);
     build.current_dir(folder);
@@ -318,5 +318,6 @@ pub(super) fn app_elsewhere(chip: Chip, folder: &Path) -> Result<Vec<u8>> {
         out.as_os_str(),
     ]);
     run(build)?;
-    Ok(std::fs::read(out.join("app.bin"))?)
+    let read = |name: &str| std::fs::read(out.join(name));
+    Ok([read("app.bin")?, read(super::SBOM)?])
 }

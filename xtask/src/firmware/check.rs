@@ -10,7 +10,7 @@ use otaria_wire::partitions::{
     DEFAULT_4MB, Layout, PARTITION_TABLE_LEN, PARTITION_TABLE_OFFSET, PartitionTable,
 };
 
-use super::{Chip, FirmwareArgs, build, examples, image, report};
+use super::{Chip, FirmwareArgs, SBOM, build, examples, image, report, sbom};
 use crate::process::{cargo, command, output, run};
 use crate::steps::Outcome;
 
@@ -34,7 +34,12 @@ pub(crate) fn step(python: &Path, full: bool) -> Result<()> {
         let made = image::make(&elf, chip, Some(&settings), None)?;
         check_with_esptool(python, chip, chip.name(), &made.app)?;
         check_merged(chip, &made, &settings)?;
-        over.extend(sizes(&elf, &made.app, &plain)?);
+        let report = sizes(&elf, &made.app, &plain)?;
+        over.extend(report.over_budget());
+        let parts = sbom::make(&plain, &made.app, report.crates())?;
+        let again = sbom::make(&plain, &made.app, report.crates())?;
+        ensure!(parts == again, "{SBOM} is another one the second time");
+        check_parts(python, chip, &parts)?;
         if chip == Chip::Esp32c3 {
             // The chip that the budgets are made for: only two crates are compiled anew.
             let bare = FirmwareArgs {
@@ -45,10 +50,10 @@ pub(crate) fn step(python: &Path, full: bool) -> Result<()> {
             };
             let elf = fs::read(build::app(&bare)?)?;
             let made = image::make(&elf, chip, None, None)?;
-            over.extend(sizes(&elf, &made.app, &bare)?);
+            over.extend(sizes(&elf, &made.app, &bare)?.over_budget());
         }
         if full && chip == Chip::Esp32c3 {
-            check_reproducible(chip, &made.app)?;
+            check_reproducible(chip, &made.app, &parts)?;
         }
     }
     examples::check_all(python)?;
@@ -56,12 +61,39 @@ pub(crate) fn step(python: &Path, full: bool) -> Result<()> {
     Ok(())
 }
 
-/// Says what takes how much; what of it is over its budget.
-fn sizes(elf: &[u8], app: &[u8], args: &FirmwareArgs) -> Result<Vec<String>> {
+/// Says what takes how much.
+fn sizes(elf: &[u8], app: &[u8], args: &FirmwareArgs) -> Result<report::Report> {
     let report = report::Report::of(elf, app, args)?;
     println!("{report}");
-    Ok(report.over_budget())
+    Ok(report)
 }
+
+/// The list of parts must be what CycloneDX's own schema asks for, with every reference in it leading to a part.
+fn check_parts(python: &Path, chip: Chip, parts: &[u8]) -> Result<()> {
+    let file = Path::new("target/firmware").join(format!("{}.cdx.json", chip.name()));
+    fs::write(&file, parts)?;
+    let (python, path) = (python.to_string_lossy(), file.to_string_lossy());
+    let said = output(command(&python, &["-c", VALIDATE, &path]))
+        .with_context(|| format!("{path} is no CycloneDX document"))?;
+    print!("{}: {said}", chip.name());
+    Ok(())
+}
+
+const VALIDATE: &str = "\
+import json, sys
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+text = open(sys.argv[1]).read()
+error = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
+if error: sys.exit(str(error))
+bom = json.loads(text)
+parts = [bom['metadata']['component'], *bom['components']]
+names = [part['bom-ref'] for part in parts]
+lead = [ref for entry in bom['dependencies'] for ref in [entry['ref'], *entry['dependsOn']]]
+lost = set(lead) - set(names)
+if lost or len(names) != len(set(names)): sys.exit(f'references: {lost}, of {len(names)} parts')
+print(f'{len(names)} parts, as the schema of CycloneDX 1.6 asks for')
+";
 
 /// ESP32, S2 and S3 are type-checked with an upstream nightly that knows their inline assembly, where it can be had.
 pub(crate) fn xtensa() -> Result<Outcome> {
@@ -166,14 +198,20 @@ fn check_merged(chip: Chip, made: &image::Made, settings: &Settings) -> Result<(
 }
 
 /// Another folder must make the same bytes.
-fn check_reproducible(chip: Chip, app: &[u8]) -> Result<()> {
+fn check_reproducible(chip: Chip, app: &[u8], parts: &[u8]) -> Result<()> {
     let folder = std::env::temp_dir().join(format!("otaria elsewhere {}", std::process::id()));
     build::copy_sources(&folder)?;
     let built = build::app_elsewhere(chip, &folder);
     fs::remove_dir_all(&folder)?;
+    let [other_app, other_parts] = built?;
     ensure!(
-        built? == app,
+        other_app == app,
         "{}: another folder makes another image",
+        chip.name()
+    );
+    ensure!(
+        other_parts == parts,
+        "{}: another folder makes another {SBOM}",
         chip.name()
     );
     println!("{}: another folder makes the same bytes", chip.name());

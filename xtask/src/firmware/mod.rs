@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! firmware/ --build--> ELF --image--> app image --image--> merged flash image, signed package
+//!                       |                  '--sbom--> what it is made of
 //!                       '--report--> what takes how much, against the budgets
 //! ```
 
@@ -12,6 +13,7 @@ mod flash;
 mod image;
 mod owners;
 mod report;
+mod sbom;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,6 +26,9 @@ pub(crate) use build::wrap_rustc;
 pub(crate) use check::{step, xtensa};
 pub(crate) use examples::projects as examples;
 pub(crate) use flash::{FlashArgs, write as flash};
+
+/// The file that says what an image is made of.
+const SBOM: &str = "app.cdx.json";
 
 /// A chip that the firmware is built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -115,7 +120,7 @@ impl Variant {
     }
 }
 
-/// Build the firmware for a chip: ELF, app image, merged flash image, signed package, size report.
+/// Build the firmware for a chip: ELF, app image, merged flash image, signed package, what it is made of (CycloneDX), size report.
 #[derive(Debug, Args)]
 pub(crate) struct FirmwareArgs {
     /// The chip.
@@ -205,6 +210,7 @@ pub(crate) fn build(args: &FirmwareArgs) -> Result<()> {
     let elf = fs::read(&elf_file).with_context(|| elf_file.display().to_string())?;
     let made = image::make(&elf, args.chip, settings.as_ref(), key.as_ref())?;
     let report = report::Report::of(&elf, &made.app, args)?;
+    let parts = sbom::make(args, &made.app, report.crates())?;
     let out = args.out();
     fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
     let write = |name: &str, bytes: &[u8], readers| {
@@ -229,6 +235,7 @@ pub(crate) fn build(args: &FirmwareArgs) -> Result<()> {
         // An older one would not be of this build.
         None => remove(&out.join("app.otaria"))?,
     }
+    write(SBOM, &parts, Readers::Umask)?;
     let text = report.to_string();
     write("size.txt", text.as_bytes(), Readers::Umask)?;
     println!("\n{text}");

@@ -212,6 +212,11 @@ impl Report {
         Ok(report)
     }
 
+    /// The crates that something in the image belongs to.
+    pub(super) fn crates(&self) -> impl Iterator<Item = &str> {
+        self.crates.keys().map(String::as_str)
+    }
+
     fn section(&self, wanted: &str) -> u64 {
         let found = self.sections.iter().find(|(name, ..)| name == wanted);
         found.map_or(0, |(_, size, _)| *size)
