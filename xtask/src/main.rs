@@ -9,6 +9,7 @@ mod setup;
 mod steps;
 mod sweep;
 mod test;
+mod threats;
 mod virt;
 
 use anyhow::Result;

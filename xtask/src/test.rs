@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::process::{cargo, command, run as execute, succeeds};
 use crate::setup::{self, DEVICE_TARGET, Machine};
 use crate::steps::{Outcome, Steps};
-use crate::{arrows, firmware, fuzz, generated, sweep, virt};
+use crate::{arrows, firmware, fuzz, generated, sweep, threats, virt};
 
 /// Crates that run on a chip and must build there without `std`.
 const DEVICE_CRATES: &[&str] = &[
@@ -29,6 +29,7 @@ pub(crate) fn run_steps(full: bool, only: &[String]) -> Result<()> {
     let mut steps = Steps::new(only);
     steps.step("format", || passed(format()));
     steps.step("dependency arrows", || passed(arrows::check()));
+    steps.step("list of threats", || passed(threats::check()));
     steps.step("clippy", || passed(clippy()));
     steps.step("device builds", || passed(device_builds()));
     steps.step("firmware", || passed(firmware::step(&machine.python, full)));
