@@ -2,6 +2,7 @@
 
 use otaria_wire::topics::{DeviceId, NameError};
 
+use crate::audit::Action;
 use crate::model::{Certificate, CutOff, IssuedCertificate, NewCertificate};
 use crate::shared::Shared;
 use crate::store::StoreError;
@@ -60,6 +61,8 @@ impl Shared {
         };
         let mut tx = self.store.write().await?;
         tx.add_certificate(&about).await?;
+        let serial = format!("serial {}", about.serial);
+        tx.audit(Action::CertificateIssue, device, &serial).await?;
         tx.commit().await?;
         trust.let_in(device);
         tracing::info!("a certificate for {device}, serial {}", about.serial);
@@ -76,6 +79,8 @@ impl Shared {
         DeviceId::new(device).map_err(|error| EnrollError::Device(device.to_owned(), error))?;
         let mut tx = self.store.write().await?;
         let serials = tx.revoke(device, now).await?;
+        let revoked = format!("revoked: {}", serials.join(", "));
+        tx.audit(Action::DeviceCutOff, device, &revoked).await?;
         tx.commit().await?;
         if let Some(trust) = &self.trust {
             trust.cut_off(device, serials.clone());

@@ -6,6 +6,7 @@ use otaria_package::key_record::{key_ids, root_ids};
 use otaria_wire::keys::{KeyRecord, KeyRecordError};
 use otaria_wire::topics::Topic;
 
+use crate::audit::Action;
 use crate::model::{KeyEpoch, PublishedKeys};
 use crate::shared::Shared;
 use crate::store::{KeyEpochRow, StoreError, Tx};
@@ -55,6 +56,8 @@ impl Shared {
         for device in tx.devices_of(product).await? {
             told += u64::from(self.send_keys(&mut tx, &device, product, now).await?);
         }
+        tx.audit(Action::KeysPublish, product, &format!("epoch {epoch}"))
+            .await?;
         tx.commit().await?;
         self.outbox_ready.notify_one();
         let epochs = self.key_epochs().await?;
@@ -69,6 +72,7 @@ impl Shared {
         if !tx.remove_key_epoch(product).await? {
             return Err(KeysError::NoProduct(product.to_owned()));
         }
+        tx.audit(Action::KeysForget, product, "").await?;
         Ok(tx.commit().await?)
     }
 

@@ -23,6 +23,7 @@
 //! | `access` | users, tokens, and what each may do; what a device may do at the broker |
 //! | `trust`, `enroll` | TLS: the server's authority, devices' certificates, and how a device is cut off |
 //! | `home_assistant` | devices as entities of Home Assistant |
+//! | [`audit`] | who changed what, in a chain that shows if an entry is changed or gone |
 //! | `packages` | package files, by their hash |
 //! | `http`, `api`, `page` | the three faces over HTTP |
 //!
@@ -30,6 +31,7 @@
 //! key has not signed. What it does hold, and who may use it, is in docs/SECURITY.md.
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod model;
 pub mod query;
 

@@ -3,12 +3,14 @@
 //! Times are unix seconds, sizes bytes, digests lower-case hexadecimal.
 
 mod access;
+mod audit;
 mod keys;
 mod registry;
 mod rollout;
 mod units;
 
 pub use access::*;
+pub use audit::*;
 pub use keys::*;
 pub use registry::*;
 pub use rollout::*;

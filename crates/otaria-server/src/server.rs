@@ -349,6 +349,9 @@ async fn housekeeping(shared: Arc<Shared>) {
         if let Err(error) = shared.store.prune_access(crate::clock::now()).await {
             tracing::warn!("old sessions could not be removed: {error}");
         }
+        if let Err(error) = shared.store.prune_audit(crate::clock::now()).await {
+            tracing::warn!("old entries of the audit trail could not be removed: {error}");
+        }
         match shared
             .trust
             .as_ref()

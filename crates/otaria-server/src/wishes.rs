@@ -6,6 +6,7 @@ use otaria_wire::messages::{Command, CommandKind, Desired, MAX_JOB_LEN, WriteJso
 use otaria_wire::topics::{DeviceId, NameError, Topic};
 use otaria_wire::url::Url;
 
+use crate::audit::Action;
 use crate::model::{
     Cancelled, Device, Live, NewCommand, NewJob, Package, Published, Sent, Skipped, Status, Target,
 };
@@ -139,6 +140,8 @@ impl Shared {
             changes.push((id.clone(), device));
         }
         let changes = assignments(&mut tx, &changes).await?;
+        let detail = format!("package {} for {}", package.digest, request.target);
+        tx.audit(Action::JobPublish, &id, &detail).await?;
         tx.commit().await?;
         self.outbox_ready.notify_one();
         self.tell(changes);
@@ -240,6 +243,7 @@ impl Shared {
             None => None,
         };
         let changes = assignments(&mut tx, &moved).await?;
+        tx.audit(Action::DeviceCancel, device, "").await?;
         tx.commit().await?;
         self.outbox_ready.notify_one();
         self.tell(changes);
@@ -258,6 +262,7 @@ impl Shared {
         }
         let had_keys = tx.was_told_keys(device).await?;
         tx.remove_device(device).await?;
+        tx.audit(Action::DeviceForget, device, "").await?;
         tx.unsend(&self.message(device, Topic::Cmd, Vec::new())?.topic)
             .await?;
         let topics = [Topic::Desired, Topic::Presence, Topic::State];
@@ -348,6 +353,9 @@ impl Shared {
         let id = self
             .command_in(&mut tx, device, request.cmd, request.lines, expires_at, now)
             .await?;
+        // A word and numbers: writing them as JSON cannot fail.
+        let detail = serde_json::to_string(request).unwrap_or_default();
+        tx.audit(Action::DeviceCommand, device, &detail).await?;
         tx.commit().await?;
         self.outbox_ready.notify_one();
         Ok(Sent { id, expires_at })

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use common::{free_port, wait_for};
 use otaria_package::keys::SigningKey;
 use otaria_package::pack::{Options, TimeStamp, pack};
-use otaria_server::model::{Page, Rollout, RolloutDevice, RolloutState, Stage, Update};
+use otaria_server::audit::verify;
+use otaria_server::model::{AuditPage, Page, Rollout, RolloutDevice, RolloutState, Stage, Update};
 use otaria_sim::device::Settings;
 use otaria_sim::fleet::{Blueprint, Fleet};
 use otaria_sim::images::Stamp;
@@ -127,6 +128,26 @@ async fn a_rollout_whose_server_is_killed_at_random_moments_loses_and_doubles_no
         let updates: Page<Update> = serde_json::from_value(page).unwrap();
         assert_eq!(updates.items.len(), 1, "seed {SEED:#x}: {updates:?}");
     }
+    let (status, page) = server.http.get("/api/v1/audit?limit=1000").await;
+    assert_eq!(status, 200, "{page}");
+    let mut trail: AuditPage = serde_json::from_value(page).unwrap();
+    trail.items.reverse();
+    let whole = verify(trail.checkpoint, &trail.items, trail.head);
+    assert_eq!(whole, Ok(()), "seed {SEED:#x}: the audit trail");
+    let did: Vec<_> = trail
+        .items
+        .iter()
+        .map(|entry| (entry.action.as_str(), entry.detail.as_str()))
+        .collect();
+    for (action, times) in [
+        ("package.upload", 1),
+        ("rollout.create", 1),
+        ("rollout.state", 1),
+    ] {
+        let found = did.iter().filter(|(name, _)| *name == action).count();
+        assert_eq!(found, times, "seed {SEED:#x}: {action} in {did:?}");
+    }
+    assert_eq!(did.last(), Some(&("rollout.state", "done")));
     for (n, found) in fleet.inspect().await.unwrap().iter().enumerate() {
         let boots = found.boots.as_ref().map(|(version, _)| version.as_str());
         assert_eq!(

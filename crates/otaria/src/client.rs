@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use otaria_server::model::{
-    Assignment, Cancelled, Credentials, CutOff, Device, Group, GroupQuery, Groups,
+    Assignment, AuditPage, Cancelled, Credentials, CutOff, Device, Group, GroupQuery, Groups,
     IssuedCertificate, KeyEpoch, Live, MadeToken, NewCertificate, NewCommand, NewJob, NewPassword,
     NewToken, NewUser, Note, Package, Page, Plan, PlanRequest, Problem, Published, PublishedKeys,
     ReceivedLine, Rollout, RolloutAction, RolloutDevice, RolloutSpec, Secret, Sent, TagChanges,
@@ -222,6 +222,12 @@ impl Client {
     pub(crate) fn revoke_token(&self, id: &str) -> anyhow::Result<()> {
         let url = self.url(&format!("tokens/{}", escape(id)));
         self.answer(self.agent.delete(&url).call()).map(drop)
+    }
+
+    /// A page of the audit trail: the entries before `after`, newest first.
+    pub(crate) fn audit(&self, after: Option<&str>, limit: usize) -> anyhow::Result<AuditPage> {
+        let after = after.map_or(String::new(), |after| format!("&after={}", escape(after)));
+        self.get(&format!("audit?limit={}{after}", limit.clamp(1, PAGE)))
     }
 
     pub(crate) fn certify(

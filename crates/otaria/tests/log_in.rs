@@ -132,6 +132,35 @@ fn whoever_starts_the_server_is_logged_in_and_nobody_else_is() {
 }
 
 #[test]
+fn who_changed_what_is_listed_and_found_whole_by_an_admin_alone() {
+    let server = Server::start(&[]);
+    let new = [("OTARIA_NEW_PASSWORD", PASSWORD)];
+    server.ok("admin", &["user", "add", "eva", "--role", "viewer"], &new);
+    let listed = server.ok("admin", &["audit", "list", "--limit", "1"], &[]);
+    assert!(
+        listed.contains("admin (") && listed.contains("127.0.0.1  user.add eva"),
+        "{listed}"
+    );
+    let whole = server.ok("admin", &["audit", "verify"], &[]);
+    let head = whole.lines().find_map(|line| line.strip_prefix("head "));
+    let head = head.unwrap_or_else(|| panic!("{whole}"));
+    server.ok("admin", &["user", "remove", "eva"], &[]);
+    server.ok("admin", &["audit", "verify", "--head", head], &[]);
+    let other = format!("1:{}", "0".repeat(64));
+    let broken = server.run("admin", &["audit", "verify", "--head", &other], &[]);
+    assert!(
+        broken.code == 1 && broken.out.contains("another chain"),
+        "{broken:?}"
+    );
+
+    server.ok("admin", &["user", "add", "eva", "--role", "viewer"], &new);
+    let password = [("OTARIA_PASSWORD", PASSWORD)];
+    server.ok("eva", &["login", &server.page, "--user", "eva"], &password);
+    let refused = server.run("eva", &["audit", "list"], &[]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+}
+
+#[test]
 fn a_viewer_looks_and_publishes_nothing() {
     let server = Server::start(&[]);
     let new = [("OTARIA_NEW_PASSWORD", PASSWORD)];

@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use super::password::{LONGEST, SHORTEST};
 use super::{Caller, secret};
+use crate::audit::Action;
 use crate::clock::now_ms;
 use crate::model::{
     Credentials, MadeToken, NewPassword, NewToken, NewUser, Role, Scope, Secret, Token, User,
@@ -90,6 +91,11 @@ pub(crate) async fn admin_at_start(
     if !tx.add_user(ADMIN, Role::Admin, &hash, now).await? {
         tx.set_password(ADMIN, &hash).await?;
         tx.set_role(ADMIN, Role::Admin).await?;
+        tx.audit(Action::UserPassword, ADMIN, "reset at the server's start")
+            .await?;
+    } else {
+        tx.audit(Action::UserAdd, ADMIN, "the first, at the server's start")
+            .await?;
     }
     tx.commit().await?;
     let asked = NewToken {
@@ -100,7 +106,9 @@ pub(crate) async fn admin_at_start(
     Ok(Some(FirstAdmin {
         user: ADMIN.to_owned(),
         password: Secret::from((*password).clone()),
-        token: shared.new_token(ADMIN, asked, true, now).await?,
+        token: shared
+            .new_token(ADMIN, asked, Action::TokenCreate, true, now)
+            .await?,
     }))
 }
 
@@ -127,7 +135,13 @@ impl Shared {
             }
             _ => {
                 // The name is a stranger's text.
-                tracing::warn!(user = ?given.user.chars().take(40).collect::<String>(), ?from, "a wrong password");
+                let name: String = given.user.chars().take(40).collect();
+                tracing::warn!(user = ?name, ?from, "a wrong password");
+                // The limiter keeps anybody from filling the trail with these.
+                let mut tx = self.store.write().await?;
+                tx.audit_refused(Action::LogIn, &name, "wrong password")
+                    .await?;
+                tx.commit().await?;
                 Err(AccessError::Wrong)
             }
         }
@@ -149,7 +163,9 @@ impl Shared {
             scopes: user.role.scopes().to_vec(),
             days: LOGIN_DAYS,
         };
-        Ok(self.new_token(&user.name, asked, true, now).await?)
+        Ok(self
+            .new_token(&user.name, asked, Action::LogIn, true, now)
+            .await?)
     }
 
     /// A session for a browser.
@@ -167,6 +183,7 @@ impl Shared {
         let mut tx = self.store.write().await?;
         tx.add_session(&secret::hash(&session), &user.name, now + SESSION_S)
             .await?;
+        tx.audit(Action::LogIn, &user.name, "a session").await?;
         tx.commit().await?;
         Ok(session)
     }
@@ -188,7 +205,12 @@ impl Shared {
             return Ok(None);
         }
         self.store.note_use(&known, now).await?;
-        Ok(Some(Caller::with_token(known.user, role, known.scopes)))
+        Ok(Some(Caller::with_token(
+            known.id,
+            known.user,
+            role,
+            known.scopes,
+        )))
     }
 
     /// Who comes with this session.
@@ -205,6 +227,7 @@ impl Shared {
         &self,
         user: &str,
         asked: NewToken,
+        why: Action,
         by_login: bool,
         now: i64,
     ) -> Result<MadeToken, StoreError> {
@@ -221,6 +244,10 @@ impl Shared {
         };
         let mut tx = self.store.write().await?;
         tx.add_token(&token, &secret::hash(&text), by_login).await?;
+        let scopes: Vec<_> = token.scopes.iter().map(|scope| scope.name()).collect();
+        let (id, days, scopes) = (&token.id, asked.days, scopes.join(","));
+        let detail = format!("token {id} for {days} days: {scopes}");
+        tx.audit(why, user, &detail).await?;
         tx.commit().await?;
         Ok(MadeToken {
             secret: Secret::from(text),
@@ -249,7 +276,9 @@ impl Shared {
         if let Some(scope) = asked.scopes.iter().find(|scope| !caller.may(**scope)) {
             return Err(AccessError::Scope(*scope));
         }
-        Ok(self.new_token(user, asked, false, now).await?)
+        Ok(self
+            .new_token(user, asked, Action::TokenCreate, false, now)
+            .await?)
     }
 
     /// Somebody's own tokens; an administrator's are all.
@@ -267,6 +296,7 @@ impl Shared {
         if !tx.remove_token(id, of).await? {
             return Err(AccessError::NoToken(id.to_owned()));
         }
+        tx.audit(Action::TokenRevoke, id, "").await?;
         Ok(tx.commit().await?)
     }
 
@@ -281,6 +311,8 @@ impl Shared {
         if !tx.add_user(&new.name, new.role, &hash, now).await? {
             return Err(AccessError::Taken(new.name.clone()));
         }
+        tx.audit(Action::UserAdd, &new.name, new.role.name())
+            .await?;
         tx.commit().await?;
         Ok(User {
             name: new.name.clone(),
@@ -296,6 +328,7 @@ impl Shared {
         if !tx.set_password(name, &hash).await? {
             return Err(AccessError::NoUser(name.to_owned()));
         }
+        tx.audit(Action::UserPassword, name, "").await?;
         Ok(tx.commit().await?)
     }
 
@@ -324,6 +357,7 @@ impl Shared {
         if tx.admins().await? == 0 {
             return Err(AccessError::LastAdmin(name.to_owned()));
         }
+        tx.audit(Action::UserRemove, name, "").await?;
         Ok(tx.commit().await?)
     }
 

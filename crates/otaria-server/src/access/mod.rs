@@ -23,6 +23,8 @@ use crate::model::{Role, Scope};
 pub(crate) struct Caller {
     /// The user; none on a server without log-in.
     pub(crate) user: Option<String>,
+    /// The id of the token that it came with.
+    pub(crate) token: Option<String>,
     role: Role,
     /// What the token may do; none for a session or a log-in.
     limited_to: Option<Vec<Scope>>,
@@ -33,6 +35,7 @@ impl Caller {
     pub(crate) fn anybody() -> Self {
         Self {
             user: None,
+            token: None,
             role: Role::Admin,
             limited_to: None,
         }
@@ -42,15 +45,17 @@ impl Caller {
     pub(crate) fn logged_in(user: String, role: Role) -> Self {
         Self {
             user: Some(user),
+            token: None,
             role,
             limited_to: None,
         }
     }
 
     /// Somebody, or some program, with a token.
-    pub(crate) fn with_token(user: String, role: Role, scopes: Vec<Scope>) -> Self {
+    pub(crate) fn with_token(id: String, user: String, role: Role, scopes: Vec<Scope>) -> Self {
         Self {
             user: Some(user),
+            token: Some(id),
             role,
             limited_to: Some(scopes),
         }
@@ -98,7 +103,8 @@ pub(crate) fn needed(method: &Method, path: &str) -> Needed {
         return match (first.unwrap_or_default(), second, third) {
             ("login", None, _) => Needed::Nothing,
             ("whoami" | "password" | "tokens", _, _) => Needed::LogIn,
-            ("users", _, _) => Needed::Scope(Scope::Admin),
+            // It names users, and where they come from.
+            ("users" | "audit", _, _) => Needed::Scope(Scope::Admin),
             _ if safe => Needed::Scope(Scope::Read),
             ("keys", None, _) => Needed::Scope(Scope::Operate),
             // A dry run.
@@ -153,6 +159,7 @@ mod tests {
             ("PUT", "/api/v1/keys", Scope::Operate),
             ("DELETE", "/api/v1/keys/pump", Scope::Admin),
             ("GET", "/api/v1/users", Scope::Admin),
+            ("GET", "/api/v1/audit", Scope::Admin),
             ("POST", "/api/v1/users", Scope::Admin),
             ("PUT", "/api/v1/users/a/password", Scope::Admin),
             ("POST", "/api/v1/what-comes-later", Scope::Admin),
@@ -173,8 +180,9 @@ mod tests {
 
     #[test]
     fn a_token_may_no_more_than_its_user() {
-        let token =
-            |role, scopes: &[Scope]| Caller::with_token("a".to_owned(), role, scopes.to_vec());
+        let token = |role, scopes: &[Scope]| {
+            Caller::with_token("id".to_owned(), "a".to_owned(), role, scopes.to_vec())
+        };
         let demoted = token(Role::Viewer, &Scope::ALL);
         assert!(demoted.may(Scope::Read) && !demoted.may(Scope::Publish));
         let narrow = token(Role::Admin, &[Scope::Publish]);

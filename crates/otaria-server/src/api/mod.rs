@@ -19,6 +19,7 @@
 //! | POST `devices/{id}/certificates` | [`NewCertificate`](crate::model::NewCertificate) to [`IssuedCertificate`](crate::model::IssuedCertificate) |
 //! | DELETE `devices/{id}/certificates` | revoked, the device cut off: [`CutOff`](crate::model::CutOff) |
 //! | POST `login` | [`Credentials`](crate::model::Credentials) to [`MadeToken`](crate::model::MadeToken) |
+//! | GET `audit` | [`AuditPage`](crate::model::AuditPage): who changed what, newest first |
 //! | GET `whoami` | [`Whoami`](crate::model::Whoami) |
 //! | PUT `password` | [`NewPassword`](crate::model::NewPassword), one's own |
 //! | GET, POST `users` | all [`User`](crate::model::User)s; [`NewUser`](crate::model::NewUser) to `User` |
@@ -50,6 +51,7 @@
 //! [`Problem`](crate::model::Problem)s.
 
 mod access;
+mod audit;
 mod certificates;
 mod devices;
 mod jobs;
@@ -97,6 +99,7 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
                 .delete(certificates::revoke),
         )
         .route("/login", post(access::log_in))
+        .route("/audit", get(audit::list))
         .route("/whoami", get(access::whoami))
         .route("/password", put(access::change_password))
         .route("/users", get(access::users).post(access::add_user))

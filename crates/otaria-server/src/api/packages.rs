@@ -12,6 +12,7 @@ use futures_util::StreamExt as _;
 use otaria_wire::Sha256Digest;
 
 use super::Paging;
+use crate::audit::Action;
 use crate::http::{Answer, Fault};
 use crate::model::{Package, Page};
 use crate::shared::Shared;
@@ -86,6 +87,14 @@ pub(super) async fn upload(
     let package = taken?;
     let mut tx = shared.store.write().await?;
     let added = tx.add_package(&package).await?;
+    let detail = format!(
+        "{} {}{}",
+        package.product,
+        package.version,
+        if added { "" } else { ", here already" }
+    );
+    tx.audit(Action::PackageUpload, &package.digest.to_string(), &detail)
+        .await?;
     tx.commit().await?;
     shared.offer_changed.notify_one();
     let package = shared

@@ -10,6 +10,7 @@ use otaria_wire::topics::DeviceId;
 
 use super::Paging;
 use super::devices::{known, unknown};
+use crate::audit::Action;
 use crate::clock::now;
 use crate::http::{Answer, Fault};
 use crate::model::{Device, Group, GroupQuery, Groups, Note, Page, Sample, TagChanges, Update};
@@ -52,6 +53,8 @@ pub(super) async fn set_groups(
         return Err(unknown(&id));
     }
     tx.set_groups(&id, &wanted.groups).await?;
+    tx.audit(Action::DeviceGroups, &id, &wanted.groups.join(", "))
+        .await?;
     tx.commit().await?;
     Ok(Json(wanted))
 }
@@ -70,7 +73,9 @@ pub(super) async fn set_group_query(
         ));
     }
     let mut tx = shared.store.write().await?;
-    tx.set_group_query(&name, &query.to_string()).await?;
+    let query = query.to_string();
+    tx.set_group_query(&name, &query).await?;
+    tx.audit(Action::GroupSet, &name, &query).await?;
     tx.commit().await?;
     let groups = shared.store.groups(now()).await?;
     let group = groups.into_iter().find(|group| group.name == name);
@@ -85,6 +90,7 @@ pub(super) async fn remove_group(
     if !tx.remove_group(&name).await? {
         return Err(Fault::not_found(format!("there is no group '{name}'")));
     }
+    tx.audit(Action::GroupRemove, &name, "").await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -108,6 +114,14 @@ pub(super) async fn change_tags(
             "a device can have {MAX_TAGS} tags"
         )));
     }
+    let set = changes
+        .set
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"));
+    let removed = changes.remove.iter().map(|name| format!("without {name}"));
+    let detail: Vec<_> = set.chain(removed).collect();
+    tx.audit(Action::DeviceTags, &id, &detail.join(", "))
+        .await?;
     tx.commit().await?;
     found(&shared, &id).await
 }
@@ -128,6 +142,7 @@ pub(super) async fn set_note(
         return Err(unknown(&id));
     }
     tx.set_device_note(&id, &note).await?;
+    tx.audit(Action::DeviceNote, &id, &note).await?;
     tx.commit().await?;
     found(&shared, &id).await
 }

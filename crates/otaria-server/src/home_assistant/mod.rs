@@ -29,8 +29,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::entity::Entity;
+use crate::audit::Origin;
 use crate::bus::{BrokerUrl, Connector, Happened, Link, LinkError, Way, at, told_to_stop};
-use crate::model::{Live, NewJob, Target};
+use crate::model::{ActorKind, Live, NewJob, Target};
 use crate::shared::Shared;
 use crate::store::{Filter as Which, NewMessage, OutboxRow, StoreError};
 
@@ -240,7 +241,8 @@ impl<'a> Session<'a> {
             deadline: None,
             unseen: false,
         };
-        let published = self.shared.publish(&request, now).await;
+        let origin = Origin::unnamed(ActorKind::HomeAssistant);
+        let published = origin.scope(self.shared.publish(&request, now)).await;
         published.map(drop).map_err(|error| error.to_string())
     }
 

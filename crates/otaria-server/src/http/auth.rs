@@ -17,12 +17,13 @@ use axum::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, LOCATION, REFERRER_POLICY,
     STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::problem::{Answer, Fault};
 use crate::access::{Caller, Needed, SESSION_S, needed, secret};
+use crate::audit::{Action, Origin};
 use crate::clock::now;
 use crate::config::Downloads;
 use crate::model::Scope;
@@ -64,13 +65,49 @@ pub(crate) fn cookie(shared: &Shared, session: &str) -> String {
     format!("{name}={session}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax{secure}")
 }
 
-/// Lets through who may, with the [`Caller`] among the request's extensions.
+/// Lets through who may, with the [`Caller`] among the request's extensions, and keeps on whose behalf all is done that follows.
 pub(crate) async fn authenticate(
     State(shared): State<Arc<Shared>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    match admit(&shared, &mut request).await {
+    let admitted = admit(&shared, &mut request).await;
+    let extensions = request.extensions();
+    let origin = Origin::of(extensions.get(), address(extensions));
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    origin
+        .scope(async {
+            let response = answer(admitted, request, next).await;
+            let status = response.status();
+            if !method.is_safe() && (status.is_client_error() || status.is_server_error()) {
+                note_refused(&shared, &method, &path, status).await;
+            }
+            response
+        })
+        .await
+}
+
+/// Notes that a user did not get what they wanted to change. What strangers try is left out: they would fill the disk.
+async fn note_refused(shared: &Shared, method: &Method, path: &str, status: StatusCode) {
+    // A dry run would have changed nothing.
+    let harmless = needed(method, path) == Needed::Scope(Scope::Read);
+    if Origin::current().user.is_none() || harmless {
+        return;
+    }
+    let noted = async {
+        let mut tx = shared.store.write().await?;
+        let object = format!("{method} {path}");
+        tx.audit_refused(Action::Request, &object, status.as_str())
+            .await?;
+        tx.commit().await
+    };
+    if let Err(error) = noted.await {
+        tracing::error!("a refusal is missing in the audit trail: {error}");
+    }
+}
+
+async fn answer(admitted: Answer<()>, request: Request, next: Next) -> Response {
+    match admitted {
         Ok(()) => next.run(request).await,
         Err(fault) => {
             let unknown = fault.status() == StatusCode::UNAUTHORIZED;
@@ -129,13 +166,18 @@ async fn admit(shared: &Shared, request: &mut Request) -> Answer<()> {
         }
         (None, None) => None,
     };
+    let extensions = request.extensions_mut();
+    if let Some(caller) = &caller {
+        // Also of who may not: the audit trail names them.
+        extensions.insert(caller.clone());
+    }
     let allowed = match needed {
         Needed::Nothing => true,
         Needed::LogIn => caller.is_some(),
         Needed::Scope(scope) => may(caller.as_ref(), scope)?,
         Needed::Package => {
             shared.entry.downloads == Downloads::Anybody
-                || is_device(request.extensions())
+                || is_device(extensions)
                 || may(caller.as_ref(), Scope::Read)?
         }
     };
@@ -146,9 +188,6 @@ async fn admit(shared: &Shared, request: &mut Request) -> Answer<()> {
             }
             _ => "log in with `otaria login`, or send a token (OTARIA_TOKEN)",
         }));
-    }
-    if let Some(caller) = caller {
-        request.extensions_mut().insert(caller);
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::html;
 use crate::access::{AccessError, secret};
+use crate::audit::Action;
 use crate::clock::now;
 use crate::http::{Answer, Fault, Session, cookie};
 use crate::model::{Credentials, Secret};
@@ -93,6 +94,7 @@ pub(super) async fn log_out(
     }
     let mut tx = shared.store.write().await?;
     tx.remove_session(&session.hash()).await?;
+    tx.audit(Action::LogOut, "", "").await?;
     tx.commit().await?;
     Ok(to("/login", [(SET_COOKIE, cookie(&shared, ""))]))
 }

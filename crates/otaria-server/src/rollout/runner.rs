@@ -10,6 +10,7 @@ use otaria_wire::topics::Topic;
 use super::engine::{self, Course, Effect, Member, NotNow, Seen};
 use super::spec::{self, Checked, SpecError};
 use super::{halt::Outcome, plan};
+use crate::audit::Action;
 use crate::model::{
     Device, Live, PackageFacts, Plan, PlanRequest, Rollout, RolloutAction, RolloutSpec,
     RolloutState, Stage, StageCounts, Status, Target, WaveCounts,
@@ -116,6 +117,8 @@ impl Shared {
             return Err(RolloutError::JobsTaken(id));
         }
         tx.add_rollout(&id, &digest, &course, &members, now).await?;
+        let detail = format!("package {digest} for {}", checked.spec.target);
+        tx.audit(Action::RolloutCreate, &id, &detail).await?;
         tx.commit().await?;
         self.rollouts_ready.notify_one();
         self.rollout(&id).await
@@ -140,6 +143,7 @@ impl Shared {
         let changes = self
             .carry_out(&mut tx, &loaded, &course, &members, &effects, now)
             .await?;
+        tx.audit(Action::RolloutAct, id, action.name()).await?;
         tx.commit().await?;
         self.outbox_ready.notify_one();
         self.rollouts_ready.notify_one();
@@ -195,6 +199,13 @@ impl Shared {
                 now,
             )
             .await?;
+        if decided.course.state != loaded.course.state {
+            let state = decided.course.state.name();
+            let reason = decided.course.reason.as_deref().unwrap_or_default();
+            let detail = format!("{state} {reason}");
+            tx.audit(Action::RolloutState, id, detail.trim_end())
+                .await?;
+        }
         tx.commit().await?;
         if halted {
             let reason = decided.course.reason.as_deref().unwrap_or_default();

@@ -6,6 +6,7 @@
 //! `migrations/`.
 
 mod access;
+mod audit;
 mod certificates;
 mod devices;
 mod jobs;
@@ -145,6 +146,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         8,
         "boots",
         include_str!("../../migrations/sqlite/0008_boots.sql"),
+    ),
+    (
+        9,
+        "audit",
+        include_str!("../../migrations/sqlite/0009_audit.sql"),
     ),
 ];
 

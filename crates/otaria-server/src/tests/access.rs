@@ -17,7 +17,7 @@ const PASSWORD: &str = "correct horse battery";
 
 impl Bench {
     /// A server with log-in and a user of each role, whose password is [`PASSWORD`].
-    async fn locked() -> Self {
+    pub(super) async fn locked() -> Self {
         let mut bench = Self::at(TempDir::new().unwrap(), true).await;
         bench.reopen(Access::LogIn, Downloads::Anybody);
         let hash = bench.shared.passwords.hash(PASSWORD).await;
@@ -29,7 +29,7 @@ impl Bench {
         bench
     }
 
-    async fn log_in(&self, user: &str, password: &str) -> Reply {
+    pub(super) async fn log_in(&self, user: &str, password: &str) -> Reply {
         self.post(
             "/api/v1/login",
             &json!({"user": user, "password": password}),
@@ -37,13 +37,19 @@ impl Bench {
         .await
     }
 
-    async fn token(&self, user: &str) -> String {
+    pub(super) async fn token(&self, user: &str) -> String {
         let reply = self.log_in(user, PASSWORD).await;
         assert_eq!(reply.status, StatusCode::CREATED, "{reply:?}");
         reply.json::<MadeToken>().secret.reveal().to_owned()
     }
 
-    async fn with_token(&self, token: &str, method: Method, path: &str, body: &Value) -> Reply {
+    pub(super) async fn with_token(
+        &self,
+        token: &str,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Reply {
         let bearer = format!("Bearer {token}");
         let headers = [
             ("authorization", bearer.as_str()),
@@ -53,7 +59,7 @@ impl Bench {
     }
 
     /// A browser's cookie, and the token that its pages hold.
-    async fn browser(&self, user: &str) -> (String, String) {
+    pub(super) async fn browser(&self, user: &str) -> (String, String) {
         let form = format!("user={user}&password={}", PASSWORD.replace(' ', "+"));
         let headers = [("content-type", "application/x-www-form-urlencoded")];
         let reply = self.send(Method::POST, "/login", &headers, form).await;

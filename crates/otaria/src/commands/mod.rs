@@ -7,6 +7,7 @@ use otaria_server::BrokerUrl;
 use crate::output::UsageError;
 
 pub(crate) mod acl;
+pub(crate) mod audit;
 pub(crate) mod cancel;
 pub(crate) mod cosign;
 pub(crate) mod demo;
