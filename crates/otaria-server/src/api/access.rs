@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, Request, State};
+use axum::extract::{FromRequest as _, Path, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::{Extension, Json};
 
-use super::MAX_JSON_LEN;
 use crate::access::Caller;
 use crate::clock::now;
 use crate::http::{Answer, Fault, address};
@@ -22,9 +22,9 @@ async fn with_address<T: serde::de::DeserializeOwned>(
     request: Request,
 ) -> Answer<(T, Option<std::net::IpAddr>)> {
     let from = address(request.extensions());
-    let body = axum::body::to_bytes(request.into_body(), MAX_JSON_LEN)
+    let body = Bytes::from_request(request, &())
         .await
-        .map_err(|_| Fault::bad_request("the body cannot be read"))?;
+        .map_err(|error| Fault::refused(error.status(), error.body_text()))?;
     // The parser's own words could repeat a part of what it was given.
     let given = serde_json::from_slice(&body)
         .map_err(|_| Fault::bad_request("the body is not the JSON that is wanted here"))?;
@@ -38,7 +38,12 @@ pub(super) async fn log_in(
     let kind = request.headers().get(CONTENT_TYPE);
     if !kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/json")) {
         // No form of a foreign page can send this type.
-        return Err(Fault::bad_request("this takes application/json"));
+        return Err(Fault::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "content_type",
+            "The request cannot be read",
+            "this takes application/json",
+        ));
     }
     let (given, from) = with_address::<Credentials>(request).await?;
     let made = shared.log_in(&given, from, now()).await?;

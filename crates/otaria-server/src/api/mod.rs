@@ -64,11 +64,12 @@ mod stream;
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, State};
+use axum::middleware::map_response;
 use axum::routing::{delete, get, patch, post, put};
 use axum::{Json, Router};
 use serde::Deserialize;
 
-use crate::http::{Answer, Fault};
+use crate::http::{Answer, Fault, as_problem};
 use crate::model::Health;
 use crate::shared::Shared;
 
@@ -127,6 +128,7 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .layer(DefaultBodyLimit::max(MAX_JSON_LEN))
         // Uploads have a limit of their own, and are never held in memory.
         .route("/packages", get(packages::list).post(packages::upload))
+        .layer(map_response(as_problem))
 }
 
 async fn health(State(shared): State<Arc<Shared>>) -> Answer<Json<Health>> {

@@ -7,7 +7,7 @@ mod problem;
 mod range;
 
 pub(crate) use auth::{Session, address, cookie};
-pub(crate) use problem::{Answer, Fault};
+pub(crate) use problem::{Answer, Fault, as_problem};
 
 use std::sync::Arc;
 

@@ -4,8 +4,8 @@ use std::error::Error;
 
 use axum::body::Body;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use crate::access::AccessError;
@@ -17,6 +17,9 @@ use crate::query::QueryError;
 use crate::store::StoreError;
 use crate::trust::PkiError;
 use crate::wishes::WishError;
+
+/// The type of a problem document.
+const PROBLEM: &str = "application/problem+json";
 
 /// What a handler gives.
 pub(crate) type Answer<T> = Result<T, Fault>;
@@ -62,6 +65,17 @@ impl Fault {
         )
     }
 
+    /// What axum refuses, with its words.
+    pub(crate) fn refused(status: StatusCode, detail: impl Into<String>) -> Self {
+        let (kind, title) = match status {
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => ("content_type", "The request cannot be read"),
+            StatusCode::PAYLOAD_TOO_LARGE => ("too_large", "The request is too large"),
+            status if status.is_server_error() => ("internal", "The server failed"),
+            _ => ("bad_request", "The request cannot be read"),
+        };
+        Self::new(status, kind, title, detail)
+    }
+
     pub(crate) fn conflict(
         kind: &'static str,
         title: &'static str,
@@ -92,6 +106,35 @@ impl Fault {
     }
 }
 
+/// Longest text of axum's that is passed on.
+const MAX_DETAIL: usize = 1024;
+
+/// What the router and its extractors refuse by themselves (an address that is no text, a body that is too large) as a problem,
+/// as all else is.
+pub(crate) async fn as_problem(response: Response) -> Response {
+    let status = response.status();
+    let is_error = status.is_client_error() || status.is_server_error();
+    let told = response.headers().get(CONTENT_TYPE);
+    if !is_error || told.is_some_and(|told| told == PROBLEM) {
+        return response;
+    }
+    let (head, body) = response.into_parts();
+    let text = axum::body::to_bytes(body, MAX_DETAIL).await;
+    let text = text.unwrap_or_default();
+    let detail = match std::str::from_utf8(&text) {
+        Ok(text) if !text.trim().is_empty() => text.trim(),
+        _ => "the server does not take this request",
+    };
+    let mut response = Fault::refused(status, detail).into_response();
+    // Such as `Allow`; what tells of the body is the new one's.
+    for (name, value) in &head.headers {
+        if name != CONTENT_TYPE && name != CONTENT_LENGTH {
+            response.headers_mut().append(name, value.clone());
+        }
+    }
+    response
+}
+
 /// An error with all its causes, in one line.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
@@ -110,10 +153,9 @@ impl IntoResponse for Fault {
         let body = serde_json::to_vec(&self.problem()).unwrap_or_default();
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.status;
-        response.headers_mut().insert(
-            CONTENT_TYPE,
-            axum::http::HeaderValue::from_static("application/problem+json"),
-        );
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
         response
     }
 }
@@ -248,17 +290,7 @@ impl From<UploadError> for Fault {
 
 impl From<JsonRejection> for Fault {
     fn from(error: JsonRejection) -> Self {
-        let kind = if error.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
-            "content_type"
-        } else {
-            "bad_request"
-        };
-        Self::new(
-            error.status(),
-            kind,
-            "The request cannot be read",
-            error.body_text(),
-        )
+        Self::refused(error.status(), error.body_text())
     }
 }
 

@@ -387,7 +387,7 @@ async fn a_wrong_password_and_an_unknown_user_look_the_same() {
             "{}",
         )
         .await;
-    assert_eq!(form.problem(), "bad_request");
+    assert_eq!(form.problem(), "content_type");
 }
 
 #[tokio::test]

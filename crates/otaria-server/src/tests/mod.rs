@@ -7,6 +7,7 @@ mod download;
 mod keys;
 mod outbox;
 mod page;
+mod problems;
 mod registry;
 mod reports;
 mod rollouts;
