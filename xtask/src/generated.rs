@@ -6,11 +6,14 @@ use anyhow::{Result, anyhow, bail};
 use otaria_wire::messages::FailureCode;
 use otaria_wire::partitions::{default_4mb_partitions, encode};
 
+use crate::process::{cargo, output};
+
 /// Each generated file and what the code says now.
 fn files() -> Result<Vec<(&'static str, Vec<u8>)>> {
     Ok(vec![
         ("docs/state-diagram.md", state_diagram()?.into_bytes()),
         ("docs/failure-codes.md", failure_codes()?.into_bytes()),
+        ("docs/CLI.md", commands()?.into_bytes()),
         ("examples/partitions.bin", partitions()?),
     ])
 }
@@ -59,6 +62,20 @@ fn failure_codes() -> Result<String> {
         )?;
     }
     Ok(text)
+}
+
+/// The help of all commands, from the program itself.
+fn commands() -> Result<String> {
+    output(cargo(&[
+        "run",
+        "--quiet",
+        "--locked",
+        "-p",
+        "otaria",
+        "--",
+        "man",
+        "--markdown",
+    ]))
 }
 
 /// The partition table of 4 MB, as it is written to flash at 0x8000. In binary, because espflash 4.7 (esp-idf-part 0.6) takes no

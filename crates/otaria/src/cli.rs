@@ -9,6 +9,12 @@ use crate::commands;
 #[derive(Debug, Parser)]
 #[command(name = "otaria", version, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage.")]
+#[command(after_long_help = "\
+Which server, and with what token: a flag (--server, --token, --ca) counts before a variable (OTARIA_SERVER, OTARIA_TOKEN,
+OTARIA_CA), and that before what `otaria login` has left in otaria/config.toml below XDG_CONFIG_HOME, ~/.config or APPDATA;
+OTARIA_CONFIG names another file.
+
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage.")]
 pub(crate) struct Cli {
     /// Print one JSON document on standard output instead of text.
     #[arg(long, global = true)]
@@ -47,6 +53,8 @@ pub(crate) enum Command {
     Acl(commands::acl::Acl),
     Simulate(commands::simulate::Simulate),
     Demo(commands::demo::Demo),
+    Completions(commands::completions::Completions),
+    Man(commands::man::Man),
 }
 
 impl Command {
@@ -78,6 +86,8 @@ impl Command {
             Self::Acl(command) => command.run(ctx),
             Self::Simulate(command) => commands::runtime()?.block_on(command.run(ctx)),
             Self::Demo(command) => commands::runtime()?.block_on(command.run(ctx)),
+            Self::Completions(command) => command.run(),
+            Self::Man(command) => command.run(ctx),
         }
     }
 }

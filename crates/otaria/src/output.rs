@@ -116,7 +116,8 @@ fn whether_or_not_read(printed: anyhow::Result<()>) -> anyhow::Result<()> {
     }
 }
 
-fn print(text: &str) -> anyhow::Result<()> {
+/// Prints what is neither text for people nor JSON, such as a script. An error when nobody reads any more.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(ReaderGone.into()),

@@ -161,6 +161,32 @@ fn who_changed_what_is_listed_and_found_whole_by_an_admin_alone() {
 }
 
 #[test]
+fn a_flag_counts_before_a_variable_and_a_variable_before_the_file() {
+    let server = Server::start(&[]);
+    // Nobody listens on port 1.
+    let (dead, nobody) = (
+        "http://127.0.0.1:1",
+        "no server answers at http://127.0.0.1:1",
+    );
+    server.ok("admin", &["devices"], &[]);
+    let variable = [("OTARIA_SERVER", dead)];
+    let ran = server.run("admin", &["devices"], &variable);
+    assert!(ran.code == 1 && ran.err.contains(nobody), "{ran:?}");
+    server.ok("admin", &["devices", "--server", &server.page], &variable);
+    let ran = server.run("admin", &["devices", "--server", dead], &[]);
+    assert!(ran.code == 1 && ran.err.contains(nobody), "{ran:?}");
+
+    let token = [("OTARIA_TOKEN", "otaria_x_y")];
+    assert_eq!(server.run("admin", &["devices"], &token).code, 1);
+    let config = std::fs::read_to_string(server.config("admin")).unwrap();
+    let known = config
+        .lines()
+        .find_map(|line| line.strip_prefix("token = "));
+    let known = known.unwrap().trim_matches('"');
+    server.ok("admin", &["devices", "--token", known], &token);
+}
+
+#[test]
 fn a_viewer_looks_and_publishes_nothing() {
     let server = Server::start(&[]);
     let new = [("OTARIA_NEW_PASSWORD", PASSWORD)];
