@@ -121,6 +121,7 @@ pub(crate) fn needed(method: &Method, path: &str) -> Needed {
         };
     }
     match path {
+        "/healthz" | "/readyz" if safe => Needed::Nothing,
         "/login" | "/page.css" | "/page.js" | "/favicon.svg" => Needed::Nothing,
         "/logout" => Needed::LogIn,
         _ if safe && path.starts_with("/packages/") => Needed::Package,

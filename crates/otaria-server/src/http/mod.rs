@@ -3,6 +3,7 @@
 mod auth;
 mod download;
 mod guard;
+mod probe;
 mod problem;
 mod range;
 
@@ -23,6 +24,8 @@ use crate::{api, page};
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/packages/{name}", get(download::package))
+        .route("/healthz", get(probe::alive))
+        .route("/readyz", get(probe::ready))
         .nest("/api/v1", api::router())
         .merge(page::router())
         .fallback(|| async {

@@ -7,6 +7,7 @@ mod download;
 mod keys;
 mod outbox;
 mod page;
+mod probe;
 mod problems;
 mod registry;
 mod reports;
