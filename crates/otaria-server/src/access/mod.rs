@@ -96,36 +96,43 @@ pub(crate) enum Needed {
 
 /// What a request needs.
 pub(crate) fn needed(method: &Method, path: &str) -> Needed {
-    let safe = method.is_safe();
-    if let Some(path) = path.strip_prefix("/api/v1/") {
-        let mut parts = path.split('/');
-        let (first, second, third) = (parts.next(), parts.next(), parts.next());
-        return match (first.unwrap_or_default(), second, third) {
-            ("login", None, _) => Needed::Nothing,
-            ("whoami" | "password" | "tokens", _, _) => Needed::LogIn,
-            // It names users, and where they come from.
-            ("users" | "audit", _, _) => Needed::Scope(Scope::Admin),
-            _ if safe => Needed::Scope(Scope::Read),
-            ("keys", None, _) => Needed::Scope(Scope::Operate),
-            // A dry run.
-            ("rollouts", Some("plan"), None) => Needed::Scope(Scope::Read),
-            // Whoever may stop a device may stop a rollout; all else brings packages to devices.
-            ("rollouts", Some(_), Some("pause" | "cancel")) => Needed::Scope(Scope::Operate),
-            ("rollouts", _, _) => Needed::Scope(Scope::Publish),
-            ("packages" | "jobs", None, _) => Needed::Scope(Scope::Publish),
-            ("devices", Some(_), Some("certificates")) if *method == Method::POST => {
-                Needed::Scope(Scope::Enroll)
-            }
-            ("devices" | "groups", Some(_), _) => Needed::Scope(Scope::Operate),
-            _ => Needed::Scope(Scope::Admin),
-        };
-    }
     match path {
-        "/healthz" | "/readyz" if safe => Needed::Nothing,
-        "/login" | "/page.css" | "/page.js" | "/favicon.svg" => Needed::Nothing,
+        "/healthz" | "/readyz" if method.is_safe() => Needed::Nothing,
+        "/login" => Needed::Nothing,
         "/logout" => Needed::LogIn,
-        _ if safe && path.starts_with("/packages/") => Needed::Package,
+        _ if method.is_safe() && path.starts_with("/assets/") => Needed::Nothing,
+        _ if method.is_safe() && path.starts_with("/packages/") => Needed::Package,
+        // Pages have the API's paths, and need what it needs.
+        _ => needed_of_resource(
+            method,
+            path.strip_prefix("/api/v1/")
+                .unwrap_or(path.trim_start_matches('/')),
+        ),
+    }
+}
+
+fn needed_of_resource(method: &Method, path: &str) -> Needed {
+    let safe = method.is_safe();
+    let mut parts = path.split('/');
+    let (first, second, third) = (parts.next(), parts.next(), parts.next());
+    match (first.unwrap_or_default(), second, third) {
+        ("login", None, _) => Needed::Nothing,
+        ("whoami" | "password" | "tokens", _, _) => Needed::LogIn,
+        // The audit trail names users, and where they come from.
+        ("users" | "audit", _, _) => Needed::Scope(Scope::Admin),
         _ if safe => Needed::Scope(Scope::Read),
+        ("keys", None, _) => Needed::Scope(Scope::Operate),
+        // A dry run.
+        ("rollouts", Some("plan"), None) => Needed::Scope(Scope::Read),
+        // Whoever may stop a device may stop a rollout; all else brings packages to devices.
+        ("rollouts", Some(_), Some("pause" | "cancel")) => Needed::Scope(Scope::Operate),
+        ("rollouts", _, _) => Needed::Scope(Scope::Publish),
+        ("packages" | "jobs", None, _) => Needed::Scope(Scope::Publish),
+        ("devices", Some(_), Some("publish")) => Needed::Scope(Scope::Publish),
+        ("devices", Some(_), Some("certificates")) if *method == Method::POST => {
+            Needed::Scope(Scope::Enroll)
+        }
+        ("devices" | "groups", Some(_), _) => Needed::Scope(Scope::Operate),
         _ => Needed::Scope(Scope::Admin),
     }
 }
@@ -139,6 +146,16 @@ mod tests {
         for (method, path, scope) in [
             ("GET", "/", Scope::Read),
             ("GET", "/api/v1/devices", Scope::Read),
+            ("GET", "/devices/a", Scope::Read),
+            ("GET", "/users", Scope::Admin),
+            ("POST", "/devices/a/registry", Scope::Operate),
+            ("POST", "/devices/a/command", Scope::Operate),
+            ("POST", "/devices/a/publish", Scope::Publish),
+            ("POST", "/rollouts", Scope::Publish),
+            ("POST", "/rollouts/a/pause", Scope::Operate),
+            ("POST", "/rollouts/a/resume", Scope::Publish),
+            ("POST", "/users/a/remove", Scope::Admin),
+            ("POST", "/assets/a", Scope::Admin),
             ("GET", "/api/v1/stream", Scope::Read),
             ("POST", "/api/v1/packages", Scope::Publish),
             ("POST", "/api/v1/jobs", Scope::Publish),

@@ -57,7 +57,7 @@ mod devices;
 mod jobs;
 mod keys;
 mod packages;
-mod registry;
+pub(crate) mod registry;
 mod rollouts;
 mod stream;
 

@@ -95,7 +95,7 @@ pub(super) async fn remove_group(
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn change_tags(
+pub(crate) async fn change_tags(
     State(shared): Shares,
     Path(id): Path<String>,
     body: Result<Json<TagChanges>, JsonRejection>,
@@ -126,7 +126,7 @@ pub(super) async fn change_tags(
     found(&shared, &id).await
 }
 
-pub(super) async fn set_note(
+pub(crate) async fn set_note(
     State(shared): Shares,
     Path(id): Path<String>,
     body: Result<Json<Note>, JsonRejection>,

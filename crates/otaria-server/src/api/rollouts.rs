@@ -69,7 +69,7 @@ pub(super) async fn devices(
     let Query(paging) = query?;
     let page = shared
         .store
-        .rollout_devices(&id, paging.before()?, paging.limit()?)
+        .rollout_devices(&id, None, paging.before()?, paging.limit()?)
         .await?;
     if page.items.is_empty() {
         // Either it has no more, or there is none.

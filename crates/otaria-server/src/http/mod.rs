@@ -13,7 +13,7 @@ pub(crate) use problem::{Answer, Fault, as_problem};
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse as _;
 use axum::routing::get;
 
@@ -44,6 +44,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         // The last is the first that a request meets.
         .layer(from_fn_with_state(Arc::clone(&shared), auth::authenticate))
         .layer(from_fn_with_state(Arc::clone(&shared), guard::guard))
+        .layer(from_fn(page::problem_as_page))
         .layer(from_fn_with_state(Arc::clone(&shared), auth::headers))
         .with_state(shared)
 }

@@ -156,6 +156,8 @@ impl IntoResponse for Fault {
         response
             .headers_mut()
             .insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
+        // For the layer that makes a page of it for people.
+        response.extensions_mut().insert(self.problem());
         response
     }
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use askama::Template as _;
 use axum::Extension;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{ConnectInfo, Form, State};
@@ -11,8 +10,8 @@ use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 
-use super::html;
-use crate::access::{AccessError, secret};
+use super::page;
+use crate::access::AccessError;
 use crate::audit::Action;
 use crate::clock::now;
 use crate::http::{Answer, Fault, Session, cookie};
@@ -32,16 +31,8 @@ pub(super) struct Given {
     password: Secret,
 }
 
-#[derive(Deserialize)]
-pub(super) struct Leaving {
-    csrf: Secret,
-}
-
 fn form(status: StatusCode, problem: String) -> Answer<Response> {
-    let text = LogIn { problem }
-        .render()
-        .map_err(|error| Fault::internal("the page cannot be made", &error))?;
-    Ok((status, html(text)).into_response())
+    Ok((status, page(&LogIn { problem })?).into_response())
 }
 
 fn to(address: &'static str, fields: [(HeaderName, String); 1]) -> Response {
@@ -78,20 +69,10 @@ pub(super) async fn log_in(
 pub(super) async fn log_out(
     State(shared): State<Arc<Shared>>,
     session: Option<Extension<Session>>,
-    given: Result<Form<Leaving>, FormRejection>,
 ) -> Answer<Response> {
-    let (Some(Extension(session)), Ok(Form(given))) = (session, given) else {
+    let Some(Extension(session)) = session else {
         return Err(Fault::bad_request("there is no session to end"));
     };
-    if !secret::equal(given.csrf.reveal().as_bytes(), session.csrf().as_bytes()) {
-        let detail = "this form is not from this session's page";
-        return Err(Fault::new(
-            StatusCode::FORBIDDEN,
-            "csrf",
-            "Not from here",
-            detail,
-        ));
-    }
     let mut tx = shared.store.write().await?;
     tx.remove_session(&session.hash()).await?;
     tx.audit(Action::LogOut, "", "").await?;

@@ -1,140 +1,109 @@
-//! `/`: devices and their progress, for people.
+//! The dashboard: the fleet, its rollouts, packages, keys and users, for people.
 //!
-//! Made on the server, so it can be read without JavaScript (it then reloads itself every few seconds); with it, the
-//! event stream keeps it up to date. Everything comes from this server, and the content policy allows nothing else.
+//! Pages are made on the server and are read without JavaScript (those with something live then reload themselves); what changes
+//! something is a form. With it, htmx fetches a page's live part again when the event stream says that something happened.
+//! Everything comes from this server, and the content policy allows nothing else.
 
+pub(crate) mod assets;
+mod device;
+mod fleet;
+mod form;
+mod frame;
+mod inventory;
 mod login;
-mod view;
+mod people;
+mod planning;
+mod rollout;
+mod words;
 
 use std::sync::Arc;
 
-use askama::Template as _;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use askama::Template;
+use axum::Router;
+use axum::extract::Request;
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
 };
-use axum::response::{IntoResponse, Response};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use axum::{Extension, Router};
-use serde::Deserialize;
 
-use self::view::{Leave, Overview, Row};
-use crate::access::Caller;
-use crate::http::{Answer, Fault, Session};
+use crate::http::{Answer, Fault};
+use crate::model::Problem;
 use crate::shared::Shared;
-use crate::store::Filter;
 
-/// Devices on one page.
-const ROWS: u32 = 200;
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
-                      base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+const POLICY: &str =
+    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// Routes of the page.
+/// Routes of the pages.
 pub(crate) fn router() -> Router<Arc<Shared>> {
     Router::new()
-        .route("/", get(overview))
+        .route("/", get(fleet::show))
+        .route("/devices/{id}", get(device::show))
+        .route("/devices/{id}/registry", post(device::note))
+        .route("/devices/{id}/publish", post(device::publish))
+        .route("/devices/{id}/command", post(device::command))
+        .route("/rollouts", get(rollout::list).post(planning::apply))
+        .route("/rollouts/new", get(planning::blank))
+        .route("/rollouts/plan", post(planning::plan))
+        .route("/rollouts/{id}", get(rollout::show))
+        .route("/rollouts/{id}/{action}", post(rollout::act))
+        .route("/packages", get(inventory::packages))
+        .route("/keys", get(inventory::keys))
+        .route("/audit", get(people::audit))
+        .route("/users", get(people::show).post(people::add))
+        .route("/users/{name}/remove", post(people::remove))
+        .route("/users/tokens/{id}/revoke", post(people::revoke))
         .route("/login", get(login::show).post(login::log_in))
         .route("/logout", post(login::log_out))
-        .route(
-            "/page.css",
-            get(|| {
-                asset(
-                    "text/css; charset=utf-8",
-                    include_str!("../../assets/page.css"),
-                )
-            }),
-        )
-        .route(
-            "/page.js",
-            get(|| {
-                asset(
-                    "text/javascript; charset=utf-8",
-                    include_str!("../../assets/page.js"),
-                )
-            }),
-        )
-        .route(
-            "/favicon.svg",
-            get(|| asset("image/svg+xml", include_str!("../../assets/favicon.svg"))),
-        )
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct Asked {
-    after: Option<String>,
-    group: Option<String>,
-}
-
-async fn overview(
-    State(shared): State<Arc<Shared>>,
-    Extension(caller): Extension<Caller>,
-    session: Option<Extension<Session>>,
-    query: Result<Query<Asked>, QueryRejection>,
-) -> Answer<Response> {
-    let Query(Asked { after, group }) = query?;
-    let group = group.filter(|group| !group.is_empty());
-    let now = crate::clock::now();
-    let broker_connected = *shared.broker_connected.borrow();
-    let (known, online) = shared.store.device_counts().await?;
-    let devices = shared
-        .store
-        .devices(
-            &Filter {
-                group: group.clone(),
-                query: None,
-            },
-            after.as_deref(),
-            ROWS,
-            now,
-        )
-        .await?;
-    let page = Overview {
-        known,
-        online,
-        broker_connected,
-        groups: shared.store.groups(now).await?,
-        group: group.unwrap_or_default(),
-        rows: devices
-            .items
-            .iter()
-            .map(|device| Row::new(device, now))
-            .collect(),
-        next: devices.next,
-        further: after.is_some(),
-        open: shared.is_open(),
-        leave: session.map(|Extension(session)| Leave {
-            user: caller.user.unwrap_or_default(),
-            csrf: session.csrf(),
-        }),
-    };
-    let text = page
-        .render()
-        .map_err(|error| Fault::internal("the page cannot be made", &error))?;
-    Ok(html(text).into_response())
+        .route("/assets/{hash}/{name}", get(assets::serve))
+        .route_layer(from_fn(form::checked))
 }
 
 /// A page of ours.
-fn html(text: String) -> impl IntoResponse {
-    (
-        [
-            (CONTENT_TYPE, "text/html; charset=utf-8"),
-            (CONTENT_SECURITY_POLICY, POLICY),
-            (REFERRER_POLICY, "no-referrer"),
-            (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-            (CACHE_CONTROL, "no-store"),
-        ],
-        text,
-    )
+fn page(template: &impl Template) -> Answer<Response> {
+    let text = template
+        .render()
+        .map_err(|error| Fault::internal("the page cannot be made", &error))?;
+    let fields = [
+        (CONTENT_TYPE, "text/html; charset=utf-8"),
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (REFERRER_POLICY, "no-referrer"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (CACHE_CONTROL, "no-store"),
+    ];
+    Ok((fields, text).into_response())
 }
 
-async fn asset(kind: &'static str, text: &'static str) -> impl IntoResponse {
-    (
-        [
-            (CONTENT_TYPE, kind),
-            (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-            (CACHE_CONTROL, "no-cache"),
-        ],
-        text,
-    )
+#[derive(Template)]
+#[template(path = "problem.html")]
+struct ProblemPage {
+    title: String,
+    detail: String,
+}
+
+/// Whoever reads HTML is told in words what is wrong; the API's problem documents are for programs.
+pub(crate) async fn problem_as_page(request: Request, next: Next) -> Response {
+    let accept = request.headers().get(ACCEPT);
+    let reads_html = !request.uri().path().starts_with("/api/")
+        && accept
+            .and_then(|accept| accept.to_str().ok())
+            .is_some_and(|accept| accept.contains("text/html"));
+    let response = next.run(request).await;
+    let Some(problem) = response
+        .extensions()
+        .get::<Problem>()
+        .filter(|_| reads_html)
+    else {
+        return response;
+    };
+    let shown = ProblemPage {
+        title: problem.title.clone(),
+        detail: problem.detail.clone(),
+    };
+    match page(&shown) {
+        Ok(page) => (response.status(), page).into_response(),
+        Err(_) => response,
+    }
 }

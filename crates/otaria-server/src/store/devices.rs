@@ -186,6 +186,26 @@ impl Store {
         Ok((number(&row, "known")?, number(&row, "online")?))
     }
 
+    /// How many devices run which version of which product, the most common first.
+    pub(crate) async fn version_counts(
+        &self,
+        limit: u32,
+    ) -> Result<Vec<(String, String, u64)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT product, state ->> 'version' AS version, COUNT(*) AS devices FROM devices \
+             WHERE state IS NOT NULL GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT $1",
+        )
+        .bind(i64::from(limit))
+        .fetch_all(&self.reader)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                let devices = number(row, "devices")?;
+                Ok((row.try_get("product")?, row.try_get("version")?, devices))
+            })
+            .collect()
+    }
+
     /// All groups that have a device, or a query.
     pub(crate) async fn groups(&self, now: i64) -> Result<Vec<Group>, StoreError> {
         let mut view = self.read().await?;

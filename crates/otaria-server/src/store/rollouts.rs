@@ -4,7 +4,7 @@ use otaria_wire::messages::FailureCode;
 use sqlx::Row as _;
 
 use super::{Conn, Row, Store, StoreError, Tx, digest, json, number, page, parsed, to_json};
-use crate::model::{Page, RolloutDevice, RolloutState, Status};
+use crate::model::{Page, RolloutDevice, RolloutState, Stage, Status};
 use crate::rollout::engine::{Course, Member, Seen};
 use crate::rollout::halt::Outcome;
 use otaria_wire::Sha256Digest;
@@ -218,19 +218,22 @@ impl Store {
         rows.iter().map(|row| Ok(row.try_get("id")?)).collect()
     }
 
-    /// The devices of a rollout, in the order in which they are offered the package.
+    /// The devices of a rollout, or those at one stage, in the order in which they are offered the package.
     pub(crate) async fn rollout_devices(
         &self,
         rollout: &str,
+        stage: Option<Stage>,
         after: Option<i64>,
         limit: u32,
     ) -> Result<Page<RolloutDevice>, StoreError> {
         let rows = sqlx::query(
-            "SELECT * FROM rollout_devices WHERE rollout_id = $1 AND ($2 IS NULL OR n > $2) ORDER BY n LIMIT $3",
+            "SELECT * FROM rollout_devices WHERE rollout_id = $1 AND ($2 IS NULL OR n > $2) \
+             AND ($4 IS NULL OR stage = $4) ORDER BY n LIMIT $3",
         )
         .bind(rollout)
         .bind(after)
         .bind(i64::from(limit) + 1)
+        .bind(stage.map(Stage::name))
         .fetch_all(&self.reader)
         .await?;
         let items = rows

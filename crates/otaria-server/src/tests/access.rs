@@ -518,7 +518,7 @@ async fn every_answer_tells_browsers_what_they_may_do() {
     for path in [
         "/login",
         "/api/v1/devices",
-        "/page.js",
+        "/assets/000000000000/app.js",
         "/packages/x",
         "/nothing",
     ] {
@@ -527,7 +527,9 @@ async fn every_answer_tells_browsers_what_they_may_do() {
         assert_eq!(reply.header("referrer-policy"), "no-referrer", "{path}");
         let policy = reply.header("content-security-policy");
         assert!(
-            policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
+            policy.starts_with("default-src '")
+                && !policy.contains("unsafe")
+                && policy.contains("frame-ancestors 'none'"),
             "{path}: {policy}"
         );
         // Only with TLS, else browsers would not come back without it.
@@ -536,5 +538,59 @@ async fn every_answer_tells_browsers_what_they_may_do() {
     assert_eq!(
         bench.get("/api/v1/devices").await.header("cache-control"),
         "no-store"
+    );
+}
+
+#[tokio::test]
+async fn a_pages_form_changes_something_only_with_its_own_sessions_token_and_role() {
+    let bench = Bench::locked().await;
+    bench.device_runs("d1", &other_image(), "1.0.0").await;
+    let (operator, csrf) = bench.browser("operator").await;
+    let (viewer, viewers) = bench.browser("viewer").await;
+    let post = async |cookie: &str, csrf: &str| {
+        let headers = [
+            ("cookie", cookie),
+            ("content-type", "application/x-www-form-urlencoded"),
+        ];
+        let form = format!("csrf={csrf}&tags=site%3Dlab&note=");
+        let path = "/devices/d1/registry";
+        bench.send(Method::POST, path, &headers, form).await.status
+    };
+    assert_eq!(post(&operator, "").await, StatusCode::FORBIDDEN);
+    assert_eq!(post(&operator, &viewers).await, StatusCode::FORBIDDEN);
+    assert_eq!(post(&viewer, &viewers).await, StatusCode::FORBIDDEN);
+    assert!(
+        bench
+            .shared
+            .store
+            .device("d1", NOW)
+            .await
+            .unwrap()
+            .unwrap()
+            .tags
+            .is_empty()
+    );
+    assert_eq!(post(&operator, &csrf).await, StatusCode::SEE_OTHER);
+    let tags = bench
+        .shared
+        .store
+        .device("d1", NOW)
+        .await
+        .unwrap()
+        .unwrap()
+        .tags;
+    assert_eq!(tags["site"], "lab");
+
+    let seen = async |cookie: &str| {
+        let page = bench
+            .send(Method::GET, "/devices/d1", &[("cookie", cookie)], "")
+            .await;
+        String::from_utf8(page.body.to_vec()).unwrap()
+    };
+    assert!(seen(&operator).await.contains("/devices/d1/command"));
+    assert!(
+        !seen(&viewer)
+            .await
+            .contains("method=\"post\" action=\"/devices/")
     );
 }
