@@ -6,7 +6,7 @@ use axum::http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Bench, Reply, package};
+use super::{Bench, NOW, Reply, other_image, package};
 use crate::access::{admin_at_start, secret};
 use crate::clock;
 use crate::config::{Access, Downloads};
