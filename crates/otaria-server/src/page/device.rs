@@ -115,7 +115,7 @@ pub(super) async fn show(
                 text: line.line.text.to_string(),
             })
             .collect(),
-        tags: row.tags.join(" "),
+        tags: row.tags.join(", "),
         note: device.note.clone(),
         packages: fitting(&shared, &device).await?,
         row,
@@ -268,9 +268,12 @@ pub(super) async fn note(
     let device = device.ok_or_else(|| Fault::from(WishError::NoDevice(id.clone())))?;
     let set: BTreeMap<String, String> = given
         .tags
-        .split_whitespace()
+        // A value may have spaces, but no comma.
+        .split(',')
+        .map(str::trim)
+        .filter(|tag| !tag.is_empty())
         .map(|tag| tag.split_once('=').unwrap_or((tag, "")))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
         .collect();
     let gone = device
         .tags

@@ -210,7 +210,8 @@ fn actions(rollout: &Rollout, frame: &Frame) -> Vec<Action> {
     let going = rollout.state == RolloutState::Running;
     let held = matches!(rollout.state, RolloutState::Paused | RolloutState::Halted);
     let mut actions = Vec::new();
-    if frame.publish && going && rollout.spec.waves.iter().any(|wave| wave.gate.approve) {
+    let wave = rollout.spec.waves.get(rollout.wave as usize);
+    if frame.publish && going && wave.is_some_and(|wave| wave.gate.approve) {
         actions.push(button("approve", "Approve next wave", "main", ""));
     }
     if frame.operate && going {

@@ -116,6 +116,20 @@ async fn pages_need_nothing_from_elsewhere_and_allow_nothing() {
 }
 
 #[tokio::test]
+async fn a_tag_whose_value_has_spaces_outlives_saving_the_form_as_it_was_shown() {
+    let bench = Bench::new().await;
+    bench.device_runs("d1", &other_image(), "1.0.0").await;
+    for _ in 0..2 {
+        let form = "tags=site%3DNew+York%2C+indoor&note=";
+        bench
+            .send(Method::POST, "/devices/d1/registry", &[FORM], form)
+            .await;
+        let html = bench.page("/devices/d1").await;
+        assert!(html.contains(r#"value="indoor, site=New York""#), "{html}");
+    }
+}
+
+#[tokio::test]
 async fn what_devices_report_is_text_on_every_page_and_never_markup() {
     let bench = Bench::new().await;
     let hostile = "<script>alert(1)</script>";
