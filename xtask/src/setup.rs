@@ -17,6 +17,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("nginx", "nginx-light"),
     ("openssl", "openssl"),
     ("curl", "curl"),
+    ("chromium", "chromium"),
+    ("chromedriver", "chromium-driver"),
     ("g++", "g++"),
     ("qemu-system-riscv32", "qemu-system-misc"),
     ("python3", "python3"),
@@ -32,6 +34,9 @@ const PYTHON_PACKAGES: &[&str] = &[
     "cyclonedx-python-lib[json-validation]==11.12.0",
 ];
 
+/// What is wrong with a page for whoever cannot see or point; this package holds axe-core 4.12.
+const AXE: &str = "axe-playwright-python==0.1.8";
+
 /// Home Assistant, of which the tests read the schemas. It runs on a newer Python than Debian's, so it is not installed.
 const HOME_ASSISTANT: &str = "homeassistant==2026.2.3";
 
@@ -41,6 +46,8 @@ pub(crate) struct Machine {
     pub(crate) python: PathBuf,
     /// The package of [`HOME_ASSISTANT`].
     pub(crate) home_assistant: PathBuf,
+    /// The script of [`AXE`].
+    pub(crate) axe: PathBuf,
 }
 
 /// Installs everything; an error lists what is missing and how to get it.
@@ -49,10 +56,10 @@ pub(crate) fn prepare() -> Result<Machine> {
     add_components()?;
     install_programs()?;
     let python = python_environment()?;
-    let home_assistant = home_assistant(&python)?;
     Ok(Machine {
+        home_assistant: wheel(&python, HOME_ASSISTANT)?,
+        axe: axe(&python)?,
         python,
-        home_assistant,
     })
 }
 
@@ -149,20 +156,36 @@ fn python_environment() -> Result<PathBuf> {
     Ok(python)
 }
 
-/// Downloads the package once.
-fn home_assistant(python: &Path) -> Result<PathBuf> {
-    let folder = std::path::absolute("target/home-assistant")?;
-    let version = HOME_ASSISTANT.rsplit("==").next().unwrap_or_default();
-    let wheel = folder.join(format!("homeassistant-{version}-py3-none-any.whl"));
+/// Downloads a package, `name==version`, once, without what it depends on.
+fn wheel(python: &Path, package: &str) -> Result<PathBuf> {
+    let folder = std::path::absolute("target/wheels")?;
+    let file = package
+        .replace("==", "-")
+        .replace("axe-playwright-", "axe_playwright_");
+    let wheel = folder.join(format!("{file}-py3-none-any.whl"));
     if !wheel.is_file() {
         let program = python.to_str().context("path is no UTF-8")?;
         let folder = folder.to_str().context("path is no UTF-8")?;
         let mut download = command(program, &["-m", "pip", "download", "--quiet", "--no-deps"]);
         download.args(["--disable-pip-version-check", "--only-binary=:all:"]);
-        download.args(["--python-version", "3.14", "--dest", folder, HOME_ASSISTANT]);
+        download.args(["--python-version", "3.14", "--dest", folder, package]);
         run(download)?;
     }
     Ok(wheel)
+}
+
+/// The script in the package, as a file.
+fn axe(python: &Path) -> Result<PathBuf> {
+    let wheel = wheel(python, AXE)?;
+    let folder = wheel.with_extension("");
+    let script = folder.join("axe_playwright_python/axe.min.js");
+    if !script.is_file() {
+        let program = python.to_str().context("path is no UTF-8")?;
+        let mut unpack = command(program, &["-m", "zipfile", "-e"]);
+        unpack.args([&wheel, &folder]);
+        run(unpack)?;
+    }
+    Ok(script)
 }
 
 /// Makes `cargo deny` available, building it once if need be.

@@ -95,6 +95,7 @@ fn tests(machine: &Machine) -> Result<()> {
     let mut test = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
     test.env("OTARIA_PYTHON", &machine.python);
     test.env("OTARIA_HOME_ASSISTANT", &machine.home_assistant);
+    test.env("OTARIA_AXE", &machine.axe);
     // A peer that is missing must fail here, not be skipped: setup has installed it.
     test.env("OTARIA_REQUIRE_PEERS", "1");
     execute(test)

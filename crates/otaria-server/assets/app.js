@@ -1,10 +1,21 @@
-// The dashboard reads and acts without this. It adds: uploads with progress, a question before what cannot be undone.
+// The dashboard reads and acts without this. It adds: uploads with progress, a question before what cannot be undone,
+// and that what somebody has opened stays open while the page renews itself.
 "use strict";
 
 document.addEventListener("submit", (event) => {
   const question = event.submitter?.dataset.confirm;
   if (question && !window.confirm(question)) {
     event.preventDefault();
+  }
+});
+
+let opened = [];
+document.addEventListener("htmx:beforeSwap", () => {
+  opened = [...document.querySelectorAll("details[open][data-key]")].map((one) => one.dataset.key);
+});
+document.addEventListener("htmx:afterSwap", () => {
+  for (const one of document.querySelectorAll("details[data-key]")) {
+    one.open = opened.includes(one.dataset.key);
   }
 });
 

@@ -524,7 +524,7 @@ async fn every_answer_tells_browsers_what_they_may_do() {
     ] {
         let reply = bench.get(path).await;
         assert_eq!(reply.header("x-content-type-options"), "nosniff", "{path}");
-        assert_eq!(reply.header("referrer-policy"), "no-referrer", "{path}");
+        assert_eq!(reply.header("referrer-policy"), "same-origin", "{path}");
         let policy = reply.header("content-security-policy");
         assert!(
             policy.starts_with("default-src '")
