@@ -47,6 +47,8 @@ enum Chore {
     },
     /// Write the files under docs/ that are generated from code.
     Docs,
+    /// Take the pictures of the dashboard under docs/screenshots.
+    Screenshots,
     Firmware(firmware::FirmwareArgs),
     Flash(firmware::FlashArgs),
     Virt(virt::VirtArgs),
@@ -61,6 +63,7 @@ fn main() -> Result<()> {
         Chore::Sweep => sweep::exhaustive(),
         Chore::Fuzz { seconds, targets } => fuzz::run_targets(seconds, &targets),
         Chore::Docs => generated::write(),
+        Chore::Screenshots => test::screenshots(),
         Chore::Firmware(args) => firmware::build(&args),
         Chore::Flash(args) => firmware::flash(&args),
         Chore::Virt(args) => virt::start(&args),

@@ -101,6 +101,22 @@ fn tests(machine: &Machine) -> Result<()> {
     execute(test)
 }
 
+/// What the browser's test sees on its way, as pictures.
+pub(crate) fn screenshots() -> Result<()> {
+    let folder = std::path::absolute("docs/screenshots")?;
+    std::fs::create_dir_all(&folder)?;
+    let mut test = cargo(&[
+        "test",
+        "--package",
+        "otaria",
+        "--locked",
+        "--test",
+        "dashboard",
+    ]);
+    test.env("OTARIA_SCREENSHOTS", folder);
+    execute(test)
+}
+
 fn docs() -> Result<()> {
     let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
     doc.env("RUSTDOCFLAGS", "-D warnings");

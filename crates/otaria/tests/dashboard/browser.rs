@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 /// Far longer than anything here takes; a test that reaches it has failed.
@@ -174,6 +176,22 @@ impl Browser {
         let media = json!({"features": [{"name": "prefers-color-scheme", "value": value}]});
         let command = json!({"cmd": "Emulation.setEmulatedMedia", "params": media});
         self.post("/goog/cdp/execute", &command);
+    }
+
+    /// Keeps a picture of what is seen, where `cargo xtask screenshots` wants them.
+    pub(crate) fn picture(&self, name: &str) {
+        let Some(folder) = std::env::var_os("OTARIA_SCREENSHOTS") else {
+            return;
+        };
+        self.script("window.scrollTo(0, 0)");
+        let mut answer = ureq::get(format!("{}/screenshot", self.session))
+            .call()
+            .unwrap();
+        let document: Value = answer.body_mut().read_json().unwrap();
+        let png = STANDARD
+            .decode(document["value"].as_str().unwrap())
+            .unwrap();
+        std::fs::write(Path::new(&folder).join(format!("{name}.png")), png).unwrap();
     }
 
     pub(crate) fn width(&self, width: u32) {

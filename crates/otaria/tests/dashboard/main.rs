@@ -205,12 +205,16 @@ fn a_person_updates_a_fleet_in_a_browser_from_the_first_log_in_to_a_halt() {
         browser.reads(&format!("pump-{n}"));
     }
     look(&browser, &site);
+    browser.dark(true);
+    browser.picture("fleet-dark");
+    browser.dark(false);
 
     upload(&browser, &site.package("1.1.0", "good", 2000), "1.1.0");
     look(&browser, &site);
     roll_out(&browser, &site, "pumps-1.1.0");
     // It goes on before the eyes of whoever watches: the same page, never loaded again.
     browser.script("window.watched = true");
+    browser.picture("rollout");
     browser.reads(&format!("{0} / {0}", DEVICES - 1));
     browser.reads("done");
     assert_eq!(browser.script("return window.watched"), true);
@@ -221,6 +225,7 @@ fn a_person_updates_a_fleet_in_a_browser_from_the_first_log_in_to_a_halt() {
     roll_out(&browser, &site, "pumps-1.2.0");
     browser.reads("It has halted");
     browser.reads("trial_crashed");
+    browser.picture("rollout-halted");
     look(&browser, &site);
     browser.click("#act-resume");
     browser.reads("trial_crashed");
@@ -231,8 +236,12 @@ fn a_person_updates_a_fleet_in_a_browser_from_the_first_log_in_to_a_halt() {
     browser.reads("rolled back");
     browser.click("button[value=logs]");
     browser.reads("warn");
-    browser.click(".steps ~ *, details summary");
+    browser.click("details summary");
+    browser.picture("device");
     look(&browser, &site);
+    browser.width(500);
+    browser.picture("device-phone");
+    browser.width(1280);
 
     for (path, says) in [
         ("/rollouts", "pumps-1.1.0"),
