@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use otaria_wire::topics::NameError;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::access::{FirstAdmin, admin_at_start};
@@ -21,7 +20,7 @@ use crate::packages::PackageFiles;
 use crate::rollout;
 use crate::shared::{Entry, Shared};
 use crate::store::{Store, StoreError};
-use crate::trust::{Peer, PkiError, TlsListener, Trust, plain_listener};
+use crate::trust::{self, Peer, PkiError, TlsListener, Trust, plain_listener};
 
 /// How often history beyond what is kept is removed.
 const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -107,9 +106,8 @@ impl Server {
         refuse_exposed(&config)?;
         fs::create_dir_all(&config.data).map_err(data)?;
         let lock = lock(&config.data)?;
-        let listener = TcpListener::bind(config.http)
-            .await
-            .map_err(|error| StartError::Http(config.http, error))?;
+        let listener =
+            trust::listen(config.http).map_err(|error| StartError::Http(config.http, error))?;
         let http_address = listener
             .local_addr()
             .map_err(|error| StartError::Http(config.http, error))?;

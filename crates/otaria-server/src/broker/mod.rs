@@ -21,7 +21,6 @@ use mqtt5::broker::{BrokerShutdownHandle, MqttBroker, ResourceLimits, StorageBac
 use mqtt5::error::MqttError;
 use mqtt5::packet::publish::PublishPacket;
 use otaria_wire::topics::{self, NameError, Topic};
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use self::doorman::Doorman;
@@ -31,7 +30,7 @@ use crate::access::secret;
 use crate::bus::BrokerUrl;
 use crate::shared::Shared;
 use crate::store::StoreError;
-use crate::trust::TlsListener;
+use crate::trust::{self, TlsListener};
 
 /// Connections at once; each costs some 33 KiB.
 const MAX_CLIENTS: usize = 20_000;
@@ -85,7 +84,7 @@ impl Broker {
     ) -> Result<Self, BrokerError> {
         // The library reports a port in use as one long text; ask first, for an error that says it plainly.
         let bind = |error| BrokerError::Bind(listen, error);
-        let listener = TcpListener::bind(listen).await.map_err(bind)?;
+        let listener = trust::listen(listen).map_err(bind)?;
         let (outer, inner) = match &shared.trust {
             Some(trust) => {
                 let outer = TlsListener::start(listener, trust.mqtt(), Arc::clone(trust));

@@ -75,7 +75,7 @@ pub(crate) fn reason(
     if let Some(limit) = rule.failures
         && all.failed >= limit as usize
     {
-        return Some(format!("{all}: the limit is {limit} failures"));
+        return Some(format!("{all}: the limit is {limit}"));
     }
     if let Some(percent) = rule.percent
         && all.ended >= rule.after as usize

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
@@ -141,6 +141,23 @@ impl TlsListener {
     pub(crate) async fn next(&mut self) -> Option<(Secured, Peer)> {
         self.ready.recv().await
     }
+}
+
+/// Connections that may wait to be accepted. A whole fleet comes at once when a broker or its network is back, and who finds no place
+/// tries again after 1, 2, 4, .. s, so that the last come minutes later. The system has a limit of its own (Linux: 4096).
+const BACKLOG: u32 = 4096;
+
+/// Listens, with room for many that come at once.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // Elsewhere it would let two servers have one port.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// The same type without TLS, so that there is one way to serve.

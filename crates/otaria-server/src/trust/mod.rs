@@ -13,7 +13,7 @@ mod verifier;
 pub(crate) use authority::{Authority, Issued};
 pub use authority::{DeviceKey, PkiError, new_device_key};
 pub(crate) use identity::{Identity, hex};
-pub(crate) use listener::{Peer, Secured, TlsListener, plain_listener};
+pub(crate) use listener::{Peer, Secured, TlsListener, listen, plain_listener};
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
