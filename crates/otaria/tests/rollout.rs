@@ -20,6 +20,8 @@ use tempfile::TempDir;
 /// Far longer than anything here takes; a test that reaches it has failed.
 const PATIENCE: Duration = Duration::from_secs(900);
 const IMAGE_LEN: usize = 32 * 1024;
+/// Of what ten thousand devices get.
+const LARGE_IMAGE_LEN: usize = 256 * 1024;
 /// The revision whose devices the first release crashes on.
 const NEW_REVISION: u16 = 101;
 
@@ -77,6 +79,8 @@ impl Site {
             sequence: 2000,
         };
         site.until("all devices to report", || {
+            // A list of thousands costs the server time that it has not got to spare just then.
+            std::thread::sleep(Duration::from_millis(devices as u64 / 2));
             let known = site.json(&["devices", "--query", "online and version = 1.0.0"]);
             known.as_array().unwrap().len() == devices
         });
@@ -85,10 +89,11 @@ impl Site {
 
     /// Makes a package and a rollout of it.
     fn release(&mut self, version: &str, behaviour: &str, rollout: &str) {
-        let image = Stamp::new(version)
-            .behaviour(behaviour)
-            .size(IMAGE_LEN)
-            .image();
+        self.release_of(IMAGE_LEN, version, behaviour, rollout);
+    }
+
+    fn release_of(&mut self, len: usize, version: &str, behaviour: &str, rollout: &str) {
+        let image = Stamp::new(version).behaviour(behaviour).size(len).image();
         self.sequence += 1;
         let options = Options::new(TimeStamp {
             sequence: self.sequence,
@@ -145,6 +150,14 @@ impl Site {
             assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
             std::thread::sleep(Duration::from_millis(500));
         }
+    }
+
+    /// The most memory that the server has had, in KiB (proc(5), `VmHWM`).
+    #[cfg(target_os = "linux")]
+    fn server_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.server.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        line.unwrap().trim_end_matches("kB").trim().parse().unwrap()
     }
 
     /// How many devices would start this version, by their flash, and have no trial open.
@@ -287,6 +300,52 @@ fn a_defect_of_three_percent_of_a_thousand_devices_halts_in_the_canary_wave_and_
         "version = 1.2.0 and status = succeeded",
     ]);
     assert_eq!(devices.as_array().unwrap().len(), DEVICES);
+}
+
+/// What docs/SCALING.md has its figures from. The devices run in this process, on one thread; the server in its own.
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "takes both cores for minutes; run it alone, with --release --nocapture"]
+fn ten_thousand_devices_update_within_the_servers_memory_and_nothing_is_lost_or_doubled() {
+    const DEVICES: usize = 10_000;
+    const MEMORY_MAX_KIB: u64 = 600 * 1024;
+    let begun = Instant::now();
+    let mut site = Site::open(DEVICES);
+    println!("all have reported after {:?}", begun.elapsed());
+    println!("server: {} KiB", site.server_memory());
+    assert!(begun.elapsed() < Duration::from_secs(180));
+
+    let limits = "target = \"all\"\n[limits]\nconcurrent = 500\n";
+    site.release_of(LARGE_IMAGE_LEN, "1.1.0", "good", limits);
+    let asked = Instant::now();
+    let plan = site.json(&["rollout", "plan", "1.1.0.toml"]);
+    println!("planned in {:?}", asked.elapsed());
+    assert_eq!(plan["devices"].as_u64(), Some(DEVICES as u64));
+    let begun = Instant::now();
+    site.json(&["rollout", "apply", "1.1.0.toml"]);
+    site.until("the rollout to end", || {
+        let total = &site.api("rollouts/r-1.1.0")["total"];
+        println!(
+            "{:?}: {total}, server {} KiB",
+            begun.elapsed(),
+            site.server_memory()
+        );
+        std::thread::sleep(Duration::from_secs(9));
+        total["confirmed"].as_u64() == Some(DEVICES as u64) || total["failed"].as_u64() != Some(0)
+    });
+    let done = site.api("rollouts/r-1.1.0");
+    println!("updated in {:?}", begun.elapsed());
+    assert_eq!(
+        done["total"]["confirmed"].as_u64(),
+        Some(DEVICES as u64),
+        "{done}"
+    );
+    assert_eq!(site.flash_boots("1.1.0"), DEVICES);
+    assert!(
+        site.server_memory() < MEMORY_MAX_KIB,
+        "{} KiB",
+        site.server_memory()
+    );
 }
 
 #[test]
