@@ -302,7 +302,7 @@ fn a_defect_of_three_percent_of_a_thousand_devices_halts_in_the_canary_wave_and_
     assert_eq!(devices.as_array().unwrap().len(), DEVICES);
 }
 
-/// What docs/SCALING.md has its figures from. The devices run in this process, on one thread; the server in its own.
+/// The devices run in this process, on one thread, and all start in the same instant; the server in its own.
 #[cfg(target_os = "linux")]
 #[test]
 #[ignore = "takes both cores for minutes; run it alone, with --release --nocapture"]
