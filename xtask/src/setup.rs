@@ -159,9 +159,8 @@ fn python_environment() -> Result<PathBuf> {
 /// Downloads a package, `name==version`, once, without what it depends on.
 fn wheel(python: &Path, package: &str) -> Result<PathBuf> {
     let folder = std::path::absolute("target/wheels")?;
-    let file = package
-        .replace("==", "-")
-        .replace("axe-playwright-", "axe_playwright_");
+    // As PEP 427 names files.
+    let file = package.replace('-', "_").replace("==", "-");
     let wheel = folder.join(format!("{file}-py3-none-any.whl"));
     if !wheel.is_file() {
         let program = python.to_str().context("path is no UTF-8")?;

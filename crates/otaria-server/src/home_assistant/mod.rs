@@ -33,7 +33,7 @@ use crate::audit::Origin;
 use crate::bus::{BrokerUrl, Connector, Happened, Link, LinkError, Way, at, told_to_stop};
 use crate::model::{ActorKind, Live, NewJob, Target};
 use crate::shared::Shared;
-use crate::store::{Filter as Which, NewMessage, OutboxRow, StoreError};
+use crate::store::{NewMessage, OutboxRow, StoreError};
 
 /// Where Home Assistant says that it has started.
 const BIRTH: &str = "homeassistant/status";
@@ -43,8 +43,6 @@ const WINDOW: usize = 64;
 const GATHER: Duration = Duration::from_millis(500);
 /// Waits between connections: the first, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// Devices read from the store at once.
-const PAGE: u32 = 500;
 
 /// The running connection.
 pub(crate) struct HomeAssistant {
@@ -273,19 +271,9 @@ impl<'a> Session<'a> {
         if announce {
             self.announced.clear();
         }
-        let mut after: Option<String> = None;
-        loop {
-            let (now, all) = (crate::clock::now(), Which::default());
-            let page = self.shared.store.devices(&all, after.as_deref(), PAGE, now);
-            let page = page.await?;
-            for device in page.items {
-                gone.remove(&device.id);
-                self.note(device.id);
-            }
-            after = page.next;
-            if after.is_none() {
-                break;
-            }
+        for device in self.shared.store.device_ids().await? {
+            gone.remove(&device);
+            self.note(device);
         }
         gone.into_iter().for_each(|device| self.note(device));
         Ok(())

@@ -149,6 +149,14 @@ impl Store {
         Ok(found)
     }
 
+    /// The ids of all devices.
+    pub(crate) async fn device_ids(&self) -> Result<Vec<String>, StoreError> {
+        let rows = sqlx::query("SELECT id FROM devices ORDER BY id")
+            .fetch_all(&self.reader)
+            .await?;
+        rows.iter().map(|row| Ok(row.try_get("id")?)).collect()
+    }
+
     /// Devices in the order of their ids.
     pub(crate) async fn devices(
         &self,

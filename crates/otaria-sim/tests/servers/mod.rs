@@ -63,6 +63,19 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
     found
 }
 
+/// A file that `cargo xtask test` fetches and names in a variable, unless it is missing and may be.
+pub(crate) fn fetched(variable: &str) -> Option<PathBuf> {
+    let file = std::env::var_os(variable);
+    assert!(
+        file.is_some() || std::env::var_os("OTARIA_REQUIRE_PEERS").is_none(),
+        "{variable} names no file"
+    );
+    if file.is_none() {
+        println!("skipped: {variable} names no file; `cargo xtask test` has it");
+    }
+    file.map(PathBuf::from)
+}
+
 /// The Python that `cargo xtask` has set up, else the system's.
 pub(crate) fn python_program() -> std::ffi::OsString {
     std::env::var_os("OTARIA_PYTHON").unwrap_or_else(|| "python3".into())

@@ -3,13 +3,15 @@
 //! Of the clients on crates.io one brings parts under the MPL and another a second HTTP client; these tests need a dozen requests.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+
+use crate::servers;
 
 /// Far longer than anything here takes; a test that reaches it has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -23,26 +25,10 @@ pub(crate) struct Browser {
     origin: String,
 }
 
-/// Where a program is, unless it is missing and may be.
-fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|path| path.is_file());
-    if found.is_none() {
-        assert!(
-            std::env::var_os("OTARIA_REQUIRE_PEERS").is_none(),
-            "{program} is not installed"
-        );
-        println!("skipped: {program} is not installed");
-    }
-    found
-}
-
 impl Browser {
     /// Opens a window on `origin`; nothing but that can be reached from it.
     pub(crate) fn open(origin: &str, profile: &Path) -> Option<Self> {
-        let (chromium, chromedriver) = (find("chromium")?, find("chromedriver")?);
+        let (chromium, chromedriver) = (servers::find("chromium")?, servers::find("chromedriver")?);
         let mut driver = Command::new(chromedriver)
             .arg("--port=0")
             .stdout(Stdio::piped())

@@ -1,6 +1,8 @@
 //! The dashboard in a real browser: first start, log-in, upload, plan, rollout, halt, device page.
 
 mod browser;
+#[path = "../../../otaria-sim/tests/servers/mod.rs"]
+mod servers;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -105,12 +107,7 @@ fn fleet(key: &SigningKey, port: u16) -> Fleet {
 /// What axe-core finds on the page, if it is there: https://github.com/dequelabs/axe-core. It is under the MPL, so it is not among
 /// these files; `cargo xtask test` fetches it.
 fn accessible(browser: &Browser) {
-    let Some(axe) = std::env::var_os("OTARIA_AXE") else {
-        assert!(
-            std::env::var_os("OTARIA_REQUIRE_PEERS").is_none(),
-            "OTARIA_AXE does not say where axe.min.js is"
-        );
-        println!("skipped: axe-core; `cargo xtask test` has it");
+    let Some(axe) = servers::fetched("OTARIA_AXE") else {
         return;
     };
     let axe = fs::read_to_string(axe).unwrap();
