@@ -13,7 +13,8 @@ fn files() -> Result<Vec<(&'static str, Vec<u8>)>> {
     Ok(vec![
         ("docs/state-diagram.md", state_diagram()?.into_bytes()),
         ("docs/failure-codes.md", failure_codes()?.into_bytes()),
-        ("docs/CLI.md", commands()?.into_bytes()),
+        ("docs/CLI.md", said(&["man", "--markdown"])?.into_bytes()),
+        ("docs/openapi.json", said(&["openapi"])?.into_bytes()),
         ("examples/partitions.bin", partitions()?),
     ])
 }
@@ -64,18 +65,10 @@ fn failure_codes() -> Result<String> {
     Ok(text)
 }
 
-/// The help of all commands, from the program itself.
-fn commands() -> Result<String> {
-    output(cargo(&[
-        "run",
-        "--quiet",
-        "--locked",
-        "-p",
-        "otaria",
-        "--",
-        "man",
-        "--markdown",
-    ]))
+/// What the program says of itself: the help of all commands, its server's API.
+fn said(command: &[&str]) -> Result<String> {
+    let run = ["run", "--quiet", "--locked", "-p", "otaria", "--"];
+    output(cargo(&[&run, command].concat()))
 }
 
 /// The partition table of 4 MB, as it is written to flash at 0x8000. In binary, because espflash 4.7 (esp-idf-part 0.6) takes no

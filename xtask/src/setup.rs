@@ -25,13 +25,14 @@ const PROGRAMS: &[(&str, &str)] = &[
 ];
 
 /// Python packages that tests compare with: Espressif's image tool and NVS generator, an independent cryptography library, what
-/// Home Assistant checks messages with, and the schemas of CycloneDX.
+/// Home Assistant checks messages with, the schemas of CycloneDX, and a validator of OpenAPI documents.
 const PYTHON_PACKAGES: &[&str] = &[
     "esptool==5.6.0",
     "esp-idf-nvs-partition-gen==0.3.0",
     "cryptography==50.0.2",
     "voluptuous==0.15.2",
     "cyclonedx-python-lib[json-validation]==11.12.0",
+    "openapi-spec-validator==0.9.0",
 ];
 
 /// What is wrong with a page for whoever cannot see or point; this package holds axe-core 4.12.

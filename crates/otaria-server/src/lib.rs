@@ -26,6 +26,7 @@
 //! | [`audit`] | who changed what, in a chain that shows if an entry is changed or gone |
 //! | `packages` | package files, by their hash |
 //! | `http`, `api`, `page` | the three faces over HTTP |
+//! | `openapi` | what is said of them to programs |
 //!
 //! The server is a courier. It holds no signing keys and cannot make a device run anything that the holder of the signing
 //! key has not signed. What it does hold, and who may use it, is in docs/SECURITY.md.
@@ -47,6 +48,7 @@ mod http;
 mod id;
 mod ingest;
 mod keys;
+mod openapi;
 mod packages;
 mod page;
 mod rollout;
@@ -65,6 +67,7 @@ pub use access::rules::{AclFormat, acl};
 pub use broker::BrokerError;
 pub use bus::{BrokerUrl, BrokerUrlError};
 pub use config::{Access, BrokerTls, Config, Downloads, HomeAssistant, Mqtt, PublicUrlError, Tls};
+pub use openapi::document as openapi_document;
 pub use server::{Addresses, RunningServer, Server, StartError};
 pub use store::StoreError;
 pub use trust::{DeviceKey, PkiError, new_device_key};

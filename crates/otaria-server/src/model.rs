@@ -7,6 +7,7 @@ mod audit;
 mod keys;
 mod registry;
 mod rollout;
+mod schema;
 mod units;
 
 pub use access::*;
@@ -23,9 +24,10 @@ use std::str::FromStr;
 use otaria_wire::Sha256Digest;
 use otaria_wire::messages::{CommandKind, Event, LogLine, Progress, State, Timing};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// One page of a list.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
     /// The entries.
     pub items: Vec<T>,
@@ -34,7 +36,9 @@ pub struct Page<T> {
 }
 
 /// How far a device has come with a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Declared; the device has not answered yet.
@@ -133,7 +137,7 @@ impl FromStr for Status {
 }
 
 /// A device, as last reported.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Device {
     /// Its id.
     pub id: String,
@@ -155,8 +159,10 @@ pub struct Device {
     #[serde(default)]
     pub note: String,
     /// What it is and runs.
+    #[schema(value_type = Option<schema::State>)]
     pub state: Option<State>,
     /// The newest progress report.
+    #[schema(value_type = Option<schema::Progress>)]
     pub progress: Option<Progress>,
     /// What is declared for it.
     pub wish: Option<WishInfo>,
@@ -175,7 +181,7 @@ impl Device {
 }
 
 /// What is declared for a device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WishInfo {
     /// The job; `None` if a bare URL was declared.
     pub job: Option<String>,
@@ -184,13 +190,14 @@ pub struct WishInfo {
     /// The version that was declared.
     pub version: Option<String>,
     /// The image that was declared.
+    #[schema(value_type = Option<schema::Digest>)]
     pub image_sha256: Option<Sha256Digest>,
     /// Since when.
     pub since: i64,
 }
 
 /// A job on one device.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Assignment {
     /// The job.
     pub job: String,
@@ -213,13 +220,15 @@ pub struct Assignment {
     /// When this last changed.
     pub updated_at: i64,
     /// Where the time went, once the device has said so; the last report has all of it.
+    #[schema(value_type = Option<schema::Timing>)]
     pub timing: Option<Timing>,
     /// The newest progress report of this job.
+    #[schema(value_type = Option<schema::Progress>)]
     pub progress: Option<Progress>,
 }
 
 /// Which devices.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
     /// One.
@@ -244,15 +253,18 @@ impl fmt::Display for Target {
 }
 
 /// A package in the server's store.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Package {
     /// SHA-256 of the file: its name in the API and its strong ETag.
+    #[schema(value_type = schema::Digest)]
     pub digest: Sha256Digest,
     /// Length of the file.
     pub size: u64,
     /// SHA-256 of the header's signed bytes: how devices name it.
+    #[schema(value_type = schema::Digest)]
     pub identity: Sha256Digest,
     /// The image in it.
+    #[schema(value_type = schema::Digest)]
     pub image_sha256: Sha256Digest,
     /// Length of the image.
     pub image_len: u32,
@@ -280,10 +292,11 @@ pub struct Package {
 }
 
 /// A request to bring a package to devices.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewJob {
     /// The package's digest.
+    #[schema(value_type = schema::Digest)]
     pub package: Sha256Digest,
     /// Which devices.
     pub target: Target,
@@ -302,17 +315,19 @@ pub struct NewJob {
 }
 
 /// One package on its way to some devices.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Job {
     /// Its name.
     pub id: String,
     /// The package's digest.
+    #[schema(value_type = schema::Digest)]
     pub package: Sha256Digest,
     /// The package's product.
     pub product: String,
     /// The package's version.
     pub version: String,
     /// The image that must run in the end.
+    #[schema(value_type = schema::Digest)]
     pub image_sha256: Sha256Digest,
     /// Where devices get it.
     pub url: String,
@@ -353,7 +368,7 @@ impl Job {
 }
 
 /// How many devices have a status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Count {
     /// The status.
     pub status: Status,
@@ -362,7 +377,7 @@ pub struct Count {
 }
 
 /// The answer to [`NewJob`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Published {
     /// The job.
     pub job: Job,
@@ -371,7 +386,7 @@ pub struct Published {
 }
 
 /// A device of a target that a job leaves out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Skipped {
     /// The device.
     pub device: String,
@@ -380,10 +395,11 @@ pub struct Skipped {
 }
 
 /// A command to a device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewCommand {
     /// What to do.
+    #[schema(value_type = schema::CommandKind)]
     pub cmd: CommandKind,
     /// `logs`: how many lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -394,7 +410,7 @@ pub struct NewCommand {
 }
 
 /// A command on its way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Sent {
     /// Its id, by which the device ignores a repeat.
     pub id: String,
@@ -403,7 +419,7 @@ pub struct Sent {
 }
 
 /// The answer to a cancel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Cancelled {
     /// The device.
     pub device: String,
@@ -414,7 +430,7 @@ pub struct Cancelled {
 }
 
 /// An event, with when it came.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReceivedEvent {
     /// The server's number of it.
     pub id: i64,
@@ -424,11 +440,12 @@ pub struct ReceivedEvent {
     pub received_at: i64,
     /// The event.
     #[serde(flatten)]
+    #[schema(value_type = schema::Event)]
     pub event: Event,
 }
 
 /// A log line, with when it came.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReceivedLine {
     /// The server's number of it.
     pub id: i64,
@@ -438,11 +455,12 @@ pub struct ReceivedLine {
     pub received_at: i64,
     /// The line.
     #[serde(flatten)]
+    #[schema(value_type = schema::LogLine)]
     pub line: LogLine,
 }
 
 /// Whether the server works.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Health {
     /// The server's version.
     pub version: String,
@@ -455,7 +473,7 @@ pub struct Health {
 }
 
 /// An error, as RFC 9457 has it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// A URN that names the kind of problem.
     #[serde(rename = "type")]
@@ -469,7 +487,7 @@ pub struct Problem {
 }
 
 /// What the event stream carries. The name of the event is the variant's.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case", tag = "kind", content = "data")]
 pub enum Live {
     /// A device came or went.
@@ -484,6 +502,7 @@ pub enum Live {
         /// The device.
         device: String,
         /// The state.
+        #[schema(value_type = schema::State)]
         state: Box<State>,
     },
     /// A device reported progress.
@@ -491,6 +510,7 @@ pub enum Live {
         /// The device.
         device: String,
         /// The progress.
+        #[schema(value_type = schema::Progress)]
         progress: Progress,
     },
     /// A device reported an event.

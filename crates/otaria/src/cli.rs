@@ -53,6 +53,7 @@ pub(crate) enum Command {
     Acl(commands::acl::Acl),
     Simulate(commands::simulate::Simulate),
     Demo(commands::demo::Demo),
+    Openapi(commands::openapi::OpenApi),
     Completions(commands::completions::Completions),
     Man(commands::man::Man),
 }
@@ -86,6 +87,7 @@ impl Command {
             Self::Acl(command) => command.run(ctx),
             Self::Simulate(command) => commands::runtime()?.block_on(command.run(ctx)),
             Self::Demo(command) => commands::runtime()?.block_on(command.run(ctx)),
+            Self::Openapi(command) => command.run(),
             Self::Completions(command) => command.run(),
             Self::Man(command) => command.run(ctx),
         }

@@ -31,6 +31,12 @@ async fn with_address<T: serde::de::DeserializeOwned>(
     Ok((given, from))
 }
 
+/// Makes a token for whoever knows the password.
+#[utoipa::path(
+    post, path = "/login", tag = "access",
+    request_body = Credentials,
+    responses((status = CREATED, body = MadeToken)),
+)]
 pub(super) async fn log_in(
     State(shared): Shares,
     request: Request,
@@ -50,6 +56,8 @@ pub(super) async fn log_in(
     Ok((StatusCode::CREATED, Json(made)))
 }
 
+/// Whom the server takes the asker for.
+#[utoipa::path(get, path = "/whoami", tag = "access", responses((status = OK, body = Whoami)))]
 pub(super) async fn whoami(Extension(caller): Extension<Caller>) -> Json<Whoami> {
     Json(Whoami {
         scopes: caller.scopes(),
@@ -57,6 +65,8 @@ pub(super) async fn whoami(Extension(caller): Extension<Caller>) -> Json<Whoami>
     })
 }
 
+/// Changes one's own password.
+#[utoipa::path(put, path = "/password", tag = "access", request_body = NewPassword, responses((status = NO_CONTENT)))]
 pub(super) async fn change_password(
     State(shared): Shares,
     Extension(caller): Extension<Caller>,
@@ -67,10 +77,21 @@ pub(super) async fn change_password(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Lists users, by name.
+#[utoipa::path(
+    get, path = "/users", tag = "access", operation_id = "list_users",
+    responses((status = OK, body = Vec<User>)),
+)]
 pub(super) async fn users(State(shared): Shares) -> Answer<Json<Vec<User>>> {
     Ok(Json(shared.store.users().await?))
 }
 
+/// Adds a user, or changes the role of one.
+#[utoipa::path(
+    post, path = "/users", tag = "access",
+    request_body = NewUser,
+    responses((status = CREATED, body = User)),
+)]
 pub(super) async fn add_user(
     State(shared): Shares,
     body: Result<Json<NewUser>, JsonRejection>,
@@ -82,6 +103,12 @@ pub(super) async fn add_user(
     ))
 }
 
+/// Sets the password of a user.
+#[utoipa::path(
+    put, path = "/users/{name}/password", tag = "access",
+    request_body = NewPassword,
+    responses((status = NO_CONTENT)),
+)]
 pub(super) async fn set_password(
     State(shared): Shares,
     Path(name): Path<String>,
@@ -92,6 +119,8 @@ pub(super) async fn set_password(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Removes a user, with their tokens.
+#[utoipa::path(delete, path = "/users/{name}", tag = "access", responses((status = NO_CONTENT)))]
 pub(super) async fn remove_user(
     State(shared): Shares,
     Path(name): Path<String>,
@@ -100,6 +129,11 @@ pub(super) async fn remove_user(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Lists one's own tokens, and for an administrator everybody's.
+#[utoipa::path(
+    get, path = "/tokens", tag = "access", operation_id = "list_tokens",
+    responses((status = OK, body = Vec<Token>)),
+)]
 pub(super) async fn tokens(
     State(shared): Shares,
     Extension(caller): Extension<Caller>,
@@ -107,6 +141,12 @@ pub(super) async fn tokens(
     Ok(Json(shared.tokens_of(&caller).await?))
 }
 
+/// Makes a token. Its secret is told now and never again.
+#[utoipa::path(
+    post, path = "/tokens", tag = "access",
+    request_body = NewToken,
+    responses((status = CREATED, body = MadeToken)),
+)]
 pub(super) async fn make_token(
     State(shared): Shares,
     Extension(caller): Extension<Caller>,
@@ -117,6 +157,8 @@ pub(super) async fn make_token(
     Ok((StatusCode::CREATED, Json(made)))
 }
 
+/// Revokes a token.
+#[utoipa::path(delete, path = "/tokens/{id}", tag = "access", responses((status = NO_CONTENT)))]
 pub(super) async fn revoke_token(
     State(shared): Shares,
     Extension(caller): Extension<Caller>,

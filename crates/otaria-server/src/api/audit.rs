@@ -11,6 +11,12 @@ use crate::http::Answer;
 use crate::model::AuditPage;
 use crate::shared::Shared;
 
+/// Lists who changed what, newest first.
+#[utoipa::path(
+    get, path = "/audit", tag = "access", operation_id = "list_audit",
+    params(Paging),
+    responses((status = OK, body = AuditPage)),
+)]
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
     query: Result<Query<Paging>, QueryRejection>,

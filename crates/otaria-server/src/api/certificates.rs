@@ -14,6 +14,11 @@ use crate::shared::Shared;
 
 type Shares = State<Arc<Shared>>;
 
+/// Lists the certificates of a device, newest first.
+#[utoipa::path(
+    get, path = "/devices/{id}/certificates", tag = "devices", operation_id = "list_certificates",
+    responses((status = OK, body = Vec<Certificate>)),
+)]
 pub(super) async fn list(
     State(shared): Shares,
     Path(device): Path<String>,
@@ -21,6 +26,12 @@ pub(super) async fn list(
     Ok(Json(shared.store.certificates(&device).await?))
 }
 
+/// Issues a certificate for a device.
+#[utoipa::path(
+    post, path = "/devices/{id}/certificates", tag = "devices", operation_id = "issue_certificate",
+    request_body = NewCertificate,
+    responses((status = CREATED, body = IssuedCertificate)),
+)]
 pub(super) async fn issue(
     State(shared): Shares,
     Path(device): Path<String>,
@@ -31,6 +42,11 @@ pub(super) async fn issue(
     Ok((StatusCode::CREATED, Json(issued)))
 }
 
+/// Revokes the certificates of a device and cuts it off.
+#[utoipa::path(
+    delete, path = "/devices/{id}/certificates", tag = "devices", operation_id = "revoke_certificates",
+    responses((status = OK, body = CutOff)),
+)]
 pub(super) async fn revoke(
     State(shared): Shares,
     Path(device): Path<String>,

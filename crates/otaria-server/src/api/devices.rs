@@ -7,6 +7,7 @@ use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::Paging;
 use crate::clock::now;
@@ -18,14 +19,26 @@ use crate::store::Filter;
 type Shares = State<Arc<Shared>>;
 type Asked<T> = Result<Query<T>, QueryRejection>;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Listed {
+    /// Only those of this group.
     group: Option<String>,
+    /// Only those that match this, in the language of docs/ROLLOUTS.md.
     query: Option<String>,
+    /// The `next` of the page before.
     after: Option<String>,
+    /// Entries of a page, at most; 100 unless given.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
 }
 
+/// Lists devices, by id.
+#[utoipa::path(
+    get, path = "/devices", tag = "devices", operation_id = "list_devices",
+    params(Listed),
+    responses((status = OK, body = Page<Device>)),
+)]
 pub(super) async fn list(
     State(shared): Shares,
     query: Asked<Listed>,
@@ -46,6 +59,11 @@ pub(super) async fn list(
     ))
 }
 
+/// A device.
+#[utoipa::path(
+    get, path = "/devices/{id}", tag = "devices", operation_id = "device",
+    responses((status = OK, body = Device)),
+)]
 pub(super) async fn one(State(shared): Shares, Path(id): Path<String>) -> Answer<Json<Device>> {
     shared
         .store
@@ -55,11 +73,22 @@ pub(super) async fn one(State(shared): Shares, Path(id): Path<String>) -> Answer
         .ok_or_else(|| unknown(&id))
 }
 
+/// Forgets a device, with its history. One that still runs comes back by itself.
+#[utoipa::path(
+    delete, path = "/devices/{id}", tag = "devices", operation_id = "forget_device",
+    responses((status = NO_CONTENT)),
+)]
 pub(super) async fn forget(State(shared): Shares, Path(id): Path<String>) -> Answer<StatusCode> {
     shared.forget(&id, now()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Lists the events of a device, newest first.
+#[utoipa::path(
+    get, path = "/devices/{id}/events", tag = "devices", operation_id = "device_events",
+    params(Paging),
+    responses((status = OK, body = Page<ReceivedEvent>)),
+)]
 pub(super) async fn events(
     State(shared): Shares,
     Path(id): Path<String>,
@@ -75,6 +104,12 @@ pub(super) async fn events(
     ))
 }
 
+/// Lists the log lines of a device, newest first.
+#[utoipa::path(
+    get, path = "/devices/{id}/logs", tag = "devices", operation_id = "device_logs",
+    params(Paging),
+    responses((status = OK, body = Page<ReceivedLine>)),
+)]
 pub(super) async fn logs(
     State(shared): Shares,
     Path(id): Path<String>,
@@ -90,6 +125,11 @@ pub(super) async fn logs(
     ))
 }
 
+/// Gives the update of a device up.
+#[utoipa::path(
+    post, path = "/devices/{id}/cancel", tag = "devices", operation_id = "cancel_update",
+    responses((status = OK, body = Cancelled)),
+)]
 pub(super) async fn cancel(
     State(shared): Shares,
     Path(id): Path<String>,
@@ -97,6 +137,12 @@ pub(super) async fn cancel(
     Ok(Json(shared.cancel(&id, now()).await?))
 }
 
+/// Sends a command to a device.
+#[utoipa::path(
+    post, path = "/devices/{id}/commands", tag = "devices", operation_id = "send_command",
+    request_body = NewCommand,
+    responses((status = ACCEPTED, body = Sent)),
+)]
 pub(super) async fn command(
     State(shared): Shares,
     Path(id): Path<String>,

@@ -13,6 +13,12 @@ use crate::http::{Answer, Fault};
 use crate::model::{Assignment, Job, NewJob, Page, Published};
 use crate::shared::Shared;
 
+/// Lists jobs, newest first.
+#[utoipa::path(
+    get, path = "/jobs", tag = "jobs", operation_id = "list_jobs",
+    params(Paging),
+    responses((status = OK, body = Page<Job>)),
+)]
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
     query: Result<Query<Paging>, QueryRejection>,
@@ -26,6 +32,8 @@ pub(super) async fn list(
     ))
 }
 
+/// A job.
+#[utoipa::path(get, path = "/jobs/{id}", tag = "jobs", operation_id = "job", responses((status = OK, body = Job)))]
 pub(super) async fn one(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<String>,
@@ -38,6 +46,12 @@ pub(super) async fn one(
         .ok_or_else(|| unknown(&id))
 }
 
+/// Lists the devices of a job, by id.
+#[utoipa::path(
+    get, path = "/jobs/{id}/devices", tag = "jobs", operation_id = "list_job_devices",
+    params(Paging),
+    responses((status = OK, body = Page<Assignment>)),
+)]
 pub(super) async fn devices(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<String>,
@@ -54,6 +68,12 @@ pub(super) async fn devices(
     Ok(Json(page))
 }
 
+/// Brings a package to devices.
+#[utoipa::path(
+    post, path = "/jobs", tag = "jobs", operation_id = "publish",
+    request_body = NewJob,
+    responses((status = CREATED, body = Published)),
+)]
 pub(super) async fn publish(
     State(shared): State<Arc<Shared>>,
     body: Result<Json<NewJob>, JsonRejection>,

@@ -12,10 +12,21 @@ use crate::http::Answer;
 use crate::model::{KeyEpoch, PublishedKeys};
 use crate::shared::Shared;
 
+/// Lists the newest key record of each product.
+#[utoipa::path(
+    get, path = "/keys", tag = "keys", operation_id = "list_keys",
+    responses((status = OK, body = Vec<KeyEpoch>)),
+)]
 pub(super) async fn list(State(shared): State<Arc<Shared>>) -> Answer<Json<Vec<KeyEpoch>>> {
     Ok(Json(shared.key_epochs().await?))
 }
 
+/// Publishes a key record. It goes to every device of its product.
+#[utoipa::path(
+    put, path = "/keys", tag = "keys", operation_id = "publish_keys",
+    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The record, as `otaria key` wrote it."),
+    responses((status = OK, body = PublishedKeys)),
+)]
 pub(super) async fn publish(
     State(shared): State<Arc<Shared>>,
     body: Bytes,
@@ -23,6 +34,11 @@ pub(super) async fn publish(
     Ok(Json(shared.publish_keys(&body, now()).await?))
 }
 
+/// Forgets the key record of a product. What devices go by stays in force.
+#[utoipa::path(
+    delete, path = "/keys/{product}", tag = "keys", operation_id = "forget_keys",
+    responses((status = NO_CONTENT)),
+)]
 pub(super) async fn forget(
     State(shared): State<Arc<Shared>>,
     Path(product): Path<String>,

@@ -20,6 +20,12 @@ use crate::shared::Shared;
 /// Most that is read of an upload that is refused already.
 const DRAIN: usize = 64 * 1024 * 1024;
 
+/// Lists packages, newest first.
+#[utoipa::path(
+    get, path = "/packages", tag = "packages", operation_id = "list_packages",
+    params(Paging),
+    responses((status = OK, body = Page<Package>)),
+)]
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
     query: Result<Query<Paging>, QueryRejection>,
@@ -35,6 +41,11 @@ pub(super) async fn list(
     Ok(Json(page))
 }
 
+/// A package.
+#[utoipa::path(
+    get, path = "/packages/{digest}", tag = "packages", operation_id = "package",
+    responses((status = OK, body = Package)),
+)]
 pub(super) async fn one(
     State(shared): State<Arc<Shared>>,
     Path(name): Path<String>,
@@ -45,7 +56,12 @@ pub(super) async fn one(
     Ok(Json(addressed(package, &shared)))
 }
 
-/// 201 for a new package, 200 for one that is here already.
+/// Uploads a package: 201 for a new one, 200 for one that is here already.
+#[utoipa::path(
+    post, path = "/packages", tag = "packages", operation_id = "upload_package",
+    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The file, as `otaria package` wrote it."),
+    responses((status = CREATED, body = Package), (status = OK, body = Package)),
+)]
 pub(super) async fn upload(
     State(shared): State<Arc<Shared>>,
     headers: HeaderMap,

@@ -28,10 +28,21 @@ const MAX_NOTE: usize = 4096;
 
 type Shares = State<Arc<Shared>>;
 
+/// Lists groups, by name.
+#[utoipa::path(
+    get, path = "/groups", tag = "groups", operation_id = "list_groups",
+    responses((status = OK, body = Vec<Group>)),
+)]
 pub(super) async fn groups(State(shared): Shares) -> Answer<Json<Vec<Group>>> {
     Ok(Json(shared.store.groups(now()).await?))
 }
 
+/// Replaces the groups that a device was put into.
+#[utoipa::path(
+    put, path = "/devices/{id}/groups", tag = "devices",
+    request_body = Groups,
+    responses((status = OK, body = Groups)),
+)]
 pub(super) async fn set_groups(
     State(shared): Shares,
     Path(id): Path<String>,
@@ -59,6 +70,12 @@ pub(super) async fn set_groups(
     Ok(Json(wanted))
 }
 
+/// Puts those devices into a group that match a query, now and later.
+#[utoipa::path(
+    put, path = "/groups/{name}", tag = "groups",
+    request_body = GroupQuery,
+    responses((status = OK, body = Group)),
+)]
 pub(super) async fn set_group_query(
     State(shared): Shares,
     Path(name): Path<String>,
@@ -82,6 +99,8 @@ pub(super) async fn set_group_query(
     Ok(Json(group.ok_or(StoreError::Unexpected("group_queries"))?))
 }
 
+/// Removes a group. Its devices stay.
+#[utoipa::path(delete, path = "/groups/{name}", tag = "groups", responses((status = NO_CONTENT)))]
 pub(super) async fn remove_group(
     State(shared): Shares,
     Path(name): Path<String>,
@@ -95,6 +114,12 @@ pub(super) async fn remove_group(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Changes tags of a device; what is not named stays.
+#[utoipa::path(
+    patch, path = "/devices/{id}/tags", tag = "devices",
+    request_body = TagChanges,
+    responses((status = OK, body = Device)),
+)]
 pub(crate) async fn change_tags(
     State(shared): Shares,
     Path(id): Path<String>,
@@ -126,6 +151,12 @@ pub(crate) async fn change_tags(
     found(&shared, &id).await
 }
 
+/// Replaces the note of a device.
+#[utoipa::path(
+    put, path = "/devices/{id}/note", tag = "devices",
+    request_body = Note,
+    responses((status = OK, body = Device)),
+)]
 pub(crate) async fn set_note(
     State(shared): Shares,
     Path(id): Path<String>,
@@ -147,6 +178,12 @@ pub(crate) async fn set_note(
     found(&shared, &id).await
 }
 
+/// Lists what jobs became of on a device, with their steps, newest first.
+#[utoipa::path(
+    get, path = "/devices/{id}/updates", tag = "devices",
+    params(Paging),
+    responses((status = OK, body = Page<Update>)),
+)]
 pub(super) async fn updates(
     State(shared): Shares,
     Path(id): Path<String>,
@@ -161,6 +198,8 @@ pub(super) async fn updates(
     Ok(Json(page))
 }
 
+/// Heap, signal and resets of a device over time, oldest first.
+#[utoipa::path(get, path = "/devices/{id}/samples", tag = "devices", responses((status = OK, body = Vec<Sample>)))]
 pub(super) async fn samples(
     State(shared): Shares,
     Path(id): Path<String>,

@@ -20,6 +20,12 @@ type Asked<T> = Result<Query<T>, QueryRejection>;
 /// Rollouts of a page at most: each is counted anew.
 const MOST: u32 = 100;
 
+/// Lists rollouts, newest first.
+#[utoipa::path(
+    get, path = "/rollouts", tag = "rollouts", operation_id = "list_rollouts",
+    params(Paging),
+    responses((status = OK, body = Page<Rollout>)),
+)]
 pub(super) async fn list(
     State(shared): Shares,
     query: Asked<Paging>,
@@ -40,6 +46,12 @@ pub(super) async fn list(
     }))
 }
 
+/// A dry run: who would get what, and when.
+#[utoipa::path(
+    post, path = "/rollouts/plan", tag = "rollouts", operation_id = "plan_rollout",
+    request_body = PlanRequest,
+    responses((status = OK, body = Plan)),
+)]
 pub(super) async fn plan(
     State(shared): Shares,
     body: Result<Json<PlanRequest>, JsonRejection>,
@@ -48,6 +60,12 @@ pub(super) async fn plan(
     Ok(Json(shared.plan_rollout(request, now()).await?))
 }
 
+/// Makes a rollout. The same again changes nothing.
+#[utoipa::path(
+    post, path = "/rollouts", tag = "rollouts", operation_id = "create_rollout",
+    request_body = RolloutSpec,
+    responses((status = CREATED, body = Rollout)),
+)]
 pub(super) async fn create(
     State(shared): Shares,
     body: Result<Json<RolloutSpec>, JsonRejection>,
@@ -57,10 +75,21 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(made)))
 }
 
+/// A rollout.
+#[utoipa::path(
+    get, path = "/rollouts/{id}", tag = "rollouts", operation_id = "rollout",
+    responses((status = OK, body = Rollout)),
+)]
 pub(super) async fn one(State(shared): Shares, Path(id): Path<String>) -> Answer<Json<Rollout>> {
     Ok(Json(shared.rollout(&id).await?))
 }
 
+/// Lists the devices of a rollout, by wave.
+#[utoipa::path(
+    get, path = "/rollouts/{id}/devices", tag = "rollouts", operation_id = "list_rollout_devices",
+    params(Paging),
+    responses((status = OK, body = Page<RolloutDevice>)),
+)]
 pub(super) async fn devices(
     State(shared): Shares,
     Path(id): Path<String>,
@@ -78,6 +107,11 @@ pub(super) async fn devices(
     Ok(Json(page))
 }
 
+/// Tells a rollout what to do.
+#[utoipa::path(
+    post, path = "/rollouts/{id}/{action}", tag = "rollouts", operation_id = "tell_rollout",
+    responses((status = OK, body = Rollout)),
+)]
 pub(super) async fn act(
     State(shared): Shares,
     Path((id, action)): Path<(String, String)>,

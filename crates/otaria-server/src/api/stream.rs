@@ -16,6 +16,7 @@ use futures_util::stream::unfold;
 use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
+use utoipa::IntoParams;
 
 use crate::http::{Answer, Fault};
 use crate::model::Live;
@@ -25,7 +26,8 @@ use crate::shared::Shared;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// What to send of it.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Filter {
     /// Only of this device.
     device: Option<String>,
@@ -77,6 +79,12 @@ impl Reader {
     }
 }
 
+/// What happens, as it happens, as server-sent events; the `data` of each is one `Live`.
+#[utoipa::path(
+    get, path = "/stream", tag = "server",
+    params(Filter),
+    responses((status = OK, body = Live, content_type = "text/event-stream")),
+)]
 pub(super) async fn stream(
     State(shared): State<Arc<Shared>>,
     query: Result<Query<Filter>, QueryRejection>,

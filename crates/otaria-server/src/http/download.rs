@@ -24,7 +24,15 @@ use crate::shared::Shared;
 /// Bytes read from disk at a time.
 const CHUNK: usize = 64 * 1024;
 
-/// Serves a package file.
+/// A package file, for devices: all of it, or the part that `Range` names.
+#[utoipa::path(
+    get, path = "/packages/{name}", tag = "packages", operation_id = "download_package",
+    responses(
+        (status = OK, body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = PARTIAL_CONTENT, body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = NOT_MODIFIED),
+    ),
+)]
 pub(crate) async fn package(
     State(shared): State<Arc<Shared>>,
     Path(name): Path<String>,

@@ -15,18 +15,24 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse as _;
-use axum::routing::get;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::shared::Shared;
 use crate::{api, page};
 
+/// The routes for programs, with what the [OpenAPI document](crate::openapi) says of them.
+pub(crate) fn for_programs() -> OpenApiRouter<Arc<Shared>> {
+    OpenApiRouter::new()
+        .routes(routes!(download::package))
+        .routes(routes!(probe::alive))
+        .routes(routes!(probe::ready))
+        .nest("/api/v1", api::router())
+}
+
 /// All routes.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
-    Router::new()
-        .route("/packages/{name}", get(download::package))
-        .route("/healthz", get(probe::alive))
-        .route("/readyz", get(probe::ready))
-        .nest("/api/v1", api::router())
+    Router::from(for_programs())
         .merge(page::router())
         .fallback(|| async {
             Fault::not_found("there is nothing under this address").into_response()

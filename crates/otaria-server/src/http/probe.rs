@@ -17,11 +17,16 @@ use crate::store::StoreError;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The process answers. That says nothing of the parts that it needs: a restart would not bring a broker back.
+#[utoipa::path(get, path = "/healthz", tag = "server", responses((status = OK, body = String)))]
 pub(super) async fn alive() -> &'static str {
     "alive\n"
 }
 
 /// 200 if the database takes a write and the broker is connected, else 503 with the part that fails.
+#[utoipa::path(
+    get, path = "/readyz", tag = "server",
+    responses((status = OK, body = Object), (status = SERVICE_UNAVAILABLE, body = Object)),
+)]
 pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> (StatusCode, Json<Value>) {
     let writes = matches!(
         tokio::time::timeout(PATIENCE, writes(&shared)).await,

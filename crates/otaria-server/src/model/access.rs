@@ -4,10 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use zeroize::Zeroize;
 
 /// A password or a token: shown by nothing but what asks for it by name.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct Secret(String);
 
@@ -48,7 +49,7 @@ pub enum AccessNameError {
 }
 
 /// What a user may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Look.
@@ -98,7 +99,7 @@ impl fmt::Display for Role {
 }
 
 /// What a token may do, at most: its user's role counts as well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// Look at everything but users.
@@ -151,7 +152,7 @@ impl fmt::Display for Scope {
 }
 
 /// Somebody who may log in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct User {
     /// The name.
     pub name: String,
@@ -162,7 +163,7 @@ pub struct User {
 }
 
 /// A user to add, or whose role to change.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct NewUser {
     /// The name.
     pub name: String,
@@ -173,7 +174,7 @@ pub struct NewUser {
 }
 
 /// Another password.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct NewPassword {
     /// The present one, for one's own.
     #[serde(default)]
@@ -183,7 +184,7 @@ pub struct NewPassword {
 }
 
 /// Name and password, for a token.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Credentials {
     /// The user.
     pub user: String,
@@ -192,7 +193,7 @@ pub struct Credentials {
 }
 
 /// A token to make.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct NewToken {
     /// What it is for, in words.
     pub name: String,
@@ -203,7 +204,7 @@ pub struct NewToken {
 }
 
 /// A token, without its secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Token {
     /// Its name in addresses; the secret begins with it.
     pub id: String,
@@ -222,7 +223,7 @@ pub struct Token {
 }
 
 /// A token that was made just now. Its secret is not to be had again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MadeToken {
     /// The secret.
     pub secret: Secret,
@@ -232,7 +233,7 @@ pub struct MadeToken {
 }
 
 /// Whom the server takes the asker for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Whoami {
     /// The user; none on a server without log-in.
     pub user: Option<String>,
@@ -241,7 +242,7 @@ pub struct Whoami {
 }
 
 /// A request for a device's certificate.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct NewCertificate {
     /// PKCS#10 in PEM. Only the public key is taken from it.
     pub request: String,
@@ -251,7 +252,7 @@ pub struct NewCertificate {
 }
 
 /// A device's certificate.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Certificate {
     /// The device.
     pub device: String,
@@ -266,7 +267,7 @@ pub struct Certificate {
 }
 
 /// A certificate that was issued just now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct IssuedCertificate {
     /// The certificate, PEM.
     pub certificate: String,
@@ -281,7 +282,7 @@ pub struct IssuedCertificate {
 }
 
 /// A device was cut off.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CutOff {
     /// The device.
     pub device: String,

@@ -2,9 +2,12 @@
 
 use otaria_wire::Sha256Digest;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::schema;
 
 /// What kind of somebody has done something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ActorKind {
     /// A user, with a browser's session.
@@ -50,7 +53,7 @@ impl std::str::FromStr for ActorKind {
 }
 
 /// What came of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It was done: the entry was written with it or not at all.
@@ -86,7 +89,7 @@ impl std::str::FromStr for Outcome {
 pub struct UnknownName;
 
 /// An entry of the audit trail.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditEntry {
     /// Its number. The first is 1, and none is left out.
     pub n: u64,
@@ -109,15 +112,17 @@ pub struct AuditEntry {
     /// What else is worth knowing; may be empty.
     pub detail: String,
     /// SHA-256 over the hash of the entry before and all of the above; see [`audit`](crate::audit).
+    #[schema(value_type = schema::Digest)]
     pub hash: Sha256Digest,
 }
 
 /// One end of the chain of entries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditEnd {
     /// The number of the entry.
     pub n: u64,
     /// Its hash; zeros for the entry 0, which does not exist.
+    #[schema(value_type = schema::Digest)]
     pub hash: Sha256Digest,
 }
 
@@ -131,7 +136,7 @@ impl Default for AuditEnd {
 }
 
 /// A page of the audit trail.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditPage {
     /// The entries, newest first.
     pub items: Vec<AuditEntry>,

@@ -1,9 +1,10 @@
 //! Key records as the API shows them.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The newest key record of a product.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct KeyEpoch {
     /// The product.
     pub product: String,
@@ -24,7 +25,7 @@ pub struct KeyEpoch {
 }
 
 /// A key record that was taken.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PublishedKeys {
     /// What it says.
     #[serde(flatten)]

@@ -5,16 +5,19 @@ use std::str::FromStr;
 
 use otaria_wire::Sha256Digest;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use super::schema;
 use super::units::{Bytes, Day, NotThat, Seconds, TimeOfDay};
 
 /// A rollout as it is asked for. docs/ROLLOUTS.md says what it all means.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RolloutSpec {
     /// Its name: 1 to 48 letters, digits, `_`, `-` or `.`.
     pub name: String,
     /// The package's digest.
+    #[schema(value_type = schema::Digest)]
     pub package: Sha256Digest,
     /// Which devices, as a [query](crate::query).
     pub target: String,
@@ -36,7 +39,7 @@ pub struct RolloutSpec {
 }
 
 /// A wave: some of the devices that are left.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Wave {
     /// For people.
@@ -58,7 +61,7 @@ pub struct Wave {
 }
 
 /// What has to be so before the next wave begins.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Gate {
     /// Percent of the wave's devices that are awake which have to have confirmed; at least one device has to.
@@ -80,7 +83,7 @@ impl Default for Gate {
 }
 
 /// When a rollout stops by itself.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HaltRule {
     /// At this many failures.
@@ -117,7 +120,7 @@ impl Default for HaltRule {
 }
 
 /// How long a device may take for each phase. What takes longer has failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Timeouts {
     /// From the offer to the first answer, while the device is connected.
@@ -142,7 +145,7 @@ impl Default for Timeouts {
 }
 
 /// How much at once, and how often.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Devices that update at the same time.
@@ -169,7 +172,7 @@ impl Default for Limits {
 
 /// A time of day in which devices may be updated. One that ends before it begins goes over midnight, and belongs to the
 /// day on which it begins.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Window {
     /// `HH:MM`.
@@ -189,7 +192,7 @@ fn utc() -> String {
 }
 
 /// Whether a rollout goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RolloutState {
     /// It offers the package to devices.
@@ -227,7 +230,9 @@ impl RolloutState {
 }
 
 /// How far a device is in a rollout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// Its turn has not come, or it sleeps.
@@ -314,7 +319,7 @@ macro_rules! by_name {
 by_name!(RolloutState, Stage);
 
 /// A rollout.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Rollout {
     /// Its name.
     pub id: String,
@@ -327,6 +332,7 @@ pub struct Rollout {
     /// The version that it brings.
     pub version: String,
     /// The image that must run in the end.
+    #[schema(value_type = schema::Digest)]
     pub image_sha256: Sha256Digest,
     /// The wave that is under way, counted from 0.
     pub wave: u32,
@@ -345,7 +351,7 @@ pub struct Rollout {
 }
 
 /// How far a wave is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WaveCounts {
     /// Its name.
     pub name: String,
@@ -355,7 +361,7 @@ pub struct WaveCounts {
 }
 
 /// How many devices are how far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StageCounts {
     /// All of them.
     pub devices: u64,
@@ -374,7 +380,7 @@ pub struct StageCounts {
 }
 
 /// A device of a rollout.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RolloutDevice {
     /// The device.
     pub device: String,
@@ -393,7 +399,7 @@ pub struct RolloutDevice {
 }
 
 /// What can be done to a rollout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RolloutAction {
     /// Nobody new begins.
@@ -409,6 +415,15 @@ pub enum RolloutAction {
 }
 
 impl RolloutAction {
+    /// All.
+    pub const ALL: [Self; 5] = [
+        Self::Pause,
+        Self::Resume,
+        Self::Approve,
+        Self::Cancel,
+        Self::RetryFailed,
+    ];
+
     /// The name in addresses.
     pub fn name(self) -> &'static str {
         match self {
@@ -422,7 +437,7 @@ impl RolloutAction {
 }
 
 /// A dry run is asked for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanRequest {
     /// The rollout.
@@ -433,7 +448,7 @@ pub struct PlanRequest {
 }
 
 /// What a plan has to know of a package.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PackageFacts {
     /// Length of the file.
@@ -445,11 +460,12 @@ pub struct PackageFacts {
     /// Its version.
     pub version: String,
     /// The image in it.
+    #[schema(value_type = schema::Digest)]
     pub image_sha256: Sha256Digest,
 }
 
 /// Who would get what, and when.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Plan {
     /// Who comes when.
     pub waves: Vec<PlannedWave>,
@@ -470,7 +486,7 @@ pub struct Plan {
 }
 
 /// A wave of a plan.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PlannedWave {
     /// Its name.
     pub name: String,

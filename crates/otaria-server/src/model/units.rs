@@ -4,9 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use utoipa::ToSchema;
 
 /// A day of the week.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "they are days")]
 pub enum Day {
@@ -20,15 +21,18 @@ pub enum Day {
 }
 
 /// Minutes since midnight, as `HH:MM`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ToSchema)]
+#[schema(value_type = String, pattern = "^[0-2][0-9]:[0-5][0-9]$", example = "01:30")]
 pub struct TimeOfDay(pub u16);
 
 /// Seconds, as `90s`, `15m`, `6h`, `2d`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, ToSchema)]
+#[schema(value_type = String, pattern = "^[0-9]+[smhd]$", example = "15m")]
 pub struct Seconds(pub u32);
 
 /// Bytes, as a number, or with `kB`, `MB`, `KiB`, `MiB`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(value_type = String, pattern = "^[0-9]+ *(kB|MB|KiB|MiB)?$", example = "500kB")]
 pub struct Bytes(pub u64);
 
 /// A text is not what it should be.

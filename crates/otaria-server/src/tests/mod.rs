@@ -5,6 +5,7 @@ mod api;
 mod audit;
 mod download;
 mod keys;
+mod openapi;
 mod outbox;
 mod page;
 mod probe;

@@ -167,6 +167,24 @@ impl Http {
         (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
     }
 
+    /// Status, media type without parameters, and body of an answer.
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> (u16, String, Value) {
+        let (headers, body) = match body {
+            Some(body) => ("content-type: application/json\r\n", body.to_string()),
+            None => ("", String::new()),
+        };
+        let answer = exchange(self.0, method, path, headers, body.as_bytes()).await;
+        let kind = answer.header("content-type");
+        let kind = kind.split(';').next().unwrap_or_default().to_owned();
+        let body = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
+        (answer.status, kind, body)
+    }
+
     pub(crate) async fn delete(&self, path: &str) -> u16 {
         request(self.0, "DELETE", path, "", b"").await.0
     }
@@ -233,6 +251,22 @@ impl Http {
     }
 }
 
+/// An HTTP answer.
+pub(crate) struct Answered {
+    pub(crate) status: u16,
+    head: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answered {
+    /// The value of a header field; empty if there is none.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        let fields = self.head.lines().filter_map(|line| line.split_once(':'));
+        let mut values = fields.filter(|(field, _)| field.eq_ignore_ascii_case(name));
+        values.next().map_or("", |(_, value)| value.trim())
+    }
+}
+
 async fn request(
     address: SocketAddr,
     method: &str,
@@ -240,6 +274,17 @@ async fn request(
     headers: &str,
     body: &[u8],
 ) -> (u16, Vec<u8>) {
+    let answer = exchange(address, method, path, headers, body).await;
+    (answer.status, answer.body)
+}
+
+pub(crate) async fn exchange(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &[u8],
+) -> Answered {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!(
         "{method} {path} HTTP/1.0\r\nhost: {address}\r\n{headers}content-length: {}\r\n\r\n",
@@ -253,11 +298,13 @@ async fn request(
         .windows(4)
         .position(|window| window == b"\r\n\r\n")
         .expect("a whole head");
-    let status = std::str::from_utf8(&answer[9..12])
-        .unwrap()
-        .parse()
-        .unwrap();
-    (status, answer.split_off(end + 4))
+    let body = answer.split_off(end + 4);
+    let head = String::from_utf8(answer).unwrap();
+    Answered {
+        status: head[9..12].parse().unwrap(),
+        head,
+        body,
+    }
 }
 
 /// Takes a client's session away from the broker.

@@ -23,6 +23,7 @@ pub(crate) mod keygen;
 pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod man;
+pub(crate) mod openapi;
 pub(crate) mod package;
 pub(crate) mod provision;
 pub(crate) mod publish;

@@ -1,0 +1,23 @@
+//! The API as programs that are not ours see it.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod openapi;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+/// Runs a script of `tests/python` with this as its input.
+fn python(script: &str, input: &[u8]) -> Output {
+    let scripts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/python");
+    let mut run = Command::new(common::servers::python_program())
+        .arg(scripts.join(script))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    run.stdin.take().unwrap().write_all(input).unwrap();
+    run.wait_with_output().unwrap()
+}
