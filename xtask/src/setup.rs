@@ -15,6 +15,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("mosquitto_pub", "mosquitto-clients"),
     ("softhsm2-util", "softhsm2"),
     ("nginx", "nginx-light"),
+    // Of `postgresql-common`: the server itself is not on the path.
+    ("pg_createcluster", "postgresql"),
     ("openssl", "openssl"),
     ("curl", "curl"),
     ("chromium", "chromium"),

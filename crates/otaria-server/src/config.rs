@@ -1,11 +1,14 @@
 //! What can be set. Everything has a default that works on one machine.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use otaria_wire::messages::Desired;
 use otaria_wire::topics::DEFAULT_ROOT;
+use sqlx::postgres::PgConnectOptions;
 
 use crate::bus::BrokerUrl;
 
@@ -15,10 +18,12 @@ const MAX_PACKAGE_LEN: u64 = 32 * 1024 * 1024;
 /// What the server is to do.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where everything is kept: database, packages, the broker's files.
+    /// Where everything is kept that has no place of its own: database, packages, the broker's files.
     pub data: PathBuf,
     /// Where HTTP listens; port 0 takes a free one.
     pub http: SocketAddr,
+    /// Which database.
+    pub database: Database,
     /// Which broker.
     pub mqtt: Mqtt,
     /// What the server knows an external broker by, if that is reached with TLS, and shows it.
@@ -91,6 +96,55 @@ pub enum Downloads {
     Known,
 }
 
+/// Which database.
+#[derive(Clone, Debug)]
+pub enum Database {
+    /// SQLite, in the data directory: for one server.
+    File,
+    /// PostgreSQL, which several servers may share.
+    Postgres(PostgresUrl),
+}
+
+/// The address of a PostgreSQL database: `postgres://USER:PASSWORD@HOST[:PORT]/DATABASE`, with what `libpq` takes behind a `?`,
+/// such as `sslmode=verify-full`.
+#[derive(Clone)]
+pub struct PostgresUrl(pub(crate) Box<PgConnectOptions>);
+
+/// Why a text is not the address of a database.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DatabaseUrlError {
+    /// Another scheme, or none.
+    #[error("a database's address starts with postgres://")]
+    Scheme,
+    /// What follows cannot be used.
+    #[error("the address of the database cannot be used: {0}")]
+    Unusable(String),
+}
+
+impl FromStr for PostgresUrl {
+    type Err = DatabaseUrlError;
+
+    fn from_str(text: &str) -> Result<Self, DatabaseUrlError> {
+        if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
+            return Err(DatabaseUrlError::Scheme);
+        }
+        match text.parse() {
+            Ok(options) => Ok(Self(Box::new(options))),
+            Err(error) => Err(DatabaseUrlError::Unusable(error.to_string())),
+        }
+    }
+}
+
+/// Without the password.
+impl fmt::Debug for PostgresUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresUrl")
+            .field("host", &self.0.get_host())
+            .field("database", &self.0.get_database())
+            .finish_non_exhaustive()
+    }
+}
+
 /// Which broker.
 #[derive(Clone, Debug)]
 pub enum Mqtt {
@@ -118,6 +172,7 @@ impl Config {
         Self {
             data: data.into(),
             http: SocketAddr::new(local, 8080),
+            database: Database::File,
             mqtt: Mqtt::Embedded {
                 listen: SocketAddr::new(local, 1883),
             },

@@ -66,7 +66,10 @@ pub use access::FirstAdmin;
 pub use access::rules::{AclFormat, acl};
 pub use broker::BrokerError;
 pub use bus::{BrokerUrl, BrokerUrlError};
-pub use config::{Access, BrokerTls, Config, Downloads, HomeAssistant, Mqtt, PublicUrlError, Tls};
+pub use config::{
+    Access, BrokerTls, Config, Database, DatabaseUrlError, Downloads, HomeAssistant, Mqtt,
+    PostgresUrl, PublicUrlError, Tls,
+};
 pub use openapi::document as openapi_document;
 pub use server::{Addresses, RunningServer, Server, StartError};
 pub use store::StoreError;

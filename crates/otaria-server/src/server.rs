@@ -134,7 +134,7 @@ impl Server {
             Some(_) | None => None,
         };
 
-        let store = Store::open(&config.data.join("otaria.db")).await?;
+        let store = Store::open(&config.database, &config.data).await?;
         let client_id = format!("otaria-server-{}", store.instance().await?);
         let packages = PackageFiles::open(config.data.join("packages"), config.max_package_len)
             .await

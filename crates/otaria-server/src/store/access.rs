@@ -1,8 +1,6 @@
 //! Users, sessions and tokens.
 
-use sqlx::Row as _;
-
-use super::{Row, Store, StoreError, Tx, json, parsed, to_json};
+use super::{Row, Store, StoreError, Tx, json, parsed, sql, to_json};
 use crate::model::{Role, Token, User};
 
 /// A token's use is noted when the last note is older than this.
@@ -24,7 +22,7 @@ impl Tx {
         password: &str,
         now: i64,
     ) -> Result<bool, StoreError> {
-        let done = sqlx::query(
+        let done = sql::query(
             "INSERT INTO users (name, role, password, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO NOTHING",
         )
         .bind(name)
@@ -33,7 +31,7 @@ impl Tx {
         .bind(now)
         .execute(self.conn())
         .await?;
-        Ok(done.rows_affected() == 1)
+        Ok(done == 1)
     }
 
     /// Another password: what was opened with the old one ends.
@@ -42,7 +40,7 @@ impl Tx {
         name: &str,
         password: &str,
     ) -> Result<bool, StoreError> {
-        let done = sqlx::query("UPDATE users SET password = $2 WHERE name = $1")
+        let done = sql::query("UPDATE users SET password = $2 WHERE name = $1")
             .bind(name)
             .bind(password)
             .execute(self.conn())
@@ -51,33 +49,33 @@ impl Tx {
             "DELETE FROM sessions WHERE user_name = $1",
             "DELETE FROM tokens WHERE user_name = $1 AND by_login",
         ] {
-            sqlx::query(sql).bind(name).execute(self.conn()).await?;
+            sql::query(sql).bind(name).execute(self.conn()).await?;
         }
-        Ok(done.rows_affected() == 1)
+        Ok(done == 1)
     }
 
     /// Another role.
     pub(crate) async fn set_role(&mut self, name: &str, role: Role) -> Result<bool, StoreError> {
-        let done = sqlx::query("UPDATE users SET role = $2 WHERE name = $1")
+        let done = sql::query("UPDATE users SET role = $2 WHERE name = $1")
             .bind(name)
             .bind(role.name())
             .execute(self.conn())
             .await?;
-        Ok(done.rows_affected() == 1)
+        Ok(done == 1)
     }
 
     /// Removes a user, with their sessions and tokens.
     pub(crate) async fn remove_user(&mut self, name: &str) -> Result<bool, StoreError> {
-        let done = sqlx::query("DELETE FROM users WHERE name = $1")
+        let done = sql::query("DELETE FROM users WHERE name = $1")
             .bind(name)
             .execute(self.conn())
             .await?;
-        Ok(done.rows_affected() == 1)
+        Ok(done == 1)
     }
 
     /// How many administrators there are.
     pub(crate) async fn admins(&mut self) -> Result<i64, StoreError> {
-        let row = sqlx::query("SELECT count(*) FROM users WHERE role = $1")
+        let row = sql::query("SELECT count(*) FROM users WHERE role = $1")
             .bind(Role::Admin.name())
             .fetch_one(self.conn())
             .await?;
@@ -91,7 +89,7 @@ impl Tx {
         hash: &str,
         by_login: bool,
     ) -> Result<(), StoreError> {
-        sqlx::query(
+        sql::query(
             "INSERT INTO tokens (id, user_name, name, hash, scopes, by_login, created_at, expires_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
@@ -115,12 +113,12 @@ impl Tx {
         user: Option<&str>,
     ) -> Result<bool, StoreError> {
         let done =
-            sqlx::query("DELETE FROM tokens WHERE id = $1 AND ($2 IS NULL OR user_name = $2)")
+            sql::query("DELETE FROM tokens WHERE id = $1 AND ($2 IS NULL OR user_name = $2)")
                 .bind(id)
                 .bind(user)
                 .execute(self.conn())
                 .await?;
-        Ok(done.rows_affected() == 1)
+        Ok(done == 1)
     }
 
     pub(crate) async fn add_session(
@@ -129,7 +127,7 @@ impl Tx {
         user: &str,
         expires_at: i64,
     ) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO sessions (hash, user_name, expires_at) VALUES ($1, $2, $3)")
+        sql::query("INSERT INTO sessions (hash, user_name, expires_at) VALUES ($1, $2, $3)")
             .bind(hash)
             .bind(user)
             .bind(expires_at)
@@ -139,7 +137,7 @@ impl Tx {
     }
 
     pub(crate) async fn remove_session(&mut self, hash: &str) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM sessions WHERE hash = $1")
+        sql::query("DELETE FROM sessions WHERE hash = $1")
             .bind(hash)
             .execute(self.conn())
             .await?;
@@ -150,7 +148,7 @@ impl Tx {
 impl Store {
     /// All users, by name.
     pub(crate) async fn users(&self) -> Result<Vec<User>, StoreError> {
-        let rows = sqlx::query("SELECT name, role, created_at FROM users ORDER BY name")
+        let rows = sql::query("SELECT name, role, created_at FROM users ORDER BY name")
             .fetch_all(&self.reader)
             .await?;
         rows.iter().map(user).collect()
@@ -158,7 +156,7 @@ impl Store {
 
     /// A user with the hash of their password.
     pub(crate) async fn user(&self, name: &str) -> Result<Option<(User, String)>, StoreError> {
-        let row = sqlx::query("SELECT name, role, created_at, password FROM users WHERE name = $1")
+        let row = sql::query("SELECT name, role, created_at, password FROM users WHERE name = $1")
             .bind(name)
             .fetch_optional(&self.reader)
             .await?;
@@ -169,7 +167,7 @@ impl Store {
 
     /// Whose session this is.
     pub(crate) async fn session(&self, hash: &str, now: i64) -> Result<Option<Holder>, StoreError> {
-        let row = sqlx::query(
+        let row = sql::query(
             "SELECT name, role FROM sessions JOIN users ON name = user_name WHERE hash = $1 AND expires_at > $2",
         )
         .bind(hash)
@@ -185,7 +183,7 @@ impl Store {
         id: &str,
         now: i64,
     ) -> Result<Option<(Token, Role, String)>, StoreError> {
-        let row = sqlx::query(
+        let row = sql::query(
             "SELECT tokens.*, role FROM tokens JOIN users ON users.name = user_name WHERE id = $1 AND expires_at > $2",
         )
         .bind(id)
@@ -199,7 +197,7 @@ impl Store {
 
     /// Tokens, newest first; of one user, if one is named.
     pub(crate) async fn tokens(&self, user: Option<&str>) -> Result<Vec<Token>, StoreError> {
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT * FROM tokens WHERE $1 IS NULL OR user_name = $1 ORDER BY created_at DESC, id",
         )
         .bind(user)
@@ -217,7 +215,7 @@ impl Store {
             return Ok(());
         }
         let mut tx = self.write().await?;
-        sqlx::query("UPDATE tokens SET last_used_at = $2 WHERE id = $1")
+        sql::query("UPDATE tokens SET last_used_at = $2 WHERE id = $1")
             .bind(&used.id)
             .bind(now)
             .execute(tx.conn())
@@ -232,7 +230,7 @@ impl Store {
             "DELETE FROM sessions WHERE expires_at <= $1",
             "DELETE FROM tokens WHERE expires_at <= $1",
         ] {
-            sqlx::query(sql).bind(now).execute(tx.conn()).await?;
+            sql::query(sql).bind(now).execute(tx.conn()).await?;
         }
         tx.commit().await
     }

@@ -1,8 +1,6 @@
 //! The audit trail; what it is, and how entries are chained, is in [`audit`](crate::audit).
 
-use sqlx::Row as _;
-
-use super::{Conn, Row, Store, StoreError, Tx, digest, number, page, parsed};
+use super::{Conn, Row, Store, StoreError, Tx, digest, number, page, parsed, sql};
 use crate::audit::{Action, Origin, hash};
 use crate::model::{AuditEnd, AuditEntry, AuditPage, Outcome};
 
@@ -67,7 +65,7 @@ impl Tx {
             hash: before.hash,
         };
         entry.hash = hash(&before.hash, &entry);
-        sqlx::query(
+        sql::query(
             "INSERT INTO audit (n, at, by_kind, by_user, by_token, from_address, action, object, outcome, detail, hash) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         )
@@ -89,7 +87,7 @@ impl Tx {
     }
 
     async fn set_audit_end(&mut self, name: &str, end: AuditEnd) -> Result<(), StoreError> {
-        sqlx::query(
+        sql::query(
             "INSERT INTO audit_ends (name, n, hash) VALUES ($1, $2, $3) \
              ON CONFLICT (name) DO UPDATE SET n = excluded.n, hash = excluded.hash",
         )
@@ -111,10 +109,10 @@ impl Store {
     ) -> Result<AuditPage, StoreError> {
         let mut view = self.read().await?;
         let rows =
-            sqlx::query("SELECT * FROM audit WHERE $1 IS NULL OR n < $1 ORDER BY n DESC LIMIT $2")
+            sql::query("SELECT * FROM audit WHERE $1 IS NULL OR n < $1 ORDER BY n DESC LIMIT $2")
                 .bind(after)
                 .bind(i64::from(limit) + 1)
-                .fetch_all(&mut *view)
+                .fetch_all(&mut view)
                 .await?;
         let items = rows.iter().map(entry).collect::<Result<_, _>>()?;
         let page = page(items, limit, |entry: &AuditEntry| entry.n.to_string());
@@ -131,7 +129,7 @@ impl Store {
     pub(crate) async fn prune_audit(&self, now: i64) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         // The newest old one with all before it: a clock that was put back leaves no hole.
-        let last = sqlx::query("SELECT n, hash FROM audit WHERE at < $1 ORDER BY n DESC LIMIT 1")
+        let last = sql::query("SELECT n, hash FROM audit WHERE at < $1 ORDER BY n DESC LIMIT 1")
             .bind(now - KEEP_S)
             .fetch_optional(tx.conn())
             .await?;
@@ -142,7 +140,7 @@ impl Store {
             n: number(&last, "n")?,
             hash: digest(&last, "hash")?,
         };
-        sqlx::query("DELETE FROM audit WHERE n <= $1")
+        sql::query("DELETE FROM audit WHERE n <= $1")
             .bind(signed(last.n))
             .execute(tx.conn())
             .await?;
@@ -155,7 +153,7 @@ impl Store {
 }
 
 async fn end(conn: &mut Conn, name: &str) -> Result<AuditEnd, StoreError> {
-    let row = sqlx::query("SELECT n, hash FROM audit_ends WHERE name = $1")
+    let row = sql::query("SELECT n, hash FROM audit_ends WHERE name = $1")
         .bind(name)
         .fetch_optional(conn)
         .await?;

@@ -1,14 +1,12 @@
 //! Certificates of devices, and which of them do not count any more.
 
-use sqlx::Row as _;
-
-use super::{Row, Store, StoreError, Tx};
+use super::{Row, Store, StoreError, Tx, sql};
 use crate::model::Certificate;
 
 impl Tx {
     /// Notes a certificate; its device may come again.
     pub(crate) async fn add_certificate(&mut self, issued: &Certificate) -> Result<(), StoreError> {
-        sqlx::query(
+        sql::query(
             "INSERT INTO certificates (serial, device_id, issued_at, not_after) VALUES ($1, $2, $3, $4)",
         )
         .bind(&issued.serial)
@@ -17,7 +15,7 @@ impl Tx {
         .bind(issued.not_after)
         .execute(self.conn())
         .await?;
-        sqlx::query("DELETE FROM shut_out WHERE device_id = $1")
+        sql::query("DELETE FROM shut_out WHERE device_id = $1")
             .bind(&issued.device)
             .execute(self.conn())
             .await?;
@@ -30,14 +28,14 @@ impl Tx {
         device: &str,
         now: i64,
     ) -> Result<Vec<String>, StoreError> {
-        sqlx::query(
+        sql::query(
             "INSERT INTO shut_out (device_id, since) VALUES ($1, $2) ON CONFLICT (device_id) DO NOTHING",
         )
         .bind(device)
         .bind(now)
         .execute(self.conn())
         .await?;
-        let rows = sqlx::query(
+        let rows = sql::query(
             "UPDATE certificates SET revoked_at = $2 WHERE device_id = $1 AND revoked_at IS NULL RETURNING serial",
         )
         .bind(device)
@@ -51,7 +49,7 @@ impl Tx {
 impl Store {
     /// A device's certificates, newest first.
     pub(crate) async fn certificates(&self, device: &str) -> Result<Vec<Certificate>, StoreError> {
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT * FROM certificates WHERE device_id = $1 ORDER BY issued_at DESC, serial",
         )
         .bind(device)
@@ -67,7 +65,7 @@ impl Store {
             "SELECT serial FROM certificates WHERE revoked_at IS NOT NULL",
             "SELECT device_id FROM shut_out",
         ] {
-            let rows = sqlx::query(sql).fetch_all(&self.reader).await?;
+            let rows = sql::query(sql).fetch_all(&self.reader).await?;
             let list: Result<Vec<String>, sqlx::Error> =
                 rows.iter().map(|row| row.try_get(0)).collect();
             lists.push(list?);

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use otaria_wire::messages::{Desired, FailureCode, Progress};
-use sqlx::Row as _;
 
-use super::{Conn, Row, Store, StoreError, Tx, json, number, page, parsed};
+use super::{Conn, Row, Store, StoreError, Tx, json, number, page, parsed, sql};
 use crate::model::{Assignment, Device, Group, Live, Page, Target, WishInfo};
 use crate::query::{Facts, Query};
 
@@ -24,7 +23,7 @@ const SELECT: &str = "\
 impl Tx {
     /// Makes a device known by its id alone, as an operator may before it first reports.
     pub(crate) async fn add_device(&mut self, id: &str, now: i64) -> Result<(), StoreError> {
-        sqlx::query(
+        sql::query(
             "INSERT INTO devices (id, first_seen) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING",
         )
         .bind(id)
@@ -36,7 +35,7 @@ impl Tx {
 
     /// Whether a device is known.
     pub(crate) async fn knows(&mut self, id: &str) -> Result<bool, StoreError> {
-        let row = sqlx::query("SELECT 1 FROM devices WHERE id = $1")
+        let row = sql::query("SELECT 1 FROM devices WHERE id = $1")
             .bind(id)
             .fetch_optional(self.conn())
             .await?;
@@ -45,7 +44,7 @@ impl Tx {
 
     /// Removes a device with all that is kept of it.
     pub(crate) async fn remove_device(&mut self, id: &str) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM devices WHERE id = $1")
+        sql::query("DELETE FROM devices WHERE id = $1")
             .bind(id)
             .execute(self.conn())
             .await?;
@@ -58,12 +57,12 @@ impl Tx {
         id: &str,
         groups: &[String],
     ) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM device_groups WHERE device_id = $1")
+        sql::query("DELETE FROM device_groups WHERE device_id = $1")
             .bind(id)
             .execute(self.conn())
             .await?;
         for group in groups {
-            sqlx::query(
+            sql::query(
                 "INSERT INTO device_groups (group_name, device_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
             )
             .bind(group)
@@ -81,14 +80,12 @@ impl Tx {
         wish: Option<&str>,
         now: i64,
     ) -> Result<(), StoreError> {
-        sqlx::query(
-            "UPDATE devices SET wish = $2, wish_at = $3, wish_is_ours = TRUE WHERE id = $1",
-        )
-        .bind(id)
-        .bind(wish)
-        .bind(now)
-        .execute(self.conn())
-        .await?;
+        sql::query("UPDATE devices SET wish = $2, wish_at = $3, wish_is_ours = TRUE WHERE id = $1")
+            .bind(id)
+            .bind(wish)
+            .bind(now)
+            .execute(self.conn())
+            .await?;
         Ok(())
     }
 }
@@ -96,7 +93,7 @@ impl Tx {
 impl Tx {
     /// What this server has declared and nobody has replaced since, for each device.
     pub(crate) async fn own_wishes(&mut self) -> Result<Vec<(String, String)>, StoreError> {
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT id, wish FROM devices WHERE wish IS NOT NULL AND wish_is_ours ORDER BY id",
         )
         .fetch_all(self.conn())
@@ -109,7 +106,7 @@ impl Tx {
     /// Whether this server has taken back what was declared for a device, and nobody has declared anything since.
     pub(crate) async fn is_taken_back(&mut self, device: &str) -> Result<bool, StoreError> {
         let row =
-            sqlx::query("SELECT 1 FROM devices WHERE id = $1 AND wish IS NULL AND wish_is_ours")
+            sql::query("SELECT 1 FROM devices WHERE id = $1 AND wish IS NULL AND wish_is_ours")
                 .bind(device)
                 .fetch_optional(self.conn())
                 .await?;
@@ -119,7 +116,7 @@ impl Tx {
     /// Takes all devices for disconnected: true when the broker that they were connected to has just started, and when
     /// it has forgotten us, since what it said about them went with it.
     pub(crate) async fn all_offline(&mut self) -> Result<Vec<Live>, StoreError> {
-        let rows = sqlx::query("UPDATE devices SET online = FALSE WHERE online RETURNING id")
+        let rows = sql::query("UPDATE devices SET online = FALSE WHERE online RETURNING id")
             .fetch_all(self.conn())
             .await?;
         rows.iter()
@@ -138,9 +135,9 @@ impl Store {
     pub(crate) async fn device(&self, id: &str, now: i64) -> Result<Option<Device>, StoreError> {
         let mut view = self.read().await?;
         let queries = group_queries(&mut view).await?;
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!("{SELECT} WHERE d.id = $1")))
+        let row = sql::query(sqlx::AssertSqlSafe(format!("{SELECT} WHERE d.id = $1")))
             .bind(id)
-            .fetch_optional(&mut *view)
+            .fetch_optional(&mut view)
             .await?;
         let mut found = row.as_ref().map(device).transpose()?;
         if let Some(device) = &mut found {
@@ -151,7 +148,7 @@ impl Store {
 
     /// The ids of all devices.
     pub(crate) async fn device_ids(&self) -> Result<Vec<String>, StoreError> {
-        let rows = sqlx::query("SELECT id FROM devices ORDER BY id")
+        let rows = sql::query("SELECT id FROM devices ORDER BY id")
             .fetch_all(&self.reader)
             .await?;
         rows.iter().map(|row| Ok(row.try_get("id")?)).collect()
@@ -186,7 +183,7 @@ impl Store {
 
     /// How many devices are known, and how many of them are connected.
     pub(crate) async fn device_counts(&self) -> Result<(u64, u64), StoreError> {
-        let row = sqlx::query(
+        let row = sql::query(
             "SELECT COUNT(*) AS known, COUNT(CASE WHEN online THEN 1 END) AS online FROM devices",
         )
         .fetch_one(&self.reader)
@@ -199,8 +196,8 @@ impl Store {
         &self,
         limit: u32,
     ) -> Result<Vec<(String, String, u64)>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT product, state ->> 'version' AS version, COUNT(*) AS devices FROM devices \
+        let rows = sql::query(
+            "SELECT product, version, COUNT(*) AS devices FROM devices \
              WHERE state IS NOT NULL GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT $1",
         )
         .bind(i64::from(limit))
@@ -219,10 +216,10 @@ impl Store {
         let mut view = self.read().await?;
         let queries = group_queries(&mut view).await?;
         if queries.is_empty() {
-            let rows = sqlx::query(
+            let rows = sql::query(
                 "SELECT group_name, COUNT(*) AS devices FROM device_groups GROUP BY group_name ORDER BY group_name",
             )
-            .fetch_all(&mut *view)
+            .fetch_all(&mut view)
             .await?;
             return rows
                 .iter()
@@ -255,7 +252,7 @@ impl Store {
 
     /// What is declared for each device, by whomever.
     pub(crate) async fn wishes(&self) -> Result<Vec<(String, String)>, StoreError> {
-        let rows = sqlx::query("SELECT id, wish FROM devices WHERE wish IS NOT NULL")
+        let rows = sql::query("SELECT id, wish FROM devices WHERE wish IS NOT NULL")
             .fetch_all(&self.reader)
             .await?;
         rows.iter()
@@ -272,7 +269,7 @@ impl Store {
         let Ok(Some(Desired { job: Some(job), .. })) = Desired::parse(payload) else {
             return Ok(false);
         };
-        let row = sqlx::query("SELECT 1 FROM assignments WHERE job_id = $1 AND device_id = $2")
+        let row = sql::query("SELECT 1 FROM assignments WHERE job_id = $1 AND device_id = $2")
             .bind(job.as_str())
             .bind(device)
             .fetch_optional(&self.reader)
@@ -315,7 +312,7 @@ async fn matching(
     let mut found = Vec::new();
     let batch = enough.clamp(BATCH.0, BATCH.1) as i64;
     loop {
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let rows = sql::query(sqlx::AssertSqlSafe(format!(
             "{SELECT} WHERE ($1 IS NULL OR d.id > $1) ORDER BY d.id LIMIT $2"
         )))
         .bind(&after)
@@ -348,7 +345,7 @@ pub(super) async fn chosen(
 ) -> Result<Vec<Device>, StoreError> {
     let query = match target {
         Target::Device(id) => {
-            let row = sqlx::query(sqlx::AssertSqlSafe(format!("{SELECT} WHERE d.id = $1")))
+            let row = sql::query(sqlx::AssertSqlSafe(format!("{SELECT} WHERE d.id = $1")))
                 .bind(id)
                 .fetch_optional(conn)
                 .await?;
@@ -376,7 +373,7 @@ pub(super) async fn chosen(
 
 /// Each group that has a query, with it.
 pub(super) async fn group_queries(conn: &mut Conn) -> Result<Vec<(String, Query)>, StoreError> {
-    let rows = sqlx::query("SELECT name, query FROM group_queries ORDER BY name")
+    let rows = sql::query("SELECT name, query FROM group_queries ORDER BY name")
         .fetch_all(conn)
         .await?;
     rows.iter()

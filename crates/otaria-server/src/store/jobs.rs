@@ -1,10 +1,9 @@
 //! Jobs, and how far each device is with them.
 
 use otaria_wire::Sha256Digest;
-use sqlx::Row as _;
 
 use super::devices::{assignment, chosen};
-use super::{Conn, Row, Store, StoreError, Tx, digest, json, number, page, parsed, to_json};
+use super::{Conn, Row, Store, StoreError, Tx, digest, json, number, page, parsed, sql, to_json};
 use crate::model::{Assignment, Count, Device, Job, Page, Status, Target};
 
 /// A job to add.
@@ -44,7 +43,7 @@ impl Tx {
         job: &NewJobRow<'_>,
         now: i64,
     ) -> Result<(), StoreError> {
-        sqlx::query(
+        sql::query(
             "INSERT INTO jobs (id, package, url, target, not_before, deadline, created_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
@@ -71,14 +70,14 @@ impl Tx {
             self.set_status(&other.job, device, Status::Superseded, now)
                 .await?;
         }
-        sqlx::query("INSERT INTO assignments (job_id, device_id, status, updated_at) VALUES ($1, $2, $3, $4)")
+        sql::query("INSERT INTO assignments (job_id, device_id, status, updated_at) VALUES ($1, $2, $3, $4)")
             .bind(job)
             .bind(device)
             .bind(Status::Pending.name())
             .bind(now)
             .execute(self.conn())
             .await?;
-        sqlx::query("UPDATE devices SET job = $2 WHERE id = $1")
+        sql::query("UPDATE devices SET job = $2 WHERE id = $1")
             .bind(device)
             .bind(job)
             .execute(self.conn())
@@ -91,7 +90,7 @@ impl Tx {
         &mut self,
         device: &str,
     ) -> Result<Vec<Assignment>, StoreError> {
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let rows = sql::query(sqlx::AssertSqlSafe(format!(
             "{ASSIGNMENT} WHERE a.device_id = $1"
         )))
         .bind(device)
@@ -121,7 +120,7 @@ impl Tx {
         status: Status,
         now: i64,
     ) -> Result<(), StoreError> {
-        sqlx::query("UPDATE assignments SET status = $3, updated_at = $4 WHERE job_id = $1 AND device_id = $2")
+        sql::query("UPDATE assignments SET status = $3, updated_at = $4 WHERE job_id = $1 AND device_id = $2")
             .bind(job)
             .bind(device)
             .bind(status.name())
@@ -136,7 +135,7 @@ impl Tx {
         &mut self,
         job: &str,
     ) -> Result<Option<Sha256Digest>, StoreError> {
-        let row = sqlx::query("SELECT package FROM jobs WHERE id = $1")
+        let row = sql::query("SELECT package FROM jobs WHERE id = $1")
             .bind(job)
             .fetch_optional(self.conn())
             .await?;
@@ -145,7 +144,7 @@ impl Tx {
 
     /// Sets where devices get the package of a job.
     pub(crate) async fn set_job_url(&mut self, job: &str, url: &str) -> Result<(), StoreError> {
-        sqlx::query("UPDATE jobs SET url = $2 WHERE id = $1")
+        sql::query("UPDATE jobs SET url = $2 WHERE id = $1")
             .bind(job)
             .bind(url)
             .execute(self.conn())
@@ -158,7 +157,7 @@ impl Tx {
         &mut self,
         job: &str,
     ) -> Result<Option<Sha256Digest>, StoreError> {
-        let row = sqlx::query(
+        let row = sql::query(
             "SELECT p.image_sha256 FROM jobs j JOIN packages p ON p.digest = j.package WHERE j.id = $1",
         )
         .bind(job)
@@ -174,9 +173,9 @@ impl Store {
     /// One job.
     pub(crate) async fn job(&self, id: &str) -> Result<Option<Job>, StoreError> {
         let mut view = self.read().await?;
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!("{JOB} WHERE j.id = $1")))
+        let row = sql::query(sqlx::AssertSqlSafe(format!("{JOB} WHERE j.id = $1")))
             .bind(id)
-            .fetch_optional(&mut *view)
+            .fetch_optional(&mut view)
             .await?;
         match row {
             Some(row) => Ok(Some(with_counts(&mut view, &row).await?)),
@@ -191,13 +190,13 @@ impl Store {
         limit: u32,
     ) -> Result<Page<Job>, StoreError> {
         let mut view = self.read().await?;
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let rows = sql::query(sqlx::AssertSqlSafe(format!(
             "{JOB} WHERE $1 IS NULL OR (j.created_at, j.id) < (SELECT created_at, id FROM jobs WHERE id = $1) \
              ORDER BY j.created_at DESC, j.id DESC LIMIT $2"
         )))
         .bind(after)
         .bind(i64::from(limit) + 1)
-        .fetch_all(&mut *view)
+        .fetch_all(&mut view)
         .await?;
         let mut items = Vec::with_capacity(rows.len());
         for row in &rows {
@@ -213,7 +212,7 @@ impl Store {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Page<Assignment>, StoreError> {
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let rows = sql::query(sqlx::AssertSqlSafe(format!(
             "{ASSIGNMENT} WHERE a.job_id = $1 AND ($2 IS NULL OR a.device_id > $2) ORDER BY a.device_id LIMIT $3"
         )))
         .bind(job)
@@ -229,7 +228,7 @@ impl Store {
 }
 
 async fn one(conn: &mut Conn, job: &str, device: &str) -> Result<Option<Assignment>, StoreError> {
-    let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+    let row = sql::query(sqlx::AssertSqlSafe(format!(
         "{ASSIGNMENT} WHERE a.job_id = $1 AND a.device_id = $2"
     )))
     .bind(job)
@@ -245,7 +244,7 @@ fn from_row(row: &Row) -> Result<Assignment, StoreError> {
 
 async fn with_counts(conn: &mut Conn, row: &Row) -> Result<Job, StoreError> {
     let id: String = row.try_get("id")?;
-    let counts = sqlx::query(
+    let counts = sql::query(
         "SELECT status, COUNT(*) AS devices FROM assignments WHERE job_id = $1 GROUP BY status",
     )
     .bind(&id)

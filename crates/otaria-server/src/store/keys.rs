@@ -1,8 +1,6 @@
 //! Key records, and which device was told which.
 
-use sqlx::Row as _;
-
-use super::{Store, StoreError, Tx, number};
+use super::{Store, StoreError, Tx, number, sql};
 
 /// The newest record of a product.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +26,7 @@ impl Tx {
         &mut self,
         product: &str,
     ) -> Result<Option<(u32, Vec<u8>)>, StoreError> {
-        let row = sqlx::query("SELECT epoch, record FROM key_epochs WHERE product = $1")
+        let row = sql::query("SELECT epoch, record FROM key_epochs WHERE product = $1")
             .bind(product)
             .fetch_optional(self.conn())
             .await?;
@@ -44,7 +42,7 @@ impl Tx {
         record: &[u8],
         now: i64,
     ) -> Result<(), StoreError> {
-        sqlx::query(
+        sql::query(
             "INSERT INTO key_epochs (product, epoch, record, uploaded_at) VALUES ($1, $2, $3, $4) \
              ON CONFLICT (product) DO UPDATE SET epoch = excluded.epoch, record = excluded.record, \
              uploaded_at = excluded.uploaded_at",
@@ -60,16 +58,16 @@ impl Tx {
 
     /// Forgets the record of a product; whether there was one.
     pub(crate) async fn remove_key_epoch(&mut self, product: &str) -> Result<bool, StoreError> {
-        let done = sqlx::query("DELETE FROM key_epochs WHERE product = $1")
+        let done = sql::query("DELETE FROM key_epochs WHERE product = $1")
             .bind(product)
             .execute(self.conn())
             .await?;
-        Ok(done.rows_affected() > 0)
+        Ok(done > 0)
     }
 
     /// The devices of a product.
     pub(crate) async fn devices_of(&mut self, product: &str) -> Result<Vec<String>, StoreError> {
-        let rows = sqlx::query("SELECT id FROM devices WHERE product = $1 ORDER BY id")
+        let rows = sql::query("SELECT id FROM devices WHERE product = $1 ORDER BY id")
             .bind(product)
             .fetch_all(self.conn())
             .await?;
@@ -83,19 +81,19 @@ impl Tx {
         product: &str,
         epoch: u32,
     ) -> Result<bool, StoreError> {
-        let done = sqlx::query(
+        let done = sql::query(
             "UPDATE devices SET keys_told = $2 WHERE id = $1 AND (keys_told IS NULL OR keys_told <> $2)",
         )
         .bind(device)
         .bind(told(product, epoch))
         .execute(self.conn())
         .await?;
-        Ok(done.rows_affected() > 0)
+        Ok(done > 0)
     }
 
     /// Whether a device was ever sent a record.
     pub(crate) async fn was_told_keys(&mut self, device: &str) -> Result<bool, StoreError> {
-        let row = sqlx::query("SELECT 1 FROM devices WHERE id = $1 AND keys_told IS NOT NULL")
+        let row = sql::query("SELECT 1 FROM devices WHERE id = $1 AND keys_told IS NOT NULL")
             .bind(device)
             .fetch_optional(self.conn())
             .await?;
@@ -104,7 +102,7 @@ impl Tx {
 
     /// Each device that has been sent a record, with its product: what the broker has to hold.
     pub(crate) async fn devices_with_keys(&mut self) -> Result<Vec<(String, String)>, StoreError> {
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT d.id, d.product FROM devices d JOIN key_epochs k ON k.product = d.product \
              WHERE d.keys_told IS NOT NULL ORDER BY d.id",
         )
@@ -119,7 +117,7 @@ impl Tx {
 impl Store {
     /// The newest record of each product.
     pub(crate) async fn key_epochs(&self) -> Result<Vec<KeyEpochRow>, StoreError> {
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT k.product, k.epoch, k.record, k.uploaded_at, \
              (SELECT COUNT(*) FROM devices d WHERE d.product = k.product) AS devices, \
              (SELECT COUNT(*) FROM devices d WHERE d.product = k.product AND d.keys_epoch = k.epoch) AS in_force \

@@ -1,9 +1,12 @@
-//! What the server knows, in SQLite. All SQL is in this module.
+//! What the server knows, in SQLite or PostgreSQL. All SQL is in this module, and one text serves both databases: see
+//! [`sql`] for how, and [`schema`] for the tables.
 //!
-//! One connection writes, several read; a write is one transaction that starts `IMMEDIATE`, so that it never fails half
-//! way for want of a lock. WAL with `synchronous = FULL`: what a device or an operator was told is on disk. The SQL
-//! keeps to what PostgreSQL understands too (`$1`, `ON CONFLICT`, `RETURNING`); what differs is in this file and in
-//! `migrations/`.
+//! **One transaction writes at a time**, and sees all that was written before. SQLite has one connection that writes and
+//! several that read; a write starts `IMMEDIATE`, so that it never fails half way for want of a lock. In PostgreSQL a write
+//! begins with an advisory lock, which the servers of one database share. So what is read in a transaction may be decided
+//! upon, whichever database it is, and no transaction has to be tried again.
+//!
+//! WAL with `synchronous = FULL`, and PostgreSQL's own defaults: what a device or an operator was told is on disk.
 
 mod access;
 mod audit;
@@ -17,6 +20,8 @@ mod registry;
 mod reports;
 mod retention;
 mod rollouts;
+mod schema;
+mod sql;
 
 pub(crate) use devices::{Filter, facts};
 pub(crate) use jobs::NewJobRow;
@@ -24,23 +29,20 @@ pub(crate) use keys::KeyEpochRow;
 pub(crate) use outbox::{NewMessage, OutboxRow};
 pub(crate) use rollouts::Loaded;
 
-use std::borrow::Cow;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
 use otaria_wire::Sha256Digest;
-use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
-};
-use sqlx::{Row as _, SqlSafeStr as _, Sqlite, SqliteConnection, SqlitePool};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{PgPool, SqlitePool};
 
-type Row = SqliteRow;
-type Conn = SqliteConnection;
+use crate::config::Database;
+use sql::{Conn, Reader, Row};
 
 /// A transaction that may write. Dropped without [`Tx::commit`], it leaves nothing behind.
-pub(crate) struct Tx(sqlx::Transaction<'static, Sqlite>);
+pub(crate) struct Tx(Conn);
 
 impl Tx {
     /// Makes everything in it durable at once.
@@ -50,7 +52,7 @@ impl Tx {
 
     /// A value that belongs to the server as a whole.
     pub(crate) async fn note(&mut self, key: &str) -> Result<Option<String>, StoreError> {
-        let row = sqlx::query("SELECT value FROM meta WHERE key = $1")
+        let row = sql::query("SELECT value FROM meta WHERE key = $1")
             .bind(key)
             .fetch_optional(self.conn())
             .await?;
@@ -64,13 +66,13 @@ impl Tx {
         value: Option<&str>,
     ) -> Result<(), StoreError> {
         let Some(value) = value else {
-            sqlx::query("DELETE FROM meta WHERE key = $1")
+            sql::query("DELETE FROM meta WHERE key = $1")
                 .bind(key)
                 .execute(self.conn())
                 .await?;
             return Ok(());
         };
-        sqlx::query(
+        sql::query(
             "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
         )
         .bind(key)
@@ -99,64 +101,39 @@ pub enum StoreError {
     Unexpected(&'static str),
 }
 
+/// The lock that a transaction holds while it writes to PostgreSQL: a number that means nothing, and no other program takes.
+const WRITE_LOCK: i64 = 0x6f74_6172_6961_7772;
+/// Connections to PostgreSQL that write, and those that read. All but one that write wait for their turn.
+const PG_WRITERS: u32 = 4;
+const PG_READERS: u32 = 8;
+
+/// The name of the SQLite file.
+const FILE: &str = "otaria.db";
+
 /// The store.
 #[derive(Debug)]
 pub(crate) struct Store {
-    writer: SqlitePool,
-    reader: SqlitePool,
+    writer: Writer,
+    reader: Reader,
 }
 
-const MIGRATIONS: &[(i64, &str, &str)] = &[
-    (
-        1,
-        "first",
-        include_str!("../../migrations/sqlite/0001_first.sql"),
-    ),
-    (
-        2,
-        "access",
-        include_str!("../../migrations/sqlite/0002_access.sql"),
-    ),
-    (
-        3,
-        "registry",
-        include_str!("../../migrations/sqlite/0003_registry.sql"),
-    ),
-    (
-        4,
-        "keys",
-        include_str!("../../migrations/sqlite/0004_keys.sql"),
-    ),
-    (
-        5,
-        "recipients",
-        include_str!("../../migrations/sqlite/0005_recipients.sql"),
-    ),
-    (
-        6,
-        "timing",
-        include_str!("../../migrations/sqlite/0006_timing.sql"),
-    ),
-    (
-        7,
-        "rollouts",
-        include_str!("../../migrations/sqlite/0007_rollouts.sql"),
-    ),
-    (
-        8,
-        "boots",
-        include_str!("../../migrations/sqlite/0008_boots.sql"),
-    ),
-    (
-        9,
-        "audit",
-        include_str!("../../migrations/sqlite/0009_audit.sql"),
-    ),
-];
+/// Connections that write.
+#[derive(Debug)]
+enum Writer {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
 
 impl Store {
-    /// Opens or makes the database, and brings it to this version's tables.
-    pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
+    /// Opens the database, and brings it to this version's tables. An SQLite file in `data` is made if it is not there.
+    pub(crate) async fn open(database: &Database, data: &Path) -> Result<Self, StoreError> {
+        match database {
+            Database::File => Self::sqlite(&data.join(FILE)).await,
+            Database::Postgres(url) => Self::postgres((*url.0).clone()).await,
+        }
+    }
+
+    async fn sqlite(path: &Path) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -170,51 +147,98 @@ impl Store {
             .max_lifetime(None)
             .connect_with(options.clone())
             .await?;
-        let migrations = MIGRATIONS.iter().map(|(version, name, sql)| {
-            Migration::new(
-                *version,
-                Cow::Borrowed(name),
-                MigrationType::Simple,
-                (*sql).into_sql_str(),
-                false,
-            )
-        });
-        Migrator::with_migrations(migrations.collect())
-            .run(&writer)
-            .await?;
+        schema::sqlite().run(&writer).await?;
         let reader = SqlitePoolOptions::new()
             .max_connections(4)
             .connect_with(options.read_only(true))
             .await?;
-        Ok(Self { writer, reader })
+        Ok(Self {
+            writer: Writer::Sqlite(writer),
+            reader: Reader::Sqlite(reader),
+        })
+    }
+
+    async fn postgres(options: PgConnectOptions) -> Result<Self, StoreError> {
+        // A server that is cut off must not keep the others from writing.
+        let writing = options.clone().options([
+            ("idle_in_transaction_session_timeout", "30s"),
+            ("lock_timeout", "30s"),
+            ("tcp_keepalives_idle", "10"),
+            ("tcp_keepalives_interval", "5"),
+            ("tcp_keepalives_count", "3"),
+        ]);
+        let writer = PgPoolOptions::new()
+            .max_connections(PG_WRITERS)
+            .connect_with(writing)
+            .await?;
+        schema::postgres().run(&writer).await?;
+        let reader = PgPoolOptions::new()
+            .max_connections(PG_READERS)
+            .connect_with(options)
+            .await?;
+        Ok(Self {
+            writer: Writer::Postgres(writer),
+            reader: Reader::Postgres(reader),
+        })
     }
 
     /// Starts to write.
     pub(crate) async fn write(&self) -> Result<Tx, StoreError> {
-        Ok(Tx(self.writer.begin_with("BEGIN IMMEDIATE").await?))
+        match &self.writer {
+            Writer::Sqlite(pool) => Ok(Tx(Conn::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?))),
+            Writer::Postgres(pool) => {
+                let mut tx = Tx(Conn::Postgres(pool.begin().await?));
+                sql::query("SELECT pg_advisory_xact_lock($1)")
+                    .bind(WRITE_LOCK)
+                    .execute(tx.conn())
+                    .await?;
+                Ok(tx)
+            }
+        }
     }
 
     /// A view that does not change while several queries look at it.
-    async fn read(&self) -> Result<sqlx::Transaction<'static, Sqlite>, StoreError> {
-        Ok(self.reader.begin().await?)
+    async fn read(&self) -> Result<Conn, StoreError> {
+        Ok(match &self.reader {
+            Reader::Sqlite(pool) => Conn::Sqlite(pool.begin().await?),
+            Reader::Postgres(pool) => Conn::Postgres(
+                pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                    .await?,
+            ),
+        })
+    }
+
+    /// Executes a text as it is, as somebody with a tool for databases does, and gives how many rows it has changed.
+    #[cfg(test)]
+    pub(crate) async fn tamper(&self, text: &'static str) -> Result<u64, StoreError> {
+        let mut tx = self.write().await?;
+        let changed = sql::query(text).execute(tx.conn()).await?;
+        tx.commit().await?;
+        Ok(changed)
     }
 
     /// Closes all connections.
     pub(crate) async fn close(&self) {
-        self.reader.close().await;
-        self.writer.close().await;
+        match &self.reader {
+            Reader::Sqlite(pool) => pool.close().await,
+            Reader::Postgres(pool) => pool.close().await,
+        }
+        match &self.writer {
+            Writer::Sqlite(pool) => pool.close().await,
+            Writer::Postgres(pool) => pool.close().await,
+        }
     }
 
     /// This installation's name: made once, kept for good. It names the server's session at the broker.
     pub(crate) async fn instance(&self) -> Result<String, StoreError> {
         let mut tx = self.write().await?;
-        sqlx::query(
+        sql::query(
             "INSERT INTO meta (key, value) VALUES ('instance', $1) ON CONFLICT (key) DO NOTHING",
         )
         .bind(crate::id::random())
         .execute(tx.conn())
         .await?;
-        let row = sqlx::query("SELECT value FROM meta WHERE key = 'instance'")
+        let row = sql::query("SELECT value FROM meta WHERE key = 'instance'")
             .fetch_one(tx.conn())
             .await?;
         let name = row.try_get(0)?;

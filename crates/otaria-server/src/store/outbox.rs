@@ -2,9 +2,7 @@
 
 use std::collections::HashSet;
 
-use sqlx::Row as _;
-
-use super::{Store, StoreError, Tx};
+use super::{Store, StoreError, Tx, sql};
 
 /// A message to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,12 +29,12 @@ impl Tx {
     /// refusal or a lost connection, it would undo the newer one.
     pub(crate) async fn send(&mut self, message: &NewMessage, now: i64) -> Result<(), StoreError> {
         if message.retain {
-            sqlx::query("DELETE FROM outbox WHERE topic = $1 AND retain")
+            sql::query("DELETE FROM outbox WHERE topic = $1 AND retain")
                 .bind(&message.topic)
                 .execute(self.conn())
                 .await?;
         }
-        sqlx::query(
+        sql::query(
             "INSERT INTO outbox (topic, payload, retain, expires_at, created_at) VALUES ($1, $2, $3, $4, $5)",
         )
         .bind(&message.topic)
@@ -51,7 +49,7 @@ impl Tx {
 
     /// Removes all messages of a topic.
     pub(crate) async fn unsend(&mut self, topic: &str) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM outbox WHERE topic = $1")
+        sql::query("DELETE FROM outbox WHERE topic = $1")
             .bind(topic)
             .execute(self.conn())
             .await?;
@@ -60,7 +58,7 @@ impl Tx {
 
     /// The newest message that waits for a topic.
     pub(crate) async fn waiting(&mut self, topic: &str) -> Result<Option<i64>, StoreError> {
-        let row = sqlx::query("SELECT MAX(id) AS newest FROM outbox WHERE topic = $1")
+        let row = sql::query("SELECT MAX(id) AS newest FROM outbox WHERE topic = $1")
             .bind(topic)
             .fetch_one(self.conn())
             .await?;
@@ -69,7 +67,7 @@ impl Tx {
 
     /// The topics for which a message waits.
     pub(crate) async fn outbox_topics(&mut self) -> Result<HashSet<String>, StoreError> {
-        let rows = sqlx::query("SELECT DISTINCT topic FROM outbox")
+        let rows = sql::query("SELECT DISTINCT topic FROM outbox")
             .fetch_all(self.conn())
             .await?;
         rows.iter().map(|row| Ok(row.try_get("topic")?)).collect()
@@ -78,7 +76,7 @@ impl Tx {
     /// Removes messages that the broker has taken, or that have expired.
     pub(crate) async fn sent(&mut self, ids: &[i64]) -> Result<(), StoreError> {
         for id in ids {
-            sqlx::query("DELETE FROM outbox WHERE id = $1")
+            sql::query("DELETE FROM outbox WHERE id = $1")
                 .bind(id)
                 .execute(self.conn())
                 .await?;
@@ -94,7 +92,7 @@ impl Store {
         after: i64,
         limit: u32,
     ) -> Result<Vec<OutboxRow>, StoreError> {
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT id, topic, payload, retain, expires_at FROM outbox WHERE id > $1 ORDER BY id LIMIT $2",
         )
         .bind(after)
@@ -118,7 +116,7 @@ impl Store {
 
     /// How many messages wait.
     pub(crate) async fn outbox_len(&self) -> Result<u64, StoreError> {
-        let row = sqlx::query("SELECT COUNT(*) AS count FROM outbox")
+        let row = sql::query("SELECT COUNT(*) AS count FROM outbox")
             .fetch_one(&self.reader)
             .await?;
         super::number(&row, "count")

@@ -1,9 +1,8 @@
 //! What is known of packages. The files themselves are in [`crate::packages`].
 
 use otaria_wire::Sha256Digest;
-use sqlx::Row as _;
 
-use super::{Row, Store, StoreError, Tx, digest, number, page};
+use super::{Row, Store, StoreError, Tx, digest, number, page, sql};
 use crate::model::{Package, Page};
 
 const COLUMNS: &str = "digest, size, identity, image_sha256, image_len, product, version, chip, sequence, \
@@ -15,7 +14,7 @@ impl Tx {
         let sequence =
             i64::try_from(package.sequence).map_err(|_| StoreError::Unexpected("sequence"))?;
         let size = i64::try_from(package.size).map_err(|_| StoreError::Unexpected("size"))?;
-        let done = sqlx::query(
+        let done = sql::query(
             "INSERT INTO packages (digest, size, identity, image_sha256, image_len, product, version, chip, sequence, \
              security_version, key_id, recipients, created, uploaded_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT (digest) DO NOTHING",
@@ -36,14 +35,14 @@ impl Tx {
         .bind(package.uploaded_at)
         .execute(self.conn())
         .await?;
-        Ok(done.rows_affected() == 1)
+        Ok(done == 1)
     }
 }
 
 impl Store {
     /// One package. Its address is left for the caller to fill in.
     pub(crate) async fn package(&self, name: &Sha256Digest) -> Result<Option<Package>, StoreError> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let row = sql::query(sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM packages WHERE digest = $1"
         )))
         .bind(name.to_string())
@@ -58,7 +57,7 @@ impl Store {
         product: &str,
         chip: &str,
     ) -> Result<Option<Package>, StoreError> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let row = sql::query(sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM packages WHERE product = $1 AND chip = $2 \
              ORDER BY sequence DESC, uploaded_at DESC LIMIT 1"
         )))
@@ -75,7 +74,7 @@ impl Store {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Page<Package>, StoreError> {
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let rows = sql::query(sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM packages WHERE $1 IS NULL OR (uploaded_at, digest) < \
              (SELECT uploaded_at, digest FROM packages WHERE digest = $1) \
              ORDER BY uploaded_at DESC, digest DESC LIMIT $2"

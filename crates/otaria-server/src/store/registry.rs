@@ -1,9 +1,8 @@
 //! Tags, notes, groups by query, and what is kept of a device's past.
 
 use otaria_wire::messages::{Event, FailureCode, State};
-use sqlx::Row as _;
 
-use super::{Row, Store, StoreError, Tx, number, page, parsed};
+use super::{Row, Store, StoreError, Tx, number, page, parsed, sql};
 use crate::model::{Page, Sample, Status, Step, TagChanges, Update};
 
 /// Samples kept for each device: a day, at one in five minutes.
@@ -19,14 +18,14 @@ impl Tx {
         changes: &TagChanges,
     ) -> Result<(), StoreError> {
         for name in &changes.remove {
-            sqlx::query("DELETE FROM device_tags WHERE device_id = $1 AND name = $2")
+            sql::query("DELETE FROM device_tags WHERE device_id = $1 AND name = $2")
                 .bind(id)
                 .bind(name)
                 .execute(self.conn())
                 .await?;
         }
         for (name, value) in &changes.set {
-            sqlx::query(
+            sql::query(
                 "INSERT INTO device_tags (device_id, name, value) VALUES ($1, $2, $3) \
                  ON CONFLICT (device_id, name) DO UPDATE SET value = excluded.value",
             )
@@ -41,7 +40,7 @@ impl Tx {
 
     /// How many tags a device has.
     pub(crate) async fn tag_count(&mut self, id: &str) -> Result<usize, StoreError> {
-        let row = sqlx::query("SELECT COUNT(*) AS tags FROM device_tags WHERE device_id = $1")
+        let row = sql::query("SELECT COUNT(*) AS tags FROM device_tags WHERE device_id = $1")
             .bind(id)
             .fetch_one(self.conn())
             .await?;
@@ -51,7 +50,7 @@ impl Tx {
 
     /// Replaces what is noted of a device.
     pub(crate) async fn set_device_note(&mut self, id: &str, note: &str) -> Result<(), StoreError> {
-        sqlx::query("UPDATE devices SET note = $2 WHERE id = $1")
+        sql::query("UPDATE devices SET note = $2 WHERE id = $1")
             .bind(id)
             .bind(note)
             .execute(self.conn())
@@ -65,7 +64,7 @@ impl Tx {
         name: &str,
         query: &str,
     ) -> Result<(), StoreError> {
-        sqlx::query(
+        sql::query(
             "INSERT INTO group_queries (name, query) VALUES ($1, $2) \
              ON CONFLICT (name) DO UPDATE SET query = excluded.query",
         )
@@ -83,8 +82,8 @@ impl Tx {
             "DELETE FROM group_queries WHERE name = $1",
             "DELETE FROM device_groups WHERE group_name = $1",
         ] {
-            let done = sqlx::query(sql).bind(name).execute(self.conn()).await?;
-            gone += done.rows_affected();
+            let done = sql::query(sql).bind(name).execute(self.conn()).await?;
+            gone += done;
         }
         Ok(gone > 0)
     }
@@ -98,7 +97,7 @@ impl Tx {
         event: Option<&Event>,
         now: i64,
     ) -> Result<(), StoreError> {
-        sqlx::query(
+        sql::query(
             "INSERT INTO update_steps (job_id, device_id, n, at, status, event, code, text) \
              SELECT $1, $2, coalesce(MAX(n), 0) + 1, $3, $4, $5, $6, $7 FROM update_steps \
              WHERE job_id = $1 AND device_id = $2",
@@ -122,7 +121,7 @@ impl Tx {
         state: &State,
         now: i64,
     ) -> Result<(), StoreError> {
-        let last = sqlx::query(
+        let last = sql::query(
             "SELECT at, boot FROM device_samples WHERE device_id = $1 ORDER BY at DESC LIMIT 1",
         )
         .bind(device)
@@ -134,7 +133,7 @@ impl Tx {
                 return Ok(());
             }
         }
-        sqlx::query(
+        sql::query(
             "INSERT INTO device_samples (device_id, at, boot, reset, version, heap_free, heap_min, rssi) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (device_id, at) DO NOTHING",
         )
@@ -155,7 +154,7 @@ impl Tx {
 impl Store {
     /// What a device reported of itself, oldest first.
     pub(crate) async fn samples(&self, device: &str) -> Result<Vec<Sample>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM device_samples WHERE device_id = $1 ORDER BY at")
+        let rows = sql::query("SELECT * FROM device_samples WHERE device_id = $1 ORDER BY at")
             .bind(device)
             .fetch_all(&self.reader)
             .await?;
@@ -183,7 +182,7 @@ impl Store {
         limit: u32,
     ) -> Result<Page<Update>, StoreError> {
         let mut view = self.read().await?;
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT a.job_id, a.status, a.code, a.updated_at, p.version, j.created_at FROM assignments a \
              JOIN jobs j ON j.id = a.job_id JOIN packages p ON p.digest = j.package \
              WHERE a.device_id = $1 AND ($2 IS NULL OR (j.created_at, j.id) < \
@@ -193,17 +192,17 @@ impl Store {
         .bind(device)
         .bind(after)
         .bind(i64::from(limit) + 1)
-        .fetch_all(&mut *view)
+        .fetch_all(&mut view)
         .await?;
         let mut items = Vec::with_capacity(rows.len());
         for row in &rows {
             let job: String = row.try_get("job_id")?;
-            let steps = sqlx::query(
+            let steps = sql::query(
                 "SELECT at, status, event, code, text FROM update_steps WHERE job_id = $1 AND device_id = $2 ORDER BY n",
             )
             .bind(&job)
             .bind(device)
-            .fetch_all(&mut *view)
+            .fetch_all(&mut view)
             .await?;
             let steps: Vec<Step> = steps.iter().map(step).collect::<Result<_, _>>()?;
             items.push(Update {

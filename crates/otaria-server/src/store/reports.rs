@@ -6,9 +6,8 @@
 //! and say what *is*: the last one to come holds.
 
 use otaria_wire::messages::{Event, LogLine, Presence, Progress, State};
-use sqlx::Row as _;
 
-use super::{Row, Store, StoreError, Tx, json, number, page, to_json};
+use super::{Row, Store, StoreError, Tx, json, number, page, sql, to_json};
 use crate::ingest::{Report, What, Wished};
 use crate::model::{Live, Page, ReceivedEvent, ReceivedLine, Status};
 use crate::status::{Running, after_event, after_progress, after_state};
@@ -58,7 +57,7 @@ impl Tx {
     }
 
     async fn touch(&mut self, device: &str, alive: bool, now: i64) -> Result<(), StoreError> {
-        sqlx::query(
+        sql::query(
             "INSERT INTO devices (id, first_seen, last_seen) VALUES ($1, $2, $3) \
              ON CONFLICT (id) DO UPDATE SET last_seen = coalesce($3, devices.last_seen)",
         )
@@ -76,12 +75,12 @@ impl Tx {
         presence: Presence,
         changes: &mut Applied,
     ) -> Result<(), StoreError> {
-        let done = sqlx::query("UPDATE devices SET online = $2 WHERE id = $1 AND online <> $2")
+        let done = sql::query("UPDATE devices SET online = $2 WHERE id = $1 AND online <> $2")
             .bind(device)
             .bind(presence.online)
             .execute(self.conn())
             .await?;
-        if done.rows_affected() > 0 {
+        if done > 0 {
             changes.push(Live::Presence {
                 device: device.to_owned(),
                 online: presence.online,
@@ -97,9 +96,9 @@ impl Tx {
         now: i64,
         changes: &mut Applied,
     ) -> Result<(), StoreError> {
-        sqlx::query(
+        sql::query(
             "UPDATE devices SET state = $2, product = $3, chip = $4, image_sha256 = $5, on_trial = $6, \
-             keys_epoch = $7, boot = $8 WHERE id = $1",
+             keys_epoch = $7, boot = $8, version = $9 WHERE id = $1",
         )
         .bind(device)
         .bind(to_json(state, "state")?)
@@ -109,6 +108,7 @@ impl Tx {
         .bind(state.trial.is_some())
         .bind(state.keys.as_ref().map(|keys| keys.epoch))
         .bind(state.boot)
+        .bind(state.version.as_str())
         .execute(self.conn())
         .await?;
         changes.push(Live::State {
@@ -138,7 +138,7 @@ impl Tx {
         device: &str,
         boot: u32,
     ) -> Result<(), StoreError> {
-        sqlx::query(
+        sql::query(
             "UPDATE assignments SET confirmed_boot = $3 WHERE job_id = $1 AND device_id = $2 AND status = $4",
         )
         .bind(job)
@@ -153,7 +153,7 @@ impl Tx {
     /// Whether a retained state is older than the one that is known. A broker that was killed may have kept an older one
     /// than it delivered; taken for news, it would read as if the device had gone back to its old image.
     async fn is_outdated(&mut self, device: &str, state: &State) -> Result<bool, StoreError> {
-        let row = sqlx::query("SELECT state FROM devices WHERE id = $1")
+        let row = sql::query("SELECT state FROM devices WHERE id = $1")
             .bind(device)
             .fetch_one(self.conn())
             .await?;
@@ -169,7 +169,7 @@ impl Tx {
         now: i64,
         changes: &mut Applied,
     ) -> Result<(), StoreError> {
-        sqlx::query("UPDATE devices SET progress = $2 WHERE id = $1")
+        sql::query("UPDATE devices SET progress = $2 WHERE id = $1")
             .bind(device)
             .bind(to_json(progress, "progress")?)
             .execute(self.conn())
@@ -195,7 +195,7 @@ impl Tx {
         changes: &mut Applied,
     ) -> Result<(), StoreError> {
         let install = event.install.to_string();
-        let added = sqlx::query(
+        let added = sql::query(
             "INSERT INTO events (device_id, install, boot, n, received_at, event) VALUES ($1, $2, $3, $4, $5, $6) \
              ON CONFLICT (device_id, install, boot, n) DO NOTHING RETURNING id",
         )
@@ -232,7 +232,7 @@ impl Tx {
         let status = after_event(before.status, event, running, &expected);
         let timing = event.timing.map(|timing| to_json(&timing, "timing"));
         let timing = timing.transpose()?;
-        sqlx::query(
+        sql::query(
             "UPDATE assignments SET status = $3, event = $4, code = $5, text = $6, retry_at = $7, updated_at = $8, \
              timing = coalesce($9, timing) WHERE job_id = $1 AND device_id = $2",
         )
@@ -263,7 +263,7 @@ impl Tx {
         event: &Event,
         now: i64,
     ) -> Result<bool, StoreError> {
-        let first = sqlx::query(
+        let first = sql::query(
             "INSERT INTO installs (device_id, install, boot, n, first_seen) VALUES ($1, $2, $3, $4, $5) \
              ON CONFLICT (device_id, install) DO NOTHING",
         )
@@ -274,15 +274,15 @@ impl Tx {
         .bind(now)
         .execute(self.conn())
         .await?;
-        if first.rows_affected() > 0 {
-            sqlx::query("UPDATE devices SET install = $2 WHERE id = $1")
+        if first > 0 {
+            sql::query("UPDATE devices SET install = $2 WHERE id = $1")
                 .bind(device)
                 .bind(install)
                 .execute(self.conn())
                 .await?;
             return Ok(true);
         }
-        let newer = sqlx::query(
+        let newer = sql::query(
             "UPDATE installs SET boot = $3, n = $4 WHERE device_id = $1 AND install = $2 AND (boot, n) < ($3, $4)",
         )
         .bind(device)
@@ -291,11 +291,11 @@ impl Tx {
         .bind(event.n)
         .execute(self.conn())
         .await?;
-        Ok(newer.rows_affected() > 0 && self.install(device).await?.as_deref() == Some(install))
+        Ok(newer > 0 && self.install(device).await?.as_deref() == Some(install))
     }
 
     async fn install(&mut self, device: &str) -> Result<Option<String>, StoreError> {
-        let row = sqlx::query("SELECT install FROM devices WHERE id = $1")
+        let row = sql::query("SELECT install FROM devices WHERE id = $1")
             .bind(device)
             .fetch_one(self.conn())
             .await?;
@@ -312,7 +312,7 @@ impl Tx {
         // Lines do not name the installation; boot numbers start again in a new one.
         let install = self.install(device).await?.unwrap_or_default();
         // A line that is here already is told again, since the device has said it again: whoever asked for it waits.
-        let row = sqlx::query(
+        let row = sql::query(
             "INSERT INTO logs (device_id, install, boot, n, received_at, line) VALUES ($1, $2, $3, $4, $5, $6) \
              ON CONFLICT (device_id, install, boot, n) DO UPDATE SET line = excluded.line RETURNING id, received_at",
         )
@@ -347,7 +347,7 @@ impl Tx {
         {
             return Ok(());
         }
-        sqlx::query(
+        sql::query(
             "UPDATE devices SET wish = $2, wish_at = $3, wish_is_ours = FALSE \
              WHERE id = $1 AND wish IS DISTINCT FROM $2",
         )
@@ -371,7 +371,7 @@ impl Tx {
     }
 
     async fn newest_job(&mut self, device: &str) -> Result<Option<String>, StoreError> {
-        let row = sqlx::query("SELECT job FROM devices WHERE id = $1")
+        let row = sql::query("SELECT job FROM devices WHERE id = $1")
             .bind(device)
             .fetch_one(self.conn())
             .await?;
@@ -379,7 +379,7 @@ impl Tx {
     }
 
     async fn running(&mut self, device: &str) -> Result<Option<Running>, StoreError> {
-        let row = sqlx::query("SELECT state FROM devices WHERE id = $1")
+        let row = sql::query("SELECT state FROM devices WHERE id = $1")
             .bind(device)
             .fetch_one(self.conn())
             .await?;
@@ -426,7 +426,7 @@ impl Store {
         before: Option<i64>,
         limit: u32,
     ) -> Result<Page<ReceivedEvent>, StoreError> {
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT id, device_id, received_at, event FROM events WHERE device_id = $1 AND ($2 IS NULL OR id < $2) \
              ORDER BY id DESC LIMIT $3",
         )
@@ -460,7 +460,7 @@ impl Store {
         before: Option<i64>,
         limit: u32,
     ) -> Result<Page<ReceivedLine>, StoreError> {
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT l.id, l.device_id, l.received_at, l.line FROM logs l \
              LEFT JOIN installs i ON i.device_id = l.device_id AND i.install = l.install \
              WHERE l.device_id = $1 AND ($2 IS NULL OR (coalesce(i.first_seen, 0), l.boot, l.n) < \

@@ -1,7 +1,7 @@
 //! How long history is kept.
 
 use super::registry::SAMPLES;
-use super::{Store, StoreError};
+use super::{Store, StoreError, sql};
 
 /// Events kept for each device.
 const EVENTS: i64 = 1_000;
@@ -40,7 +40,7 @@ impl Store {
             ),
         ] {
             let mut tx = self.write().await?;
-            sqlx::query(sql).bind(keep).execute(tx.conn()).await?;
+            sql::query(sql).bind(keep).execute(tx.conn()).await?;
             tx.commit().await?;
         }
         Ok(())

@@ -1,9 +1,8 @@
 //! Rollouts, their devices, and what came of each try.
 
 use otaria_wire::messages::FailureCode;
-use sqlx::Row as _;
 
-use super::{Conn, Row, Store, StoreError, Tx, digest, json, number, page, parsed, to_json};
+use super::{Conn, Row, Store, StoreError, Tx, digest, json, number, page, parsed, sql, to_json};
 use crate::model::{Page, RolloutDevice, RolloutState, Stage, Status};
 use crate::rollout::engine::{Course, Member, Seen};
 use crate::rollout::halt::Outcome;
@@ -42,7 +41,7 @@ impl Tx {
         members: &[Member],
         now: i64,
     ) -> Result<(), StoreError> {
-        sqlx::query(
+        sql::query(
             "INSERT INTO rollouts (id, package, spec, state, wave, waves, approved, waived, paced_until_ms, baseline, \
              counted_from, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, FALSE, FALSE, 0, $7, 0, $8, $8)",
         )
@@ -57,7 +56,7 @@ impl Tx {
         .execute(self.conn())
         .await?;
         for (n, member) in members.iter().enumerate() {
-            sqlx::query(
+            sql::query(
                 "INSERT INTO rollout_devices (rollout_id, device_id, n, wave, stratum, stage, since, offers, failures, \
                  not_before) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
             )
@@ -90,7 +89,7 @@ impl Tx {
         members: &[Member],
         now: i64,
     ) -> Result<(), StoreError> {
-        sqlx::query(
+        sql::query(
             "UPDATE rollouts SET state = $2, reason = $3, wave = $4, gate_since = $5, approved = $6, waived = $7, \
              paced_until_ms = $8, updated_at = $9 WHERE id = $1",
         )
@@ -109,7 +108,7 @@ impl Tx {
             if member == before_it {
                 continue;
             }
-            sqlx::query(
+            sql::query(
                 "UPDATE rollout_devices SET stage = $3, since = $4, awake_since = $5, offers = $6, failures = $7, \
                  not_before = $8, why = $9 WHERE rollout_id = $1 AND device_id = $2",
             )
@@ -136,7 +135,7 @@ impl Tx {
         outcome: &Outcome,
         now: i64,
     ) -> Result<(), StoreError> {
-        sqlx::query(
+        sql::query(
             "INSERT INTO rollout_outcomes (rollout_id, device_id, at, stratum, failed) VALUES ($1, $2, $3, $4, $5)",
         )
         .bind(rollout)
@@ -151,7 +150,7 @@ impl Tx {
 
     /// Outcomes so far are no reason to halt any more.
     pub(crate) async fn count_anew(&mut self, rollout: &str) -> Result<(), StoreError> {
-        sqlx::query(
+        sql::query(
             "UPDATE rollouts SET counted_from = coalesce((SELECT MAX(id) FROM rollout_outcomes WHERE rollout_id = $1), \
              counted_from) WHERE id = $1",
         )
@@ -163,7 +162,7 @@ impl Tx {
 
     /// Whether a job's name is one that a rollout may use.
     pub(crate) async fn is_job_of_rollout(&mut self, job: &str) -> Result<bool, StoreError> {
-        let row = sqlx::query(
+        let row = sql::query(
             "SELECT 1 FROM rollouts WHERE substr($1, 1, length(id) + 1) = id || '.' LIMIT 1",
         )
         .bind(job)
@@ -186,7 +185,7 @@ impl Store {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Page<String>, StoreError> {
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT id FROM rollouts WHERE $1 IS NULL OR (created_at, id) < \
              (SELECT created_at, id FROM rollouts WHERE id = $1) ORDER BY created_at DESC, id DESC LIMIT $2",
         )
@@ -207,7 +206,7 @@ impl Store {
         done_too: bool,
         now: i64,
     ) -> Result<Vec<String>, StoreError> {
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT id FROM rollouts WHERE state IN ('running', 'paused', 'halted') \
              OR ($1 AND state = 'done' AND updated_at > $2) ORDER BY created_at, id",
         )
@@ -226,7 +225,7 @@ impl Store {
         after: Option<i64>,
         limit: u32,
     ) -> Result<Page<RolloutDevice>, StoreError> {
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT * FROM rollout_devices WHERE rollout_id = $1 AND ($2 IS NULL OR n > $2) \
              AND ($4 IS NULL OR stage = $4) ORDER BY n LIMIT $3",
         )
@@ -264,7 +263,7 @@ impl Store {
 
     /// Tries and failures of all rollouts that came to their end.
     pub(crate) async fn past_tries(&self) -> Result<(u64, u64), StoreError> {
-        let row = sqlx::query(
+        let row = sql::query(
             "SELECT COUNT(*) AS tries, COUNT(o.failed) AS failures FROM rollout_outcomes o \
              JOIN rollouts r ON r.id = o.rollout_id WHERE r.state = 'done'",
         )
@@ -275,7 +274,7 @@ impl Store {
 }
 
 async fn load(conn: &mut Conn, id: &str) -> Result<Option<Loaded>, StoreError> {
-    let row = sqlx::query(sqlx::AssertSqlSafe(format!("{ROLLOUT} WHERE r.id = $1")))
+    let row = sql::query(sqlx::AssertSqlSafe(format!("{ROLLOUT} WHERE r.id = $1")))
         .bind(id)
         .fetch_optional(&mut *conn)
         .await?;
@@ -283,7 +282,7 @@ async fn load(conn: &mut Conn, id: &str) -> Result<Option<Loaded>, StoreError> {
         return Ok(None);
     };
     let image_sha256 = digest(&row, "image_sha256")?;
-    let rows = sqlx::query(
+    let rows = sql::query(
         "SELECT m.*, d.online, d.image_sha256, d.on_trial, d.boot, d.job, a.job_id, a.status, a.event, a.code, \
            a.confirmed_boot, t.value AS tz \
          FROM rollout_devices m JOIN devices d ON d.id = m.device_id \
@@ -302,7 +301,7 @@ async fn load(conn: &mut Conn, id: &str) -> Result<Option<Loaded>, StoreError> {
         seen.push(seen_of(row, &image_sha256)?);
     }
     let counted_from: i64 = row.try_get("counted_from")?;
-    let rows = sqlx::query(
+    let rows = sql::query(
         "SELECT stratum, failed FROM rollout_outcomes WHERE rollout_id = $1 AND id > $2 ORDER BY id",
     )
     .bind(id)

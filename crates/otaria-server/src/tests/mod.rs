@@ -3,11 +3,14 @@
 mod access;
 mod api;
 mod audit;
+mod databases;
 mod download;
 mod keys;
 mod openapi;
 mod outbox;
 mod page;
+#[path = "../../tests/common/postgres.rs"]
+mod postgres;
 mod probe;
 mod problems;
 mod registry;
@@ -30,7 +33,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
-use crate::config::{Access, Downloads};
+use crate::config::{Access, Database, Downloads};
 use crate::http::router;
 use crate::ingest;
 use crate::model::{Device, Live, Package, Problem, Published};
@@ -110,7 +113,11 @@ impl Bench {
     }
 
     async fn with(dir: TempDir, loopback: bool, public_url: &str) -> Self {
-        let store = Store::open(&dir.path().join("otaria.db")).await.unwrap();
+        let store = match postgres::database_for(dir.path()) {
+            Some(url) => Store::open(&Database::Postgres(url.parse().unwrap()), dir.path()).await,
+            None => Store::open(&Database::File, dir.path()).await,
+        }
+        .unwrap();
         let packages = PackageFiles::open(dir.path().join("packages"), MAX_PACKAGE_LEN)
             .await
             .unwrap();

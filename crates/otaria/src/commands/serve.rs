@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use otaria_package::files::{Existing, Readers, write_atomically};
 use otaria_server::{
-    Access, BrokerTls, Config, Downloads, FirstAdmin, HomeAssistant, Mqtt, Server, Tls,
+    Access, BrokerTls, Config, Database, Downloads, FirstAdmin, HomeAssistant, Mqtt, Server, Tls,
 };
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
@@ -35,6 +35,7 @@ Examples:
   otaria serve --data ./data --bind 0.0.0.0 --insecure      (a network that you trust)
   otaria serve --data ./data --mqtt mqtt://user:password@broker.lan
   otaria serve --data ./data --mqtt mqtts://broker.lan --mqtt-ca ca.pem --mqtt-cert server.pem --mqtt-key server.key
+  otaria serve --data ./data --database postgres://otaria:password@db.lan/otaria --mqtt mqtt://broker.lan
   otaria serve --data ./data --home-assistant mqtt://user:password@homeassistant.lan")]
 pub(crate) struct Serve {
     /// Where everything is kept: database, packages, the broker's files. Made if it is not there.
@@ -52,6 +53,15 @@ pub(crate) struct Serve {
     /// Where the embedded broker listens instead; port 0 takes a free one [default: port 1883 of --bind, with TLS 8883].
     #[arg(long, value_name = "ADDR", conflicts_with = "mqtt")]
     mqtt_listen: Option<SocketAddr>,
+
+    /// Use this PostgreSQL database instead of a file in --data: postgres://[USER:PASSWORD@]HOST[:PORT]/DATABASE[?sslmode=verify-full].
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "OTARIA_DATABASE",
+        hide_env_values = true
+    )]
+    database: Option<String>,
 
     /// Use this broker instead of the embedded one: mqtt://[USER:PASSWORD@]HOST[:PORT], or mqtts:// for TLS.
     #[arg(long, value_name = "URL", env = "OTARIA_MQTT", hide_env_values = true)]
@@ -150,6 +160,10 @@ impl Serve {
         let (http_port, mqtt_port) = if self.tls { TLS_PORTS } else { PORTS };
         let mut config = Config {
             http: self.http.unwrap_or(on(http_port)),
+            database: match &self.database {
+                Some(at) => Database::Postgres(at.parse().context("--database")?),
+                None => Database::File,
+            },
             mqtt: match &self.mqtt {
                 Some(at) => Mqtt::External(broker_with_tls("--mqtt", at)?),
                 None => Mqtt::Embedded {
