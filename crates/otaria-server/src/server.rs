@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use otaria_wire::topics::NameError;
+use otaria_wire::topics::{NameError, Topic};
 use tokio::task::JoinHandle;
 
 use crate::access::{FirstAdmin, admin_at_start};
@@ -209,7 +209,17 @@ impl Server {
             let client_id = format!("{client_id}-ha");
             HomeAssistant::start(Arc::clone(&shared), home.broker, home_connector, client_id)
         });
-        let bus = Bus::start(Arc::clone(&shared), broker_url, connector, client_id)?;
+        let reports: &[Topic] = match &broker {
+            Some(_) => Broker::LEAVES,
+            None => &Topic::FROM_DEVICE,
+        };
+        let bus = Bus::start(
+            Arc::clone(&shared),
+            broker_url,
+            connector,
+            client_id,
+            reports,
+        )?;
         let http = tokio::spawn(serve(listener, Arc::clone(&shared)));
         let housekeeping = tokio::spawn(housekeeping(Arc::clone(&shared)));
         let rollouts = tokio::spawn(rollout::runner::run(Arc::clone(&shared)));
@@ -306,7 +316,7 @@ fn lock(data: &Path) -> Result<File, StartError> {
 }
 
 /// Where this machine reaches a listener of its own.
-pub(crate) fn from_here(listening: SocketAddr) -> SocketAddr {
+fn from_here(listening: SocketAddr) -> SocketAddr {
     let ip = match listening.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),

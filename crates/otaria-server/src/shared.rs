@@ -90,6 +90,14 @@ impl Shared {
         self.entry.access == Access::Open
     }
 
+    /// Reports have been stored: rollouts may go on, and whoever watches is told.
+    pub(crate) fn stored(&self, changes: Vec<Live>) {
+        if !changes.is_empty() {
+            self.rollouts_ready.notify_one();
+        }
+        self.tell(changes);
+    }
+
     /// Tells whoever watches.
     pub(crate) fn tell(&self, changes: Vec<Live>) {
         for change in changes {

@@ -4,8 +4,8 @@
 //! |---|---|---|
 //! | the server itself | a secret that is made at each start and leaves the process only over loopback | everything |
 //! | with TLS: a device | its certificate, see [`gate`](super::gate); its client id has to be the same | [`rules`](crate::access::rules) |
-//! | with TLS: anybody else | - | nothing |
 //! | without TLS: anybody | cannot be known | everything but to be the server |
+//! | whoever finds the listener for the server | - | nothing |
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -16,60 +16,116 @@ use mqtt5::broker::auth::{AuthProvider, AuthResult};
 use mqtt5::error::Result;
 use mqtt5::packet::connect::ConnectPacket;
 use mqtt5::protocol::v5::reason_codes::ReasonCode;
+use otaria_wire::topics::{self, DeviceId, Topic};
+use tokio_util::sync::CancellationToken;
 
-use super::gate::Doors;
 use crate::access::{rules, secret};
 
 /// An answer that is there already.
 type Now<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Asked by the broker about everything.
-pub(super) struct Doorman {
+/// Who is at the other end of a connection, as far as that is known before it says anything.
+#[derive(Clone, Debug)]
+pub(super) enum Caller {
+    /// Somebody on this machine, who is the server or has no business here.
+    Server,
+    /// Somebody without TLS.
+    Anybody,
+    /// A device, until it is cut off.
+    Device(DeviceId, CancellationToken),
+}
+
+/// How the server comes in.
+#[derive(Debug)]
+pub(super) struct Server {
+    /// First level of the topics.
     pub(super) root: String,
-    /// The server's own client id, which is also its user name.
-    pub(super) server: String,
-    /// The server's own password.
+    /// Its client id, which is also its user name.
+    pub(super) id: String,
     pub(super) password: String,
-    /// With TLS: who is behind which port.
-    pub(super) doors: Option<Arc<Doors>>,
+}
+
+/// Asked by the broker about everything that one connection, or the server's listener, wants.
+#[derive(Clone, Debug)]
+pub(super) struct Doorman {
+    server: Arc<Server>,
+    caller: Caller,
 }
 
 impl Doorman {
-    fn admit(&self, connect: &ConnectPacket, from: SocketAddr) -> AuthResult {
-        let claims_to_be_server = connect.client_id == self.server
-            || connect.username.as_deref() == Some(self.server.as_str());
-        if claims_to_be_server {
-            let password = connect.password.as_deref().unwrap_or_default();
-            return if connect.client_id == self.server
-                && secret::equal(password, self.password.as_bytes())
-            {
-                AuthResult::success_with_user(&self.server)
-            } else {
-                tracing::warn!("{from} claims to be this server, and is not");
-                AuthResult::fail(ReasonCode::NotAuthorized)
-            };
-        }
-        let Some(doors) = &self.doors else {
-            return AuthResult::success();
-        };
-        match doors.behind(from) {
-            Some(device) if *device == *connect.client_id => {
-                AuthResult::success_with_user(device.as_str())
-            }
-            Some(device) => {
-                tracing::warn!("{device} comes with another client id than its own");
-                AuthResult::fail(ReasonCode::ClientIdentifierNotValid)
-            }
-            None => AuthResult::fail(ReasonCode::NotAuthorized),
+    /// One for the listener of the server.
+    pub(super) fn new(server: Server) -> Self {
+        Self {
+            server: Arc::new(server),
+            caller: Caller::Server,
         }
     }
 
-    fn allows(&self, user: Option<&str>, rule: impl Fn(&str) -> bool) -> bool {
-        match user {
-            Some(user) if user == self.server => true,
-            Some(device) => rule(device),
-            None => self.doors.is_none(),
+    /// One for another caller.
+    pub(super) fn with(&self, caller: Caller) -> Self {
+        Self {
+            server: Arc::clone(&self.server),
+            caller,
         }
+    }
+
+    fn admit(&self, connect: &ConnectPacket, from: SocketAddr) -> AuthResult {
+        let server = &self.server;
+        let claims_to_be_server =
+            connect.client_id == server.id || connect.username.as_deref() == Some(&*server.id);
+        if claims_to_be_server {
+            let password = connect.password.as_deref().unwrap_or_default();
+            let is_server = connect.client_id == server.id
+                && matches!(self.caller, Caller::Server)
+                && secret::equal(password, server.password.as_bytes());
+            if !is_server {
+                tracing::warn!("{from} claims to be this server, and is not");
+                return AuthResult::fail(ReasonCode::NotAuthorized);
+            }
+            return AuthResult::success_with_user(&server.id);
+        }
+        match &self.caller {
+            Caller::Anybody => AuthResult::success(),
+            Caller::Device(device, cut)
+                if **device == *connect.client_id && !cut.is_cancelled() =>
+            {
+                AuthResult::success_with_user(device.as_str())
+            }
+            Caller::Device(device, _) => {
+                tracing::warn!("{device} comes with another client id than its own");
+                AuthResult::fail(ReasonCode::ClientIdentifierNotValid)
+            }
+            Caller::Server => AuthResult::fail(ReasonCode::NotAuthorized),
+        }
+    }
+
+    /// What is not a device's own question is answered here: nobody but the server gets past [`Self::admit`] as such.
+    fn knows(&self, user: Option<&str>) -> bool {
+        match &self.caller {
+            Caller::Server => user == Some(&self.server.id),
+            Caller::Anybody => true,
+            Caller::Device(..) => false,
+        }
+    }
+
+    fn may_publish(&self, user: Option<&str>, topic: &str) -> bool {
+        let Caller::Device(device, cut) = &self.caller else {
+            return self.knows(user);
+        };
+        // The will of a device that is cut off is still published: it says that the device is gone.
+        let will = || {
+            topics::parse(&self.server.root, topic)
+                .is_some_and(|(_, topic)| topic == Topic::Presence)
+        };
+        rules::may_publish(&self.server.root, device.as_str(), topic)
+            && (!cut.is_cancelled() || will())
+    }
+
+    fn may_subscribe(&self, user: Option<&str>, filter: &str) -> bool {
+        let Caller::Device(device, cut) = &self.caller else {
+            return self.knows(user);
+        };
+        !cut.is_cancelled() && rules::may_subscribe(&self.server.root, device.as_str(), filter)
     }
 }
 
@@ -88,8 +144,7 @@ impl AuthProvider for Doorman {
         user_id: Option<&'a str>,
         topic: &'a str,
     ) -> Now<'a, bool> {
-        let rule = |device: &str| rules::may_publish(&self.root, device, topic);
-        Box::pin(std::future::ready(self.allows(user_id, rule)))
+        Box::pin(std::future::ready(self.may_publish(user_id, topic)))
     }
 
     fn authorize_subscribe<'a>(
@@ -98,8 +153,9 @@ impl AuthProvider for Doorman {
         user_id: Option<&'a str>,
         topic_filter: &'a str,
     ) -> Now<'a, bool> {
-        let rule = |device: &str| rules::may_subscribe(&self.root, device, topic_filter);
-        Box::pin(std::future::ready(self.allows(user_id, rule)))
+        Box::pin(std::future::ready(
+            self.may_subscribe(user_id, topic_filter),
+        ))
     }
 }
 
@@ -128,46 +184,76 @@ mod tests {
         packet
     }
 
-    fn doorman(tls: bool) -> Doorman {
-        Doorman {
+    fn doorman(caller: Caller) -> Doorman {
+        let server = Server {
             root: "otaria".to_owned(),
-            server: "otaria-server-1".to_owned(),
+            id: SERVER.to_owned(),
             password: "secret".to_owned(),
-            doors: tls.then(Arc::<Doors>::default),
-        }
+        };
+        Doorman::new(server).with(caller)
     }
 
+    fn device(cut: &CancellationToken) -> Caller {
+        Caller::Device(DeviceId::new("pump-1").unwrap(), cut.clone())
+    }
+
+    const SERVER: &str = "otaria-server-1";
     const FROM: ([u8; 4], u16) = ([127, 0, 0, 1], 40_000);
 
     #[test]
-    fn nobody_is_the_server_without_its_secret() {
-        for tls in [false, true] {
-            let doorman = doorman(tls);
-            let server = "otaria-server-1";
+    fn nobody_is_the_server_without_its_secret_and_its_listener() {
+        let own = connect(SERVER, Some((SERVER, "secret")));
+        let cut = CancellationToken::new();
+        for caller in [Caller::Server, Caller::Anybody, device(&cut)] {
+            let doorman = doorman(caller);
             for (client, login) in [
-                (server, None),
-                (server, Some((server, ""))),
-                (server, Some((server, "wrong"))),
-                (server, Some(("x", "wrong"))),
-                ("x", Some((server, "secret"))),
-                ("x", Some((server, "wrong"))),
+                (SERVER, None),
+                (SERVER, Some((SERVER, ""))),
+                (SERVER, Some((SERVER, "wrong"))),
+                (SERVER, Some(("x", "wrong"))),
+                ("x", Some((SERVER, "secret"))),
+                ("x", Some((SERVER, "wrong"))),
             ] {
                 let result = doorman.admit(&connect(client, login), FROM.into());
                 assert!(!result.authenticated, "{client} {login:?}");
             }
-            let own = connect(server, Some((server, "secret")));
             let result = doorman.admit(&own, FROM.into());
-            assert_eq!(result.user_id.as_deref(), Some(server));
+            assert_eq!(
+                result.user_id.as_deref(),
+                matches!(doorman.caller, Caller::Server).then_some(SERVER)
+            );
         }
     }
 
     #[test]
-    fn whoever_finds_the_broker_behind_the_gate_is_refused() {
+    fn whoever_finds_the_servers_listener_is_refused() {
         let stranger = connect("pump-1", Some(("pump-1", "x")));
-        assert!(!doorman(true).admit(&stranger, FROM.into()).authenticated);
-        assert!(!doorman(true).allows(None, |_| true));
+        let inner = doorman(Caller::Server);
+        assert!(!inner.admit(&stranger, FROM.into()).authenticated);
+        assert!(!inner.may_publish(None, "otaria/v1/pump-1/state"));
         // Without TLS nobody is known, and everybody is let in.
-        assert!(doorman(false).admit(&stranger, FROM.into()).authenticated);
-        assert!(doorman(false).allows(None, |_| false));
+        let outer = doorman(Caller::Anybody);
+        assert!(outer.admit(&stranger, FROM.into()).authenticated);
+        assert!(outer.may_publish(None, "any"));
+    }
+
+    #[test]
+    fn a_device_is_who_its_certificate_says_until_it_is_cut_off() {
+        let cut = CancellationToken::new();
+        let doorman = doorman(device(&cut));
+        let as_id = |id| doorman.admit(&connect(id, None), FROM.into()).authenticated;
+        assert!(as_id("pump-1") && !as_id("pump-2"));
+        let me = Some("pump-1");
+        assert!(doorman.may_publish(me, "otaria/v1/pump-1/state"));
+        assert!(!doorman.may_publish(me, "otaria/v1/pump-2/state"));
+        assert!(doorman.may_subscribe(me, "otaria/v1/pump-1/desired"));
+        cut.cancel();
+        assert!(!as_id("pump-1"));
+        assert!(!doorman.may_publish(me, "otaria/v1/pump-1/state"));
+        assert!(!doorman.may_subscribe(me, "otaria/v1/pump-1/desired"));
+        assert!(
+            doorman.may_publish(me, "otaria/v1/pump-1/presence"),
+            "its will says that it is gone"
+        );
     }
 }

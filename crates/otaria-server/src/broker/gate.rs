@@ -1,140 +1,126 @@
-//! MQTT over TLS. The session ends here, and the broker behind gets plain MQTT over loopback.
+//! The broker's door: connections that the server has accepted itself, handed to mqtt5.
 //!
-//! mqtt5 has TLS of its own, but does not tell who the certificate names (docs/BROKER.md). So the gate does both: it
-//! shakes hands, and gives each connection to the broker a local port that it has entered beforehand in [`Doors`] under
-//! the certificate's device. The broker's [`Doorman`](super::doorman::Doorman) looks up from which port somebody comes. A
-//! port that the gate holds cannot be anybody else's, so another program on this machine that finds the inner listener
-//! is not in the list, and is refused.
+//! mqtt5 would listen by itself, but for a few connections that wait at a time, where a fleet comes all at once when its
+//! network is back; and its own TLS does not tell who a certificate names (docs/BROKER.md). A connection from here has
+//! shaken hands already, and has a [`Doorman`] of its own who knows whose it is.
 
-use std::collections::HashMap;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use otaria_wire::topics::DeviceId;
-use tokio::io::{AsyncWriteExt as _, copy, split};
-use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
+use mqtt5::broker::client_handler::ClientHandler;
+use mqtt5::broker::router::MessageRouter;
+use mqtt5::broker::sys_topics::BrokerStats;
+use mqtt5::broker::tls_acceptor::TlsStreamWrapper;
+use mqtt5::broker::transport::BrokerTransport;
+use mqtt5::broker::{BrokerConfig, DynamicStorage, MqttBroker, ResourceMonitor};
+use tokio::sync::{Semaphore, broadcast};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::trust::{Secured, TlsListener};
+use super::doorman::{Caller, Doorman};
+use crate::trust::{Peer, Secured, TlsListener};
 
-/// How long the broker may take over what a device sent just before it closed.
+/// How long connections may take to end when the server does.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// Which local port belongs to which device.
-#[derive(Debug, Default)]
-pub(super) struct Doors(Mutex<HashMap<SocketAddr, DeviceId>>);
+/// What a connection needs of the broker.
+pub(super) struct Inside {
+    config: Arc<BrokerConfig>,
+    router: Arc<MessageRouter>,
+    storage: Option<Arc<DynamicStorage>>,
+    stats: Arc<BrokerStats>,
+    monitor: Arc<ResourceMonitor>,
+    doorman: Doorman,
+}
 
-impl Doors {
-    pub(super) fn behind(&self, address: SocketAddr) -> Option<DeviceId> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&address)
-            .cloned()
+impl Inside {
+    /// `config` is that of the broker; each connection gets a copy of the doorman.
+    pub(super) fn new(broker: &MqttBroker, config: BrokerConfig, doorman: Doorman) -> Self {
+        Self {
+            config: Arc::new(config),
+            router: broker.router(),
+            storage: broker.storage(),
+            stats: broker.stats(),
+            monitor: broker.resource_monitor(),
+            doorman,
+        }
     }
 
-    fn open(self: &Arc<Self>, address: SocketAddr, device: DeviceId) -> Door {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(address, device);
-        Door {
-            doors: Arc::clone(self),
-            address,
+    /// Serves a connection until it ends, its device is cut off, or the server ends.
+    async fn serve(&self, stream: Secured, peer: Peer, stop: CancellationToken) {
+        let (transport, cut) = match stream {
+            Secured::Plain(stream) => (BrokerTransport::tcp(stream), CancellationToken::new()),
+            Secured::Tls(guarded) => {
+                let (stream, cut) = guarded.into_parts();
+                (BrokerTransport::tls(TlsStreamWrapper::new(stream)), cut)
+            }
+        };
+        let caller = match peer.identity {
+            Some(identity) => Caller::Device(identity.device, cut.clone()),
+            None => Caller::Anybody,
+        };
+        let (end, ended) = broadcast::channel(1);
+        let handler = ClientHandler::new(
+            transport,
+            peer.address,
+            Arc::clone(&self.config),
+            Arc::clone(&self.router),
+            Arc::new(self.doorman.with(caller)),
+            self.storage.clone(),
+            Arc::clone(&self.stats),
+            Arc::clone(&self.monitor),
+            ended,
+        );
+        let mut run = std::pin::pin!(handler.run());
+        let result = tokio::select! {
+            result = &mut run => result,
+            () = async { tokio::select! { () = cut.cancelled() => {} () = stop.cancelled() => {} } } => {
+                // It says so to the client, publishes its will and leaves the broker's lists in order.
+                let _ = end.send(());
+                run.await
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!("{}: {error}", peer.address);
         }
     }
 }
 
-/// An entry, as long as its port is ours.
-struct Door {
-    doors: Arc<Doors>,
-    address: SocketAddr,
+/// The open door.
+pub(super) struct Gate {
+    stop: CancellationToken,
+    connections: TaskTracker,
 }
-
-impl Drop for Door {
-    fn drop(&mut self) {
-        self.doors
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.address);
-    }
-}
-
-/// The running gate.
-pub(super) struct Gate(JoinHandle<()>);
 
 impl Gate {
-    pub(super) fn start(
-        mut listener: TlsListener,
-        inner: SocketAddr,
-        doors: Arc<Doors>,
-        max: usize,
-    ) -> Self {
-        Self(tokio::spawn(async move {
+    /// Lets in who comes, `max` at once. With TLS, a certificate has been required of everybody by then.
+    pub(super) fn open(mut listener: TlsListener, inside: Inside, max: usize) -> Self {
+        let (stop, connections) = (CancellationToken::new(), TaskTracker::new());
+        let (stopped, tracker, inside) = (stop.clone(), connections.clone(), Arc::new(inside));
+        connections.spawn(async move {
             let places = Arc::new(Semaphore::new(max));
-            while let Some((stream, peer)) = listener.next().await {
-                // The handshake required a certificate.
-                let Some(identity) = peer.identity else {
-                    continue;
-                };
+            while let Some(Some((stream, peer))) =
+                stopped.run_until_cancelled(listener.next()).await
+            {
                 let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                    tracing::warn!("{}: no place for another connection", identity.device);
+                    tracing::warn!("{}: no place for another connection", peer.address);
                     continue;
                 };
-                let doors = Arc::clone(&doors);
-                tokio::spawn(async move {
-                    if let Err(error) = pass(stream, inner, &doors, identity.device).await {
-                        tracing::debug!("{}: {error}", peer.address);
-                    }
+                let (inside, stopped) = (Arc::clone(&inside), stopped.clone());
+                tracker.spawn(async move {
+                    inside.serve(stream, peer, stopped).await;
                     drop(place);
                 });
             }
-        }))
+        });
+        Self { stop, connections }
     }
 
-    pub(super) fn stop(&self) {
-        self.0.abort();
+    /// Takes nobody any more, and ends what is open.
+    pub(super) async fn close(&self) {
+        self.stop.cancel();
+        self.connections.close();
+        // A client that does not read must not keep the server from ending.
+        let _ = tokio::time::timeout(LINGER, self.connections.wait()).await;
     }
-}
-
-/// Passes on what both say, until one has ended.
-async fn pass(
-    outer: Secured,
-    inner: SocketAddr,
-    doors: &Arc<Doors>,
-    device: DeviceId,
-) -> io::Result<()> {
-    let socket = TcpSocket::new_v4()?;
-    socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
-    let door = doors.open(socket.local_addr()?, device);
-    let stream: TcpStream = socket.connect(inner).await?;
-    stream.set_nodelay(true)?;
-    let (mut from_broker, mut to_broker) = stream.into_split();
-    // Declared once more behind the stream, so that it goes first: an entry must not outlive the port that it names.
-    let _door = door;
-    let (mut from_device, mut to_device) = split(outer);
-    let up = async {
-        let ended = copy(&mut from_device, &mut to_broker).await;
-        let _ = to_broker.shutdown().await;
-        ended
-    };
-    let down = async {
-        let ended = copy(&mut from_broker, &mut to_device).await;
-        let _ = to_device.shutdown().await;
-        ended
-    };
-    tokio::pin!(up, down);
-    let ended = tokio::select! {
-        ended = &mut down => ended,
-        ended = &mut up => {
-            // Closing with something unread would reset the connection, and take the device's last words with it.
-            let _ = tokio::time::timeout(LINGER, down).await;
-            ended
-        }
-    };
-    ended.map(drop)
 }

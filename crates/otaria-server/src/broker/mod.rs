@@ -23,14 +23,14 @@ use mqtt5::packet::publish::PublishPacket;
 use otaria_wire::topics::{self, NameError, Topic};
 use tokio::task::JoinHandle;
 
-use self::doorman::Doorman;
-use self::gate::{Doors, Gate};
+use self::doorman::{Doorman, Server};
+use self::gate::{Gate, Inside};
 use self::recorder::Recorder;
 use crate::access::secret;
 use crate::bus::BrokerUrl;
 use crate::shared::Shared;
 use crate::store::StoreError;
-use crate::trust::{self, TlsListener};
+use crate::trust::{self, TlsListener, plain_listener};
 
 /// Connections at once; each costs some 33 KiB.
 const MAX_CLIENTS: usize = 20_000;
@@ -38,8 +38,8 @@ const MAX_CLIENTS: usize = 20_000;
 const MAX_SESSION_EXPIRY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Messages of devices are below 2 KiB.
 const MAX_PACKET_LEN: usize = 64 * 1024;
-/// Messages that wait for one client. The server's own session is such a client, and must not lose the reports of a
-/// fleet that reconnects all at once.
+/// Messages that wait for one client. The server's own session is such a client, and must not lose the presence of a
+/// fleet that comes or goes all at once.
 const MAX_QUEUED: (usize, usize) = (500_000, 256 * 1024 * 1024);
 
 /// The broker could not be started.
@@ -68,49 +68,48 @@ pub(crate) struct Broker {
     pub(crate) address: SocketAddr,
     /// How the server itself comes in. Holds a password.
     pub(crate) own: BrokerUrl,
-    gate: Option<Gate>,
+    gate: Gate,
     shutdown: BrokerShutdownHandle,
     task: JoinHandle<()>,
 }
 
 impl Broker {
-    /// Starts it. `server` is the server's own client id. With TLS, the broker itself listens where only this machine
-    /// reaches it, and a gate stands before it.
+    /// Reports of devices that the broker does not store by itself.
+    pub(crate) const LEAVES: &[Topic] = &[Topic::Presence];
+
+    /// Starts it. `server` is the server's own client id. The library's own listener is where only this machine reaches
+    /// it, for the server itself; devices come through the gate.
     pub(crate) async fn start(
         listen: SocketAddr,
         dir: PathBuf,
         server: String,
         shared: Arc<Shared>,
     ) -> Result<Self, BrokerError> {
-        // The library reports a port in use as one long text; ask first, for an error that says it plainly.
         let bind = |error| BrokerError::Bind(listen, error);
-        let listener = trust::listen(listen).map_err(bind)?;
-        let (outer, inner) = match &shared.trust {
-            Some(trust) => {
-                let outer = TlsListener::start(listener, trust.mqtt(), Arc::clone(trust));
-                (Some(outer.map_err(bind)?), (Ipv4Addr::LOCALHOST, 0).into())
-            }
-            None => {
-                drop(listener);
-                (None, listen)
-            }
-        };
-        let doors = outer.is_some().then(Arc::<Doors>::default);
+        let outer = trust::listen(listen).map_err(bind)?;
+        let outer = match &shared.trust {
+            Some(trust) => TlsListener::start(outer, trust.mqtt(), Arc::clone(trust)),
+            None => plain_listener(outer),
+        }
+        .map_err(bind)?;
+        let address = outer.address();
+
         let password = secret::random();
-        let doorman = Doorman {
+        let doorman = Doorman::new(Server {
             root: shared.root.clone(),
-            server: server.clone(),
+            id: server.clone(),
             password: (*password).clone(),
-            doors: doors.clone(),
-        };
+        });
+        let config = config(dir.clone(), server.clone(), &shared);
         let mut broker =
-            MqttBroker::with_config(config(inner, dir.clone(), server.clone(), &shared))
+            MqttBroker::with_config(config.clone())
                 .await
                 .map_err(|error| match error {
                     MqttError::Io(_) => BrokerError::Files(dir.clone(), error),
                     error => BrokerError::Start(error),
-                })?
-                .with_auth_provider(Arc::new(doorman));
+                })?;
+        let inside = Inside::new(&broker, config, doorman.clone());
+        broker = broker.with_auth_provider(Arc::new(doorman));
         broker.resource_monitor().update_limits(ResourceLimits {
             max_connections: MAX_CLIENTS,
             // A whole fleet may come through one address translator.
@@ -141,19 +140,12 @@ impl Broker {
         });
         // An error here means that `run` has ended, and has said why.
         let _ = ready.wait_for(|ready| *ready).await;
-        let mut own = BrokerUrl::from(crate::server::from_here(inner));
+        let mut own = BrokerUrl::from(inner);
         own.login = Some((server, (*password).clone()));
-        let (address, gate) = match (outer, doors) {
-            (Some(outer), Some(doors)) => {
-                let address = outer.address();
-                (address, Some(Gate::start(outer, inner, doors, MAX_CLIENTS)))
-            }
-            _ => (inner, None),
-        };
         Ok(Self {
             address,
             own,
-            gate,
+            gate: Gate::open(outer, inside, MAX_CLIENTS),
             shutdown,
             task,
         })
@@ -161,22 +153,20 @@ impl Broker {
 
     /// Closes all connections and writes what is not on disk yet.
     pub(crate) async fn stop(self) {
-        if let Some(gate) = &self.gate {
-            gate.stop();
-        }
+        self.gate.close().await;
         self.shutdown.shutdown();
         let _ = self.task.await;
     }
 }
 
-fn config(listen: SocketAddr, dir: PathBuf, server: String, shared: &Arc<Shared>) -> BrokerConfig {
+fn config(dir: PathBuf, server: String, shared: &Arc<Shared>) -> BrokerConfig {
     let storage = StorageConfig::new()
         .with_base_dir(dir)
         .with_cleanup_interval(Duration::from_secs(300))
         .with_max_queued_messages_per_client(MAX_QUEUED.0)
         .with_max_queued_bytes_per_client(MAX_QUEUED.1);
     let mut config = BrokerConfig::new()
-        .with_bind_address(listen)
+        .with_bind_address((Ipv4Addr::LOCALHOST, 0))
         .with_max_clients(MAX_CLIENTS)
         .with_session_expiry(MAX_SESSION_EXPIRY)
         .with_max_packet_size(MAX_PACKET_LEN)

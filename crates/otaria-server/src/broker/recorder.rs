@@ -1,19 +1,22 @@
-//! Events, and what others declare, are on disk before the embedded broker acknowledges them.
+//! What devices report, and what others declare, is stored before the embedded broker takes it.
 //!
 //! A device forgets the final result of an update when its event is acknowledged. With a broker of its own, the server
 //! may die together with what was on its way from the one to the other; no session keeps it then. So the broker asks
-//! here first. The same message comes over the bus as well, and is recognised. It also makes the store the one that
-//! knows what is declared: the broker's files may be behind, and are put right from it at the next start.
+//! here first, and an acknowledgement means that the report is on disk. Nothing is left for the bus to carry but presence,
+//! which wills tell of and no client: a fleet's reports do not queue up for the server, and are read once. It also makes
+//! the store the one that knows what is declared: the broker's files may be behind, and are put right from it at the
+//! next start.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mqtt5::QoS;
 use mqtt5::broker::events::{BrokerEventHandler, ClientPublishEvent, PublishAction};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::ingest::{self, Report, What};
+use crate::ingest::{self, IngestError, Report, What};
 use crate::shared::Shared;
 use crate::store::StoreError;
 
@@ -49,24 +52,41 @@ impl Recorder {
     }
 }
 
+impl Recorder {
+    /// The report to be stored, if it is one. What cannot be read is dropped for good: it will not get better by being
+    /// sent again.
+    fn read(&self, message: &ClientPublishEvent) -> Option<Report> {
+        let report = match ingest::parse(&self.root, &message.topic, &message.payload, false) {
+            Ok(report) => report?,
+            // Clients may talk to each other as they like.
+            Err(IngestError::Topic) => return None,
+            Err(error) => {
+                tracing::warn!(topic = %message.topic, "message dropped: {error}");
+                return None;
+            }
+        };
+        let recorded = match report.what {
+            What::Event(_) | What::State(_) | What::Progress(_) | What::Log(_) => true,
+            What::Wish(_) => message.retain && *message.client_id != *self.server,
+            // In one order with the wills, which do not come this way.
+            What::Presence(_) => false,
+        };
+        recorded.then_some(report)
+    }
+}
+
 impl BrokerEventHandler for Recorder {
     fn on_client_publish<'a>(
         &'a self,
         message: ClientPublishEvent,
     ) -> Pin<Box<dyn Future<Output = PublishAction> + Send + 'a>> {
         Box::pin(async move {
-            // What is no event, or none that can be read, is left to the bus, which says so.
-            let report = ingest::parse(&self.root, &message.topic, &message.payload, false);
-            if let Ok(Some(report)) = report
-                && match report.what {
-                    What::Event(_) => true,
-                    What::Wish(_) => message.retain && *message.client_id != *self.server,
-                    What::Presence(_) | What::State(_) | What::Progress(_) | What::Log(_) => false,
-                }
-            {
+            if let Some(report) = self.read(&message) {
                 let (done, stored) = oneshot::channel();
-                if self.queue.send(Recording { report, done }).await.is_ok() {
-                    // An error means that the server ends; the bus still has the message.
+                // An error in either means that the server ends: the device is not answered, and sends again.
+                if self.queue.send(Recording { report, done }).await.is_ok()
+                    && message.qos != QoS::AtMostOnce
+                {
                     let _ = stored.await;
                 }
             }
@@ -99,6 +119,6 @@ async fn store_batch(shared: &Shared, batch: &[Recording]) -> Result<(), StoreEr
         changes.extend(shared.apply(&mut tx, &recording.report, never, now).await?);
     }
     tx.commit().await?;
-    shared.tell(changes);
+    shared.stored(changes);
     Ok(())
 }

@@ -48,14 +48,15 @@ pub(crate) struct Bus {
 }
 
 impl Bus {
-    /// Starts to keep a connection to the broker.
+    /// Starts to keep a connection to the broker. `reports` are what devices say there that is to be stored.
     pub(crate) fn start(
         shared: Arc<Shared>,
         broker: BrokerUrl,
         tls: Option<Connector>,
         client_id: String,
+        reports: &[Topic],
     ) -> Result<Self, NameError> {
-        let filters = filters(&shared.root)?;
+        let filters = filters(&shared.root, reports)?;
         let (stop, stopped) = watch::channel(false);
         let way = Way {
             broker,
@@ -83,9 +84,10 @@ pub(crate) struct Way {
     pub(crate) will: Option<LastWill>,
 }
 
-fn filters(root: &str) -> Result<Vec<Filter>, NameError> {
-    Topic::FROM_DEVICE
-        .into_iter()
+fn filters(root: &str, reports: &[Topic]) -> Result<Vec<Filter>, NameError> {
+    reports
+        .iter()
+        .copied()
         // What others declare for devices; our own is not sent back to us.
         .chain([Topic::Desired])
         .map(|topic| {
@@ -387,10 +389,7 @@ impl<'a> Session<'a> {
         for message in self.received.drain(..) {
             link.acknowledge(&message)?;
         }
-        if !changes.is_empty() {
-            self.shared.rollouts_ready.notify_one();
-        }
-        self.shared.tell(changes);
+        self.shared.stored(changes);
         Ok(())
     }
 

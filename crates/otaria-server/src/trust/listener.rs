@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tokio_util::sync::WaitForCancellationFutureOwned;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::Trust;
 use super::identity::{Identity, identity};
@@ -45,17 +45,27 @@ pub(crate) enum Secured {
 
 pub(crate) struct Guarded {
     stream: TlsStream<TcpStream>,
-    cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    token: CancellationToken,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Guarded {
+    /// `token` ends the connection; one that nobody cancels if there is no certificate that could be revoked.
+    fn new(stream: TlsStream<TcpStream>, token: CancellationToken) -> Self {
+        let cut = Box::pin(token.clone().cancelled_owned());
+        Self { stream, token, cut }
+    }
+
+    /// For who looks at the token by itself.
+    pub(crate) fn into_parts(self) -> (TlsStream<TcpStream>, CancellationToken) {
+        (self.stream, self.token)
+    }
+
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if let Some(cut) = &mut self.cut
-            && cut.as_mut().poll(cx).is_ready()
-        {
-            return Err(io::ErrorKind::ConnectionAborted.into());
+        match self.cut.as_mut().poll(cx) {
+            Poll::Ready(()) => Err(io::ErrorKind::ConnectionAborted.into()),
+            Poll::Pending => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -267,14 +277,14 @@ fn known(
         .1
         .peer_certificates()
         .and_then(<[_]>::first);
-    let (identity, cut) = match certificate {
+    let (identity, token) = match certificate {
         Some(certificate) => {
             let identity = identity(certificate)?;
             let token = trust.admit(&identity)?;
-            (Some(identity), Some(Box::pin(token.cancelled_owned())))
+            (Some(identity), token)
         }
-        None => (None, None),
+        None => (None, CancellationToken::new()),
     };
-    let secured = Secured::Tls(Box::new(Guarded { stream, cut }));
+    let secured = Secured::Tls(Box::new(Guarded::new(stream, token)));
     Some((secured, Peer { address, identity }))
 }
