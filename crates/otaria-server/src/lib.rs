@@ -26,6 +26,7 @@
 //! | [`audit`] | who changed what, in a chain that shows if an entry is changed or gone |
 //! | `packages` | package files, by their hash |
 //! | `http`, `api`, `page` | the three faces over HTTP |
+//! | `metrics` | what is counted, for Prometheus |
 //! | `openapi` | what is said of them to programs |
 //!
 //! The server is a courier. It holds no signing keys and cannot make a device run anything that the holder of the signing
@@ -48,6 +49,7 @@ mod http;
 mod id;
 mod ingest;
 mod keys;
+mod metrics;
 mod openapi;
 mod packages;
 mod page;

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, broadcast, watch};
 use crate::access::{Limiter, Passwords};
 use crate::config::{Access, Downloads};
 use crate::ingest::{Report, What};
+use crate::metrics::Metrics;
 use crate::model::Live;
 use crate::packages::{EXTENSION, PackageFiles};
 use crate::store::{NewMessage, Store, StoreError, Tx};
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) trust: Option<Arc<Trust>>,
     pub(crate) passwords: Passwords,
     pub(crate) limiter: Limiter,
+    pub(crate) metrics: Metrics,
     /// Tells the bus that something is in the outbox.
     pub(crate) outbox_ready: Notify,
     /// Tells the rollouts that something was reported or decided.
@@ -76,6 +78,7 @@ impl Shared {
             trust,
             passwords: Passwords::default(),
             limiter: Limiter::default(),
+            metrics: Metrics::default(),
             outbox_ready: Notify::new(),
             rollouts_ready: Notify::new(),
             offer_changed: Notify::new(),
@@ -210,6 +213,7 @@ impl Shared {
             }
             tx.sent(&[waiting]).await?;
         }
+        self.metrics.received.inc();
         let changes = tx.apply(report, now).await?;
         if let What::State(state) = &report.what {
             let device = report.device.as_str();

@@ -49,6 +49,10 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
+        Self::start_with(&[], Stdio::null())
+    }
+
+    fn start_with(more: &[&str], log: Stdio) -> Self {
         let data = tempfile::tempdir().unwrap();
         let mut process = otaria()
             .args([
@@ -62,8 +66,9 @@ impl Server {
                 "--data",
             ])
             .arg(data.path())
+            .args(more)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn()
             .unwrap();
         let mut line = String::new();
@@ -775,4 +780,31 @@ fn the_server_ends_when_it_is_told_to() {
             .success()
     );
     assert_eq!(server.process.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_log_for_programs_is_one_json_object_a_line() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let to = log.reopen().unwrap().into();
+    let server = Server::start_with(&["--log-format", "json"], to);
+    let connected = |log: &str| log.contains("connected to the broker");
+    let lines = loop {
+        let lines = std::fs::read_to_string(log.path()).unwrap();
+        if connected(&lines) {
+            break lines;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    };
+    drop(server);
+    let entries: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("'{line}'")))
+        .collect();
+    let entry = entries
+        .iter()
+        .find(|entry| connected(&entry["message"].to_string()));
+    let entry = entry.unwrap();
+    assert_eq!(entry["level"], "INFO");
+    assert_eq!(entry["session_present"], false);
+    assert!(entry["timestamp"].is_string() && entry["target"].is_string());
 }

@@ -178,6 +178,7 @@ mod tests {
             ("DELETE", "/api/v1/keys/pump", Scope::Admin),
             ("GET", "/api/v1/users", Scope::Admin),
             ("GET", "/api/v1/audit", Scope::Admin),
+            ("GET", "/metrics", Scope::Read),
             ("POST", "/api/v1/users", Scope::Admin),
             ("PUT", "/api/v1/users/a/password", Scope::Admin),
             ("POST", "/api/v1/what-comes-later", Scope::Admin),

@@ -131,6 +131,8 @@ impl Broker {
                 RestoreError::Mqtt(error) => BrokerError::Files(dir, error),
                 RestoreError::Store(error) => BrokerError::Store(error),
             })?;
+        // Set here and nowhere else.
+        let _ = shared.metrics.broker.set(broker.stats());
         let shutdown = broker.shutdown_handle();
         let mut ready = broker.ready_receiver();
         let task = tokio::spawn(async move {

@@ -335,6 +335,7 @@ impl<'a> Session<'a> {
                 };
                 match reason {
                     PubAckReason::Success | PubAckReason::NoMatchingSubscribers => {
+                        self.shared.metrics.sent.inc();
                         self.refused.ids.remove(&id);
                         self.done.push(id);
                     }

@@ -11,6 +11,7 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
 use axum::response::Response;
+use futures_util::TryStreamExt as _;
 use otaria_wire::Sha256Digest;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
@@ -93,7 +94,11 @@ pub(crate) async fn package(
         file.seek(SeekFrom::Start(first))
             .await
             .map_err(|error| Fault::internal("a package cannot be read", &error))?;
-        Body::from_stream(ReaderStream::with_capacity(file.take(count), CHUNK))
+        let sent = shared.metrics.download_bytes.clone();
+        let pieces = ReaderStream::with_capacity(file.take(count), CHUNK);
+        Body::from_stream(pieces.inspect_ok(move |piece| {
+            sent.inc_by(piece.len() as u64);
+        }))
     };
     let fields = [
         (CONTENT_LENGTH, count.to_string()),

@@ -19,7 +19,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::shared::Shared;
-use crate::{api, page};
+use crate::{api, metrics, page};
 
 /// The routes for programs, with what the [OpenAPI document](crate::openapi) says of them.
 pub(crate) fn for_programs() -> OpenApiRouter<Arc<Shared>> {
@@ -27,6 +27,7 @@ pub(crate) fn for_programs() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(download::package))
         .routes(routes!(probe::alive))
         .routes(routes!(probe::ready))
+        .routes(routes!(metrics::scrape))
         .nest("/api/v1", api::router())
 }
 
@@ -52,5 +53,6 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .layer(from_fn_with_state(Arc::clone(&shared), guard::guard))
         .layer(from_fn(page::problem_as_page))
         .layer(from_fn_with_state(Arc::clone(&shared), auth::headers))
+        .layer(from_fn_with_state(Arc::clone(&shared), metrics::count))
         .with_state(shared)
 }

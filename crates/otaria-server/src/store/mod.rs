@@ -22,12 +22,14 @@ mod retention;
 mod rollouts;
 mod schema;
 mod sql;
+mod tally;
 
 pub(crate) use devices::{Filter, facts};
 pub(crate) use jobs::NewJobRow;
 pub(crate) use keys::KeyEpochRow;
 pub(crate) use outbox::{NewMessage, OutboxRow};
 pub(crate) use rollouts::Loaded;
+pub(crate) use tally::Tally;
 
 use std::path::Path;
 use std::str::FromStr;

@@ -2,6 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod metrics;
 mod openapi;
 
 use std::io::Write as _;

@@ -137,9 +137,41 @@ pub(crate) struct Serve {
     #[arg(long)]
     insecure: bool,
 
+    /// How the log on standard error is written; OTARIA_LOG says what is in it.
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "OTARIA_LOG_FORMAT",
+        default_value = "text"
+    )]
+    log_format: LogFormat,
+
     /// Give the user admin a new password, if it is lost.
     #[arg(long, conflicts_with = "open")]
     reset_admin: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line, for whatever collects logs.
+    Json,
+}
+
+impl LogFormat {
+    /// The log begins.
+    fn start(self) {
+        let filter = EnvFilter::try_from_env("OTARIA_LOG")
+            .unwrap_or_else(|_| EnvFilter::new("warn,otaria=info"));
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr);
+        match self {
+            Self::Text => log.init(),
+            Self::Json => log.json().flatten_event(true).init(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -150,12 +182,7 @@ enum Who {
 
 impl Serve {
     pub(crate) async fn run(self, ctx: &Context) -> anyhow::Result<()> {
-        let filter = EnvFilter::try_from_env("OTARIA_LOG")
-            .unwrap_or_else(|_| EnvFilter::new("warn,otaria=info"));
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            .init();
+        self.log_format.start();
         let on = |port| SocketAddr::new(self.bind, port);
         let (http_port, mqtt_port) = if self.tls { TLS_PORTS } else { PORTS };
         let mut config = Config {
