@@ -27,7 +27,8 @@ const PROGRAMS: &[(&str, &str)] = &[
 ];
 
 /// Python packages that tests compare with: Espressif's image tool and NVS generator, an independent cryptography library, what
-/// Home Assistant checks messages with, the schemas of CycloneDX, a validator of OpenAPI documents, and Prometheus's own reader of metrics.
+/// Home Assistant checks messages with, the schemas of CycloneDX, a validator of OpenAPI documents, Prometheus's own reader of metrics, and
+/// the library with which receivers of webhooks check them.
 const PYTHON_PACKAGES: &[&str] = &[
     "esptool==5.6.0",
     "esp-idf-nvs-partition-gen==0.3.0",
@@ -36,6 +37,7 @@ const PYTHON_PACKAGES: &[&str] = &[
     "cyclonedx-python-lib[json-validation]==11.12.0",
     "openapi-spec-validator==0.9.0",
     "prometheus-client==0.26.0",
+    "standardwebhooks==1.1.0",
 ];
 
 /// What is wrong with a page for whoever cannot see or point; this package holds axe-core 4.12.

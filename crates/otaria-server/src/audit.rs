@@ -52,6 +52,9 @@ pub(crate) enum Action {
     RolloutAct,
     /// What a rollout comes to by itself.
     RolloutState,
+    WebhookAdd,
+    WebhookRemove,
+    WebhookTest,
     /// Entries are removed for their age.
     AuditPrune,
 }
@@ -84,6 +87,9 @@ impl Action {
             Self::RolloutCreate => "rollout.create",
             Self::RolloutAct => "rollout.act",
             Self::RolloutState => "rollout.state",
+            Self::WebhookAdd => "webhook.add",
+            Self::WebhookRemove => "webhook.remove",
+            Self::WebhookTest => "webhook.test",
             Self::AuditPrune => "audit.prune",
         }
     }

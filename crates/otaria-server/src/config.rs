@@ -45,6 +45,8 @@ pub struct Config {
     pub exposed: bool,
     /// Who gets package files.
     pub downloads: Downloads,
+    /// Webhooks may be at private addresses, and be reached by http.
+    pub webhooks_to_private: bool,
     /// Shows devices in Home Assistant.
     pub home_assistant: Option<HomeAssistant>,
 }
@@ -185,6 +187,7 @@ impl Config {
             reset_admin: false,
             exposed: false,
             downloads: Downloads::Anybody,
+            webhooks_to_private: false,
             home_assistant: None,
         }
     }

@@ -22,6 +22,7 @@
 //! | `rollout` | decisions about many devices: waves, gates, when to stop; [`query`] says which devices |
 //! | `access` | users, tokens, and what each may do; what a device may do at the broker |
 //! | `trust`, `enroll` | TLS: the server's authority, devices' certificates, and how a device is cut off |
+//! | `webhooks` | whom the server tells what happens |
 //! | `home_assistant` | devices as entities of Home Assistant |
 //! | [`audit`] | who changed what, in a chain that shows if an entry is changed or gone |
 //! | `packages` | package files, by their hash |
@@ -59,6 +60,7 @@ mod shared;
 mod status;
 mod store;
 mod trust;
+mod webhooks;
 mod wishes;
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod registry;
 mod rollout;
 mod schema;
 mod units;
+mod webhook;
 
 pub use access::*;
 pub use audit::*;
@@ -16,6 +17,7 @@ pub use keys::*;
 pub use registry::*;
 pub use rollout::*;
 pub use units::*;
+pub use webhook::*;
 
 use std::collections::BTreeMap;
 use std::fmt;

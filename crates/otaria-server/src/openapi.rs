@@ -39,6 +39,7 @@ const NAMES: &[(&str, &str, &str)] = &[
     ("rollouts", "id", "The rollout's name."),
     ("tokens", "id", "The token's id."),
     ("users", "name", "The user's name."),
+    ("webhooks", "id", "The webhook's id."),
 ];
 
 /// The document, as JSON.

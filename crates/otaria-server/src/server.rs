@@ -21,6 +21,7 @@ use crate::rollout;
 use crate::shared::{Entry, Shared};
 use crate::store::{Store, StoreError};
 use crate::trust::{self, Peer, PkiError, TlsListener, Trust, plain_listener};
+use crate::webhooks::{self, Sender, Targets};
 
 /// How often history beyond what is kept is removed.
 const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -61,6 +62,7 @@ pub struct RunningServer {
     http: JoinHandle<()>,
     housekeeping: JoinHandle<()>,
     rollouts: JoinHandle<()>,
+    webhooks: JoinHandle<()>,
     _lock: File,
 }
 
@@ -151,14 +153,10 @@ impl Server {
         let server_ca = trust
             .as_ref()
             .and_then(|trust| trust.server_ca().map(str::to_owned));
-        let shared = Arc::new(Shared::new(
-            store,
-            packages,
-            config.root,
-            public_url,
-            entry,
-            trust,
-        ));
+        let mut shared = Shared::new(store, packages, config.root, public_url, entry, trust);
+        let private = config.webhooks_to_private;
+        shared.webhooks = Sender::new(Targets { private });
+        let shared = Arc::new(shared);
 
         let moved = shared.note_address().await?;
         if moved > 0 {
@@ -223,6 +221,7 @@ impl Server {
         let http = tokio::spawn(serve(listener, Arc::clone(&shared)));
         let housekeeping = tokio::spawn(housekeeping(Arc::clone(&shared)));
         let rollouts = tokio::spawn(rollout::runner::run(Arc::clone(&shared)));
+        let webhooks = tokio::spawn(webhooks::run(Arc::clone(&shared)));
         Ok(RunningServer {
             addresses,
             first_admin,
@@ -234,6 +233,7 @@ impl Server {
             http,
             housekeeping,
             rollouts,
+            webhooks,
             _lock: lock,
         })
     }
@@ -251,6 +251,7 @@ impl RunningServer {
     pub async fn shutdown(mut self) {
         self.housekeeping.abort();
         self.rollouts.abort();
+        self.webhooks.abort();
         self.shared.stopping.send_replace(true);
         if tokio::time::timeout(DRAIN, &mut self.http).await.is_err() {
             self.http.abort();
@@ -356,6 +357,9 @@ async fn housekeeping(shared: Arc<Shared>) {
         }
         if let Err(error) = shared.store.prune_access(crate::clock::now()).await {
             tracing::warn!("old sessions could not be removed: {error}");
+        }
+        if let Err(error) = shared.store.prune_deliveries(crate::clock::now()).await {
+            tracing::warn!("old messages to webhooks could not be removed: {error}");
         }
         if let Err(error) = shared.store.prune_audit(crate::clock::now()).await {
             tracing::warn!("old entries of the audit trail could not be removed: {error}");

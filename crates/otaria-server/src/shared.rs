@@ -14,6 +14,7 @@ use crate::model::Live;
 use crate::packages::{EXTENSION, PackageFiles};
 use crate::store::{NewMessage, Store, StoreError, Tx};
 use crate::trust::Trust;
+use crate::webhooks::{Sender, Targets};
 
 /// Changes kept for a reader of the event stream that is slow.
 const LIVE_BACKLOG: usize = 4096;
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) passwords: Passwords,
     pub(crate) limiter: Limiter,
     pub(crate) metrics: Metrics,
+    /// Sends messages to webhooks: to the Internet alone, unless told otherwise.
+    pub(crate) webhooks: Sender,
     /// Tells the bus that something is in the outbox.
     pub(crate) outbox_ready: Notify,
     /// Tells the rollouts that something was reported or decided.
@@ -79,6 +82,7 @@ impl Shared {
             passwords: Passwords::default(),
             limiter: Limiter::default(),
             metrics: Metrics::default(),
+            webhooks: Sender::new(Targets { private: false }),
             outbox_ready: Notify::new(),
             rollouts_ready: Notify::new(),
             offer_changed: Notify::new(),

@@ -118,8 +118,8 @@ fn needed_of_resource(method: &Method, path: &str) -> Needed {
     match (first.unwrap_or_default(), second, third) {
         ("login", None, _) => Needed::Nothing,
         ("whoami" | "password" | "tokens", _, _) => Needed::LogIn,
-        // The audit trail names users, and where they come from.
-        ("users" | "audit", _, _) => Needed::Scope(Scope::Admin),
+        // The audit trail names users, and where they come from; webhooks take what happens here elsewhere.
+        ("users" | "audit" | "webhooks", _, _) => Needed::Scope(Scope::Admin),
         _ if safe => Needed::Scope(Scope::Read),
         ("keys", None, _) => Needed::Scope(Scope::Operate),
         // A dry run.
@@ -179,6 +179,9 @@ mod tests {
             ("GET", "/api/v1/users", Scope::Admin),
             ("GET", "/api/v1/audit", Scope::Admin),
             ("GET", "/metrics", Scope::Read),
+            ("GET", "/api/v1/webhooks", Scope::Admin),
+            ("POST", "/api/v1/webhooks", Scope::Admin),
+            ("POST", "/api/v1/webhooks/a/test", Scope::Admin),
             ("POST", "/api/v1/users", Scope::Admin),
             ("PUT", "/api/v1/users/a/password", Scope::Admin),
             ("POST", "/api/v1/what-comes-later", Scope::Admin),

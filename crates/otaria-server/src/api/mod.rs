@@ -17,6 +17,7 @@ mod packages;
 pub(crate) mod registry;
 mod rollouts;
 mod stream;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -82,6 +83,10 @@ pub(crate) fn router() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(rollouts::one))
         .routes(routes!(rollouts::devices))
         .routes(routes!(rollouts::act))
+        .routes(routes!(webhooks::list, webhooks::add))
+        .routes(routes!(webhooks::one, webhooks::remove))
+        .routes(routes!(webhooks::test))
+        .routes(routes!(webhooks::deliveries))
         .routes(routes!(stream::stream))
         .layer(DefaultBodyLimit::max(MAX_JSON_LEN))
         // Uploads have a limit of their own, and are never held in memory.

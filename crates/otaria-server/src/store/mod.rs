@@ -23,6 +23,7 @@ mod rollouts;
 mod schema;
 mod sql;
 mod tally;
+mod webhooks;
 
 pub(crate) use devices::{Filter, facts};
 pub(crate) use jobs::NewJobRow;
@@ -30,6 +31,7 @@ pub(crate) use keys::KeyEpochRow;
 pub(crate) use outbox::{NewMessage, OutboxRow};
 pub(crate) use rollouts::Loaded;
 pub(crate) use tally::Tally;
+pub(crate) use webhooks::{Due, Tried};
 
 use std::path::Path;
 use std::str::FromStr;

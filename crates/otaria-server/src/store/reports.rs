@@ -9,7 +9,7 @@ use otaria_wire::messages::{Event, LogLine, Presence, Progress, State};
 
 use super::{Row, Store, StoreError, Tx, json, number, page, sql, to_json};
 use crate::ingest::{Report, What, Wished};
-use crate::model::{Live, Page, ReceivedEvent, ReceivedLine, Status};
+use crate::model::{Live, Page, ReceivedEvent, ReceivedLine, Status, WebhookEvent};
 use crate::status::{Running, after_event, after_progress, after_state};
 
 /// What applying a report changed.
@@ -57,15 +57,32 @@ impl Tx {
     }
 
     async fn touch(&mut self, device: &str, alive: bool, now: i64) -> Result<(), StoreError> {
+        let seen = alive.then_some(now);
+        let known = sql::query(
+            "UPDATE devices SET last_seen = coalesce($2, last_seen) \
+             WHERE id = $1 AND (last_seen IS NOT NULL OR $2 IS NULL)",
+        )
+        .bind(device)
+        .bind(seen)
+        .execute(self.conn())
+        .await?;
+        if known > 0 {
+            return Ok(());
+        }
         sql::query(
             "INSERT INTO devices (id, first_seen, last_seen) VALUES ($1, $2, $3) \
              ON CONFLICT (id) DO UPDATE SET last_seen = coalesce($3, devices.last_seen)",
         )
         .bind(device)
         .bind(now)
-        .bind(alive.then_some(now))
+        .bind(seen)
         .execute(self.conn())
         .await?;
+        if alive {
+            let data = serde_json::json!({ "device": device });
+            self.announce(WebhookEvent::DeviceAppeared, &data, now)
+                .await?;
+        }
         Ok(())
     }
 
@@ -251,7 +268,7 @@ impl Tx {
             self.set_confirmed_boot(job, device, event.boot).await?;
         }
         self.add_step(job, device, status, Some(event), now).await?;
-        self.tell(job, device, changes).await
+        self.tell(job, device, before.status, now, changes).await
     }
 
     /// Whether an event is newer than all of its installation, and this the installation that reports now. An
@@ -364,7 +381,8 @@ impl Tx {
         for open in self.open_assignments(device).await? {
             if open.status == Status::Pending {
                 self.set_status(&open.job, device, status, now).await?;
-                self.tell(&open.job, device, changes).await?;
+                self.tell(&open.job, device, open.status, now, changes)
+                    .await?;
             }
         }
         Ok(())
@@ -401,7 +419,7 @@ impl Tx {
         let status = step(before.status);
         if status != before.status {
             self.set_status(job, device, status, now).await?;
-            self.tell(job, device, changes).await?;
+            self.tell(job, device, before.status, now, changes).await?;
         }
         Ok(())
     }
@@ -410,11 +428,34 @@ impl Tx {
         &mut self,
         job: &str,
         device: &str,
+        before: Status,
+        now: i64,
         changes: &mut Applied,
     ) -> Result<(), StoreError> {
         let assignment = self.assignment(job, device).await?;
+        if let Some(assignment) = &assignment
+            && assignment.status != before
+            && let Some(event) = told_of(assignment.status)
+        {
+            self.announce(event, assignment, now).await?;
+        }
         changes.extend(assignment.map(|assignment| Live::Assignment(Box::new(assignment))));
         Ok(())
+    }
+}
+
+/// What webhooks are told when a job comes to a status on a device.
+fn told_of(status: Status) -> Option<WebhookEvent> {
+    match status {
+        Status::Succeeded => Some(WebhookEvent::UpdateConfirmed),
+        Status::Failed | Status::RolledBack | Status::Refused => Some(WebhookEvent::UpdateFailed),
+        Status::Pending
+        | Status::Running
+        | Status::Retrying
+        | Status::Trial
+        | Status::Cancelling
+        | Status::Cancelled
+        | Status::Superseded => None,
     }
 }
 

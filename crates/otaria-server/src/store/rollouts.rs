@@ -3,7 +3,7 @@
 use otaria_wire::messages::FailureCode;
 
 use super::{Conn, Row, Store, StoreError, Tx, digest, json, number, page, parsed, sql, to_json};
-use crate::model::{Page, RolloutDevice, RolloutState, Stage, Status};
+use crate::model::{Page, RolloutDevice, RolloutState, Stage, Status, WebhookEvent};
 use crate::rollout::engine::{Course, Member, Seen};
 use crate::rollout::halt::Outcome;
 use otaria_wire::Sha256Digest;
@@ -73,7 +73,20 @@ impl Tx {
             .execute(self.conn())
             .await?;
         }
-        Ok(())
+        self.announce_rollout(id, course, now).await
+    }
+
+    /// Tells what state a rollout has come to.
+    async fn announce_rollout(
+        &mut self,
+        id: &str,
+        course: &Course,
+        now: i64,
+    ) -> Result<(), StoreError> {
+        let data = serde_json::json!({
+            "rollout": id, "package": course.spec.package, "state": course.state, "reason": course.reason
+        });
+        self.announce(WebhookEvent::RolloutState, &data, now).await
     }
 
     /// A rollout as this transaction sees it.
@@ -123,6 +136,9 @@ impl Tx {
             .bind(&member.why)
             .execute(self.conn())
             .await?;
+        }
+        if course.state != before.course.state {
+            self.announce_rollout(&before.id, course, now).await?;
         }
         Ok(())
     }

@@ -42,6 +42,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "versions",
         include_str!("../../migrations/0010_versions.sql"),
     ),
+    (
+        11,
+        "webhooks",
+        include_str!("../../migrations/0011_webhooks.sql"),
+    ),
 ];
 
 /// Words of SQLite, and PostgreSQL's for the same, in the order in which they are looked for.

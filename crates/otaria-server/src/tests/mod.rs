@@ -18,6 +18,7 @@ mod reports;
 mod rollouts;
 mod stream;
 mod upload;
+mod webhooks;
 
 use std::sync::{Arc, LazyLock};
 

@@ -4,16 +4,20 @@
 mod common;
 mod metrics;
 mod openapi;
+mod webhooks;
 
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+fn scripts() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/python")
+}
+
 /// Runs a script of `tests/python` with this as its input.
 fn python(script: &str, input: &[u8]) -> Output {
-    let scripts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/python");
     let mut run = Command::new(common::servers::python_program())
-        .arg(scripts.join(script))
+        .arg(scripts().join(script))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -167,6 +167,15 @@ async fn answers_are_as_the_document_says_and_the_document_is_valid() {
     .await;
     on.ask("DELETE", "/groups/{name}", "/groups/roof", None)
         .await;
+    let hook = json!({"url": "https://hooks.example/otaria"});
+    let hook = on.ask("POST", "/webhooks", "/webhooks", Some(hook)).await;
+    let hook = format!("/webhooks/{}", hook["id"].as_str().unwrap());
+    on.get("/webhooks").await;
+    on.ask("GET", "/webhooks/{id}", &hook, None).await;
+    let deliveries = format!("{hook}/deliveries");
+    on.ask("GET", "/webhooks/{id}/deliveries", &deliveries, None)
+        .await;
+    on.ask("DELETE", "/webhooks/{id}", &hook, None).await;
     // An error, by our word and by the router's.
     on.ask("GET", one, "/devices/nobody", None).await;
     on.ask("POST", "/jobs", "/jobs", Some(json!(1))).await;

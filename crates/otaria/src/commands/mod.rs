@@ -36,6 +36,7 @@ pub(crate) mod token;
 pub(crate) mod user;
 pub(crate) mod verify;
 pub(crate) mod watch;
+pub(crate) mod webhook;
 
 /// A broker's address. Not read by the parser of the command line, whose errors repeat what they were given: there may be
 /// a password in it.

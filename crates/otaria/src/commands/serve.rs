@@ -129,6 +129,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "WHO", default_value = "anybody")]
     downloads: Who,
 
+    /// Let webhooks be at private addresses and at this machine's own, and be reached by http.
+    #[arg(long)]
+    webhooks_to_private: bool,
+
     /// No log-in: whoever reaches the server may do everything.
     #[arg(long)]
     open: bool,
@@ -197,6 +201,7 @@ impl Serve {
                     listen: self.mqtt_listen.unwrap_or(on(mqtt_port)),
                 },
             },
+            webhooks_to_private: self.webhooks_to_private,
             home_assistant: match &self.home_assistant {
                 Some(at) => Some(HomeAssistant {
                     broker: broker_with_tls("--home-assistant", at)?,

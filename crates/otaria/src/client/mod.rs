@@ -1,19 +1,16 @@
 //! The server's API, as the commands use it. All of them go through this, on the server's machine as on any other.
 
+mod access;
+mod fleet;
+mod work;
+
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use otaria_server::model::{
-    Assignment, AuditPage, Cancelled, Credentials, CutOff, Device, Group, GroupQuery, Groups,
-    IssuedCertificate, KeyEpoch, Live, MadeToken, NewCertificate, NewCommand, NewJob, NewPassword,
-    NewToken, NewUser, Note, Package, Page, Plan, PlanRequest, Problem, Published, PublishedKeys,
-    ReceivedLine, Rollout, RolloutAction, RolloutDevice, RolloutSpec, Secret, Sent, TagChanges,
-    Token, Update, User,
-};
-use otaria_wire::Sha256Digest;
+use otaria_server::model::{Live, Page, Problem, Secret};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::header::{AUTHORIZATION, HeaderValue};
@@ -180,235 +177,6 @@ impl Client {
         })
     }
 
-    pub(crate) fn log_in(&self, given: &Credentials) -> anyhow::Result<MadeToken> {
-        self.post("login", given)
-    }
-
-    pub(crate) fn users(&self) -> anyhow::Result<Vec<User>> {
-        self.get("users")
-    }
-
-    pub(crate) fn add_user(&self, user: &NewUser) -> anyhow::Result<User> {
-        self.post("users", user)
-    }
-
-    /// One's own, or somebody's.
-    pub(crate) fn set_password(
-        &self,
-        user: Option<&str>,
-        change: &NewPassword,
-    ) -> anyhow::Result<()> {
-        let url = self.url(&match user {
-            Some(user) => format!("users/{}/password", escape(user)),
-            None => "password".to_owned(),
-        });
-        self.answer(self.agent.put(&url).send_json(change))
-            .map(drop)
-    }
-
-    pub(crate) fn remove_user(&self, name: &str) -> anyhow::Result<()> {
-        let url = self.url(&format!("users/{}", escape(name)));
-        self.answer(self.agent.delete(&url).call()).map(drop)
-    }
-
-    pub(crate) fn tokens(&self) -> anyhow::Result<Vec<Token>> {
-        self.get("tokens")
-    }
-
-    pub(crate) fn make_token(&self, token: &NewToken) -> anyhow::Result<MadeToken> {
-        self.post("tokens", token)
-    }
-
-    pub(crate) fn revoke_token(&self, id: &str) -> anyhow::Result<()> {
-        let url = self.url(&format!("tokens/{}", escape(id)));
-        self.answer(self.agent.delete(&url).call()).map(drop)
-    }
-
-    /// A page of the audit trail: the entries before `after`, newest first.
-    pub(crate) fn audit(&self, after: Option<&str>, limit: usize) -> anyhow::Result<AuditPage> {
-        let after = after.map_or(String::new(), |after| format!("&after={}", escape(after)));
-        self.get(&format!("audit?limit={}{after}", limit.clamp(1, PAGE)))
-    }
-
-    pub(crate) fn certify(
-        &self,
-        device: &str,
-        request: &NewCertificate,
-    ) -> anyhow::Result<IssuedCertificate> {
-        let path = format!("devices/{}/certificates", escape(device));
-        self.post(&path, request)
-    }
-
-    pub(crate) fn revoke(&self, device: &str) -> anyhow::Result<CutOff> {
-        let url = self.url(&format!("devices/{}/certificates", escape(device)));
-        read(self.answer(self.agent.delete(&url).call())?)
-    }
-
-    /// All devices, or those of a group, or those that match a query.
-    pub(crate) fn devices(
-        &self,
-        group: Option<&str>,
-        query: Option<&str>,
-    ) -> anyhow::Result<Vec<Device>> {
-        let filters = [("group", group), ("query", query)];
-        let given: Vec<_> = filters
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?)))
-            .collect();
-        self.list("devices", &given)
-    }
-
-    pub(crate) fn device(&self, id: &str) -> anyhow::Result<Device> {
-        self.get(&format!("devices/{}", escape(id)))
-    }
-
-    pub(crate) fn forget(&self, id: &str) -> anyhow::Result<()> {
-        let url = self.url(&format!("devices/{}", escape(id)));
-        self.answer(self.agent.delete(&url).call()).map(drop)
-    }
-
-    pub(crate) fn set_groups(&self, id: &str, groups: &[String]) -> anyhow::Result<()> {
-        let groups = Groups {
-            groups: groups.to_vec(),
-        };
-        let url = self.url(&format!("devices/{}/groups", escape(id)));
-        self.answer(self.agent.put(&url).send_json(&groups))
-            .map(drop)
-    }
-
-    pub(crate) fn change_tags(&self, id: &str, changes: &TagChanges) -> anyhow::Result<Device> {
-        let url = self.url(&format!("devices/{}/tags", escape(id)));
-        read(self.answer(self.agent.patch(&url).send_json(changes))?)
-    }
-
-    pub(crate) fn set_note(&self, id: &str, note: &str) -> anyhow::Result<Device> {
-        let note = Note {
-            note: note.to_owned(),
-        };
-        let url = self.url(&format!("devices/{}/note", escape(id)));
-        read(self.answer(self.agent.put(&url).send_json(&note))?)
-    }
-
-    /// A device's updates, newest first.
-    pub(crate) fn updates(&self, id: &str) -> anyhow::Result<Vec<Update>> {
-        self.list(&format!("devices/{}/updates", escape(id)), &[])
-    }
-
-    pub(crate) fn groups(&self) -> anyhow::Result<Vec<Group>> {
-        self.get("groups")
-    }
-
-    pub(crate) fn set_group_query(&self, name: &str, query: &str) -> anyhow::Result<Group> {
-        let query = GroupQuery {
-            query: query.to_owned(),
-        };
-        let url = self.url(&format!("groups/{}", escape(name)));
-        read(self.answer(self.agent.put(&url).send_json(&query))?)
-    }
-
-    pub(crate) fn remove_group(&self, name: &str) -> anyhow::Result<()> {
-        let url = self.url(&format!("groups/{}", escape(name)));
-        self.answer(self.agent.delete(&url).call()).map(drop)
-    }
-
-    /// Uploads a package; one that the server has already is not an error.
-    pub(crate) fn upload(&self, package: impl Read, len: u64) -> anyhow::Result<Package> {
-        let request = self
-            .agent
-            .post(self.url("packages"))
-            .header("Content-Type", "application/octet-stream")
-            .header("Content-Length", len.to_string())
-            // A server that does not take it says so before all of it is sent.
-            .header("Expect", "100-continue")
-            .config()
-            .timeout_recv_response(None)
-            .build();
-        let mut package = package;
-        let answer = self.answer(request.send(SendBody::from_reader(&mut package)))?;
-        read(answer)
-    }
-
-    pub(crate) fn upload_file(&self, path: &Path) -> anyhow::Result<Package> {
-        let file =
-            std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let len = file
-            .metadata()
-            .with_context(|| format!("cannot read {}", path.display()))?
-            .len();
-        self.upload(file, len)
-    }
-
-    /// The newest key record of each product.
-    pub(crate) fn keys(&self) -> anyhow::Result<Vec<KeyEpoch>> {
-        self.get("keys")
-    }
-
-    pub(crate) fn publish_keys(&self, record: &[u8]) -> anyhow::Result<PublishedKeys> {
-        let request = self
-            .agent
-            .put(self.url("keys"))
-            .content_type("application/octet-stream");
-        read(self.answer(request.send(record))?)
-    }
-
-    pub(crate) fn package(&self, digest: &Sha256Digest) -> anyhow::Result<Package> {
-        self.get(&format!("packages/{digest}"))
-    }
-
-    pub(crate) fn plan_rollout(&self, request: &PlanRequest) -> anyhow::Result<Plan> {
-        self.post("rollouts/plan", request)
-    }
-
-    pub(crate) fn create_rollout(&self, spec: &RolloutSpec) -> anyhow::Result<Rollout> {
-        self.post("rollouts", spec)
-    }
-
-    pub(crate) fn rollout(&self, id: &str) -> anyhow::Result<Rollout> {
-        self.get(&format!("rollouts/{}", escape(id)))
-    }
-
-    pub(crate) fn rollouts(&self) -> anyhow::Result<Vec<Rollout>> {
-        self.list("rollouts", &[])
-    }
-
-    pub(crate) fn rollout_devices(&self, id: &str) -> anyhow::Result<Vec<RolloutDevice>> {
-        self.list(&format!("rollouts/{}/devices", escape(id)), &[])
-    }
-
-    pub(crate) fn tell_rollout(&self, id: &str, action: RolloutAction) -> anyhow::Result<Rollout> {
-        let path = format!("rollouts/{}/{}", escape(id), action.name());
-        self.post(&path, &serde_json::json!({}))
-    }
-
-    pub(crate) fn publish(&self, job: &NewJob) -> anyhow::Result<Published> {
-        self.post("jobs", job)
-    }
-
-    pub(crate) fn job_devices(&self, job: &str) -> anyhow::Result<Vec<Assignment>> {
-        self.list(&format!("jobs/{}/devices", escape(job)), &[])
-    }
-
-    pub(crate) fn cancel(&self, id: &str) -> anyhow::Result<Cancelled> {
-        self.post(
-            &format!("devices/{}/cancel", escape(id)),
-            &serde_json::json!({}),
-        )
-    }
-
-    pub(crate) fn command(&self, id: &str, command: &NewCommand) -> anyhow::Result<Sent> {
-        self.post(&format!("devices/{}/commands", escape(id)), command)
-    }
-
-    /// The newest log lines that the server has, newest first.
-    pub(crate) fn logs(&self, id: &str, limit: usize) -> anyhow::Result<Vec<ReceivedLine>> {
-        let page: Page<ReceivedLine> = self.get(&format!(
-            "devices/{}/logs?limit={}",
-            escape(id),
-            limit.clamp(1, PAGE)
-        ))?;
-        Ok(page.items)
-    }
-
     /// What happens from now on, as it happens.
     pub(crate) fn stream(
         &self,
@@ -467,6 +235,11 @@ impl Client {
 
     fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> anyhow::Result<T> {
         read(self.answer(self.agent.post(self.url(path)).send_json(body))?)
+    }
+
+    fn delete(&self, path: &str) -> anyhow::Result<()> {
+        self.answer(self.agent.delete(self.url(path)).call())
+            .map(drop)
     }
 
     fn url(&self, path: &str) -> String {
