@@ -24,6 +24,8 @@ pub struct Config {
     pub http: SocketAddr,
     /// Which database.
     pub database: Database,
+    /// The directory of packages, if it is not in `data`: one that several servers have.
+    pub packages: Option<PathBuf>,
     /// Which broker.
     pub mqtt: Mqtt,
     /// What the server knows an external broker by, if that is reached with TLS, and shows it.
@@ -175,6 +177,7 @@ impl Config {
             data: data.into(),
             http: SocketAddr::new(local, 8080),
             database: Database::File,
+            packages: None,
             mqtt: Mqtt::Embedded {
                 listen: SocketAddr::new(local, 1883),
             },

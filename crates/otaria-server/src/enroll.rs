@@ -4,6 +4,7 @@ use otaria_wire::topics::{DeviceId, NameError};
 
 use crate::audit::Action;
 use crate::model::{Certificate, CutOff, IssuedCertificate, NewCertificate};
+use crate::neighbours::Notice;
 use crate::shared::Shared;
 use crate::store::StoreError;
 use crate::trust::{Issued, PkiError};
@@ -65,6 +66,9 @@ impl Shared {
         tx.audit(Action::CertificateIssue, device, &serial).await?;
         tx.commit().await?;
         trust.let_in(device);
+        self.neighbours.tell(Notice::LetIn {
+            device: device.to_owned(),
+        });
         tracing::info!("a certificate for {device}, serial {}", about.serial);
         Ok(IssuedCertificate {
             certificate: pem,
@@ -85,6 +89,10 @@ impl Shared {
         if let Some(trust) = &self.trust {
             trust.cut_off(device, serials.clone());
         }
+        self.neighbours.tell(Notice::CutOff {
+            device: device.to_owned(),
+            serials: serials.clone(),
+        });
         tracing::warn!("{device} is cut off");
         Ok(CutOff {
             device: device.to_owned(),

@@ -51,6 +51,7 @@ mod id;
 mod ingest;
 mod keys;
 mod metrics;
+mod neighbours;
 mod openapi;
 mod packages;
 mod page;

@@ -9,6 +9,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
@@ -32,6 +33,18 @@ pub(crate) struct PackageFiles {
     max_len: u64,
 }
 
+/// Whose directory it is.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// This server's alone.
+    Own(PathBuf),
+    /// Other servers take uploads there, too.
+    Shared(PathBuf),
+}
+
+/// After how long without a byte an upload to another server is taken for abandoned.
+const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Why an upload is not taken.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UploadError {
@@ -54,13 +67,24 @@ pub(crate) enum UploadError {
 
 impl PackageFiles {
     /// Opens or makes the directory, and removes what earlier uploads have left behind.
-    pub(crate) async fn open(dir: PathBuf, max_len: u64) -> io::Result<Self> {
+    pub(crate) async fn open(place: Place, max_len: u64) -> io::Result<Self> {
+        let (dir, abandoned) = match place {
+            Place::Own(dir) => (dir, Duration::ZERO),
+            Place::Shared(dir) => (dir, ABANDONED),
+        };
         let incoming = dir.join("incoming");
-        match fs::remove_dir_all(&incoming).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
         fs::create_dir_all(&incoming).await?;
+        let mut files = fs::read_dir(&incoming).await?;
+        while let Some(file) = files.next_entry().await? {
+            let age = match file.metadata().await.and_then(|about| about.modified()) {
+                Ok(written) => written.elapsed().unwrap_or_default(),
+                // It has just got its name.
+                Err(_) => continue,
+            };
+            if age >= abandoned {
+                fs::remove_file(file.path()).await?;
+            }
+        }
         Ok(Self { dir, max_len })
     }
 

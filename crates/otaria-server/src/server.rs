@@ -12,11 +12,12 @@ use tokio::task::JoinHandle;
 
 use crate::access::{FirstAdmin, admin_at_start};
 use crate::broker::{Broker, BrokerError};
-use crate::bus::{Bus, Connector};
+use crate::bus::{Bus, Connector, Way};
 use crate::config::{Access, Config, Mqtt, PublicUrlError, host_of, public_url, server_names};
 use crate::home_assistant::HomeAssistant;
 use crate::http;
-use crate::packages::PackageFiles;
+use crate::neighbours::{self, Teller};
+use crate::packages::{PackageFiles, Place};
 use crate::rollout;
 use crate::shared::{Entry, Shared};
 use crate::store::{Store, StoreError};
@@ -63,6 +64,7 @@ pub struct RunningServer {
     housekeeping: JoinHandle<()>,
     rollouts: JoinHandle<()>,
     webhooks: JoinHandle<()>,
+    neighbours: Option<JoinHandle<()>>,
     _lock: File,
 }
 
@@ -138,7 +140,19 @@ impl Server {
 
         let store = Store::open(&config.database, &config.data).await?;
         let client_id = format!("otaria-server-{}", store.instance().await?);
-        let packages = PackageFiles::open(config.data.join("packages"), config.max_package_len)
+        let server = crate::id::random();
+        let (teller, told) = match store.is_shared() {
+            true => {
+                let (teller, told) = Teller::new();
+                (teller, Some(told))
+            }
+            false => (Teller::alone(), None),
+        };
+        let place = match config.packages {
+            Some(dir) => Place::Shared(dir),
+            None => Place::Own(config.data.join("packages")),
+        };
+        let packages = PackageFiles::open(place, config.max_package_len)
             .await
             .map_err(data)?;
         if let Some(trust) = &trust {
@@ -156,6 +170,7 @@ impl Server {
         let mut shared = Shared::new(store, packages, config.root, public_url, entry, trust);
         let private = config.webhooks_to_private;
         shared.webhooks = Sender::new(Targets { private });
+        shared.neighbours = teller;
         let shared = Arc::new(shared);
 
         let moved = shared.note_address().await?;
@@ -211,13 +226,23 @@ impl Server {
             Some(_) => Broker::LEAVES,
             None => &Topic::FROM_DEVICE,
         };
-        let bus = Bus::start(
-            Arc::clone(&shared),
-            broker_url,
-            connector,
+        let way = Way {
+            broker: broker_url,
+            tls: connector.map(Arc::new),
             client_id,
-            reports,
-        )?;
+            will: None,
+        };
+        let neighbours = told.map(|told| {
+            let (shared, server) = (Arc::clone(&shared), server.clone());
+            tokio::spawn(async move { neighbours::run(shared, server, told).await })
+        });
+        let bus = match (&broker, shared.store.is_shared()) {
+            (None, true) => {
+                shared.leads.send_replace(false);
+                Bus::share(Arc::clone(&shared), way, server)?
+            }
+            (Some(_), _) | (None, false) => Bus::start(Arc::clone(&shared), way, reports)?,
+        };
         let http = tokio::spawn(serve(listener, Arc::clone(&shared)));
         let housekeeping = tokio::spawn(housekeeping(Arc::clone(&shared)));
         let rollouts = tokio::spawn(rollout::runner::run(Arc::clone(&shared)));
@@ -234,6 +259,7 @@ impl Server {
             housekeeping,
             rollouts,
             webhooks,
+            neighbours,
             _lock: lock,
         })
     }
@@ -252,6 +278,9 @@ impl RunningServer {
         self.housekeeping.abort();
         self.rollouts.abort();
         self.webhooks.abort();
+        if let Some(neighbours) = self.neighbours {
+            neighbours.abort();
+        }
         self.shared.stopping.send_replace(true);
         if tokio::time::timeout(DRAIN, &mut self.http).await.is_err() {
             self.http.abort();

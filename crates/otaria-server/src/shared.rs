@@ -11,6 +11,7 @@ use crate::config::{Access, Downloads};
 use crate::ingest::{Report, What};
 use crate::metrics::Metrics;
 use crate::model::Live;
+use crate::neighbours::{Notice, Teller};
 use crate::packages::{EXTENSION, PackageFiles};
 use crate::store::{NewMessage, Store, StoreError, Tx};
 use crate::trust::Trust;
@@ -50,7 +51,11 @@ pub(crate) struct Shared {
     pub(crate) broker_connected: watch::Sender<bool>,
     /// Ends the event streams.
     pub(crate) stopping: watch::Sender<bool>,
+    /// Whether rollouts go on by this server: one of those that share a database.
+    pub(crate) leads: watch::Sender<bool>,
     live: broadcast::Sender<Arc<Live>>,
+    /// Other servers on the same database.
+    pub(crate) neighbours: Teller,
 }
 
 /// Who may come in, and how.
@@ -88,7 +93,9 @@ impl Shared {
             offer_changed: Notify::new(),
             broker_connected: watch::Sender::new(false),
             stopping: watch::Sender::new(false),
+            leads: watch::Sender::new(true),
             live: broadcast::Sender::new(LIVE_BACKLOG),
+            neighbours: Teller::alone(),
         }
     }
 
@@ -108,9 +115,17 @@ impl Shared {
     /// Tells whoever watches.
     pub(crate) fn tell(&self, changes: Vec<Live>) {
         for change in changes {
-            // Nobody watching is no error.
-            let _ = self.live.send(Arc::new(change));
+            if self.neighbours.has_neighbours() {
+                self.neighbours.tell(Notice::Live(change.clone()));
+            }
+            self.show(change);
         }
+    }
+
+    /// Shows a change to whoever watches at this server.
+    pub(crate) fn show(&self, change: Live) {
+        // Nobody watching is no error.
+        let _ = self.live.send(Arc::new(change));
     }
 
     pub(crate) fn watch(&self) -> broadcast::Receiver<Arc<Live>> {

@@ -6,10 +6,12 @@
 //! twice is recognised: events by (install, boot, n), wishes and commands by their job and id.
 
 mod address;
+mod lanes;
 mod link;
 mod tunnel;
 
 pub use address::{BrokerUrl, BrokerUrlError};
+use lanes::{Lanes, Lease};
 pub(crate) use link::{Happened, Link, LinkError};
 pub(crate) use tunnel::Connector;
 
@@ -41,41 +43,82 @@ const REFUSED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 /// MQTT has no word for "that was the last retained message".
 const SETTLED: Duration = Duration::from_secs(2);
 
+/// How often the outbox is looked at for what other servers have put there.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// The running bus.
 pub(crate) struct Bus {
     stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Bus {
     /// Starts to keep a connection to the broker. `reports` are what devices say there that is to be stored.
     pub(crate) fn start(
         shared: Arc<Shared>,
-        broker: BrokerUrl,
-        tls: Option<Connector>,
-        client_id: String,
+        way: Way,
         reports: &[Topic],
     ) -> Result<Self, NameError> {
-        let filters = filters(&shared.root, reports)?;
-        let (stop, stopped) = watch::channel(false);
-        let way = Way {
-            broker,
-            tls: tls.map(Arc::new),
-            client_id,
-            will: None,
+        let work = Work {
+            filters: filters(&shared.root, reports)?,
+            leads: true,
+            lease: None,
         };
-        let task = tokio::spawn(keep_connected(shared, way, filters, stopped));
-        Ok(Self { stop, task })
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(keep_connected(shared, way, work, stopped));
+        Ok(Self {
+            stop,
+            tasks: vec![task],
+        })
+    }
+
+    /// Starts to keep this server's part of the connections that the servers of one database have to the broker.
+    pub(crate) fn share(shared: Arc<Shared>, way: Way, server: String) -> Result<Self, NameError> {
+        let (stop, stopped) = watch::channel(false);
+        let (lanes, leases) = Lanes::new(server);
+        let mut tasks = vec![tokio::spawn(
+            lanes.keep(Arc::clone(&shared), stopped.clone()),
+        )];
+        for (lane, lease) in leases.into_iter().enumerate() {
+            let leads = lane == 0;
+            let work = Work {
+                filters: match leads {
+                    true => filters(&shared.root, lanes::ORDERED)?,
+                    false => shared_filters(&shared.root, lanes::UNORDERED)?,
+                },
+                leads,
+                lease: Some(lease),
+            };
+            let mut way = way.clone();
+            if !leads {
+                way.client_id = format!("{}-{lane}", way.client_id);
+            }
+            let (shared, stopped) = (Arc::clone(&shared), stopped.clone());
+            tasks.push(tokio::spawn(keep_connected(shared, way, work, stopped)));
+        }
+        Ok(Self { stop, tasks })
     }
 
     /// Disconnects in good order; what was received is stored.
     pub(crate) async fn stop(self) {
         self.stop.send_replace(true);
-        let _ = self.task.await;
+        for task in self.tasks {
+            let _ = task.await;
+        }
     }
 }
 
+/// What is done on a connection.
+struct Work {
+    filters: Vec<Filter>,
+    /// Whether the outbox is sent on it, and what is declared is compared with what should be.
+    leads: bool,
+    /// Under which it is done, if there may be other servers.
+    lease: Option<Lease>,
+}
+
 /// How the server reaches a broker.
+#[derive(Clone)]
 pub(crate) struct Way {
     pub(crate) broker: BrokerUrl,
     pub(crate) tls: Option<Arc<Connector>>,
@@ -104,26 +147,47 @@ fn filters(root: &str, reports: &[Topic]) -> Result<Vec<Filter>, NameError> {
         .collect()
 }
 
+/// The filters of a group of sessions, each message for one of which.
+fn shared_filters(root: &str, reports: &[Topic]) -> Result<Vec<Filter>, NameError> {
+    let mut filters = filters(root, reports)?;
+    filters.retain(|filter| !filter.nolocal);
+    for filter in &mut filters {
+        filter.path = format!("$share/otaria/{}", filter.path);
+    }
+    Ok(filters)
+}
+
 async fn keep_connected(
     shared: Arc<Shared>,
     way: Way,
-    filters: Vec<Filter>,
+    mut work: Work,
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut wait = BACKOFF.0;
     let mut said = String::new();
     let mut refused = Refused::new();
     while !*stopped.borrow() {
+        if let Some(lease) = &mut work.lease {
+            tokio::select! {
+                () = lease.held() => {}
+                () = told_to_stop(&mut stopped) => return,
+            }
+        }
         refused.connected();
-        let mut session = Session::new(&shared, &mut refused);
+        let mut session = Session::new(&shared, &mut refused, work.lease.clone());
         let ended = match Link::connect(&way) {
-            Ok(link) => session.run(link, &filters, &mut stopped).await,
+            Ok(link) => session.run(link, &work, &mut stopped).await,
             Err(error) => Err(error.into()),
         };
-        shared.broker_connected.send_replace(false);
-        let Err(error) = ended else {
-            return;
+        let error = match ended {
+            Err(SessionError::Lease) => continue,
+            Err(error) => error,
+            Ok(()) => {
+                shared.broker_connected.send_replace(false);
+                return;
+            }
         };
+        shared.broker_connected.send_replace(false);
         if session.was_up {
             wait = BACKOFF.0;
             said.clear();
@@ -148,6 +212,14 @@ pub(crate) async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
+/// Waits until a lease is lost; for ever if there is none.
+async fn lost(lease: &mut Option<Lease>) {
+    match lease {
+        Some(lease) => lease.lost().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Waits until a time; for ever if there is none.
 pub(crate) async fn at(time: Option<Instant>) {
     match time {
@@ -163,6 +235,9 @@ enum SessionError {
     Link(#[from] LinkError),
     #[error("{0}: {cause}", cause = source_of(.0))]
     Store(#[from] StoreError),
+    /// Another server goes on with it.
+    #[error("another server has taken over")]
+    Lease,
 }
 
 fn source_of(error: &StoreError) -> String {
@@ -216,6 +291,7 @@ impl Refused {
 /// What is under way on one connection.
 struct Session<'a> {
     shared: &'a Shared,
+    lease: Option<Lease>,
     was_up: bool,
     /// The newest message handed to the connection; none may be skipped.
     cursor: i64,
@@ -237,9 +313,10 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn new(shared: &'a Shared, refused: &'a mut Refused) -> Self {
+    fn new(shared: &'a Shared, refused: &'a mut Refused, lease: Option<Lease>) -> Self {
         Self {
             shared,
+            lease,
             was_up: false,
             cursor: 0,
             handed: VecDeque::new(),
@@ -257,13 +334,17 @@ impl<'a> Session<'a> {
     async fn run(
         &mut self,
         mut link: Link,
-        filters: &[Filter],
+        work: &Work,
         stopped: &mut watch::Receiver<bool>,
     ) -> Result<(), SessionError> {
+        let mut lease = self.lease.clone();
         loop {
+            let sends = self.was_up && work.leads;
             tokio::select! {
-                happened = link.next() => self.took(happened?, &link, filters).await?,
-                () = self.shared.outbox_ready.notified(), if self.was_up => {}
+                happened = link.next() => self.took(happened?, &link, work).await?,
+                () = self.shared.outbox_ready.notified(), if sends => {}
+                () = tokio::time::sleep(LOOK), if sends && lease.is_some() => {}
+                () = lost(&mut lease) => return Err(SessionError::Lease),
                 () = at(self.settled) => {
                     self.settled = None;
                     if let Some(found) = self.found.take() {
@@ -279,10 +360,10 @@ impl<'a> Session<'a> {
             while self.received.len() < BATCH
                 && let Some(happened) = link.next_now()
             {
-                self.took(happened?, &link, filters).await?;
+                self.took(happened?, &link, work).await?;
             }
             self.store(&link).await?;
-            if self.was_up {
+            if self.was_up && work.leads {
                 self.send(&link).await?;
             }
         }
@@ -292,16 +373,18 @@ impl<'a> Session<'a> {
         &mut self,
         happened: Happened,
         link: &Link,
-        filters: &[Filter],
+        work: &Work,
     ) -> Result<(), SessionError> {
         match happened {
             Happened::Up { session_present } => {
                 tracing::info!(session_present, "connected to the broker");
-                if !session_present {
-                    self.shared.session_lost().await?;
+                if work.leads {
+                    if !session_present {
+                        self.shared.session_lost().await?;
+                    }
+                    self.found = self.shared.must_redeclare().await?.then(HashMap::new);
                 }
-                self.found = self.shared.must_redeclare().await?.then(HashMap::new);
-                link.subscribe(filters.to_vec())?;
+                link.subscribe(work.filters.clone())?;
                 self.was_up = true;
             }
             Happened::Subscribed(refused) => {
@@ -362,6 +445,11 @@ impl<'a> Session<'a> {
         let now = crate::clock::now();
         let mut changes: Vec<Live> = Vec::new();
         let mut tx = self.shared.store.write().await?;
+        if let Some(lease) = &self.lease
+            && !lease.check(&mut tx).await?
+        {
+            return Err(SessionError::Lease);
+        }
         for message in &self.received {
             let Some(report) = self.read(message) else {
                 continue;

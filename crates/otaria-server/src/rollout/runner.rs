@@ -494,6 +494,9 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             // What comes in one go is looked at in one go.
             () = shared.rollouts_ready.notified() => tokio::time::sleep(EVERY / 2).await,
         }
+        if !*shared.leads.borrow() {
+            continue;
+        }
         let now_ms = i64::try_from(crate::clock::now_ms()).unwrap_or(i64::MAX);
         let done_too = looks.is_multiple_of(DONE_EVERY);
         if let Err(error) = shared.advance_rollouts(done_too, now_ms).await {

@@ -47,6 +47,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "webhooks",
         include_str!("../../migrations/0011_webhooks.sql"),
     ),
+    (
+        12,
+        "leases",
+        include_str!("../../migrations/0012_leases.sql"),
+    ),
 ];
 
 /// Words of SQLite, and PostgreSQL's for the same, in the order in which they are looked for.

@@ -38,7 +38,7 @@ use crate::config::{Access, Database, Downloads};
 use crate::http::router;
 use crate::ingest;
 use crate::model::{Device, Live, Package, Problem, Published};
-use crate::packages::PackageFiles;
+use crate::packages::{PackageFiles, Place};
 use crate::shared::{Entry, Shared};
 use crate::store::{OutboxRow, Store};
 
@@ -119,7 +119,7 @@ impl Bench {
             None => Store::open(&Database::File, dir.path()).await,
         }
         .unwrap();
-        let packages = PackageFiles::open(dir.path().join("packages"), MAX_PACKAGE_LEN)
+        let packages = PackageFiles::open(Place::Own(dir.path().join("packages")), MAX_PACKAGE_LEN)
             .await
             .unwrap();
         let shared = Arc::new(Shared::new(

@@ -1,6 +1,8 @@
 //! PostgreSQL for tests: a cluster of this process, in a directory of its own, reached by a Unix socket in there. It ends with
 //! the process, however that ends.
 
+#![allow(dead_code, reason = "each user of this file uses a part of it")]
+
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};

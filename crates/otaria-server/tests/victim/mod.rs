@@ -4,16 +4,18 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use otaria_server::{Access, Config, Mqtt, Server};
+use otaria_server::{Access, Config, Database, Mqtt, Server};
+use serde::{Deserialize, Serialize};
 
 use crate::common::{Http, wait_for};
 
 const DATA: &str = "OTARIA_TEST_KILL_DATA";
 const BROKER: &str = "OTARIA_TEST_KILL_BROKER";
 const LISTEN: &str = "OTARIA_TEST_KILL_LISTEN";
+const SHARE: &str = "OTARIA_TEST_KILL_SHARE";
 pub(crate) const EMBEDDED: &str = "embedded";
 
 /// What the process does that was started to be killed; the others do nothing.
@@ -35,6 +37,12 @@ pub(crate) async fn serve_if_asked() {
             (any, any)
         }
     };
+    if let Ok(share) = std::env::var(SHARE) {
+        let share: Share = serde_json::from_str(&share).unwrap();
+        config.database = Database::Postgres(share.database.parse().unwrap());
+        config.packages = Some(share.packages);
+        config.public_url = Some(share.public_url);
+    }
     config.http = http;
     config.mqtt = match broker.as_str() {
         EMBEDDED => Mqtt::Embedded { listen: mqtt },
@@ -44,6 +52,14 @@ pub(crate) async fn serve_if_asked() {
     println!("listening {}", server.addresses.http);
     println!("broker {}", server.addresses.broker);
     std::future::pending::<()>().await;
+}
+
+/// What servers have in common that work together.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Share {
+    pub(crate) database: String,
+    pub(crate) packages: PathBuf,
+    pub(crate) public_url: String,
 }
 
 pub(crate) struct Victim {
@@ -58,15 +74,28 @@ impl Victim {
     }
 
     pub(crate) fn with(data: &Path, broker: &str) -> Self {
-        Self::spawn(data, broker, None)
+        Self::spawn(data, broker, None, None)
+    }
+
+    /// One of several that work together.
+    pub(crate) fn sharing(
+        data: &Path,
+        broker: SocketAddr,
+        http: SocketAddr,
+        share: &Share,
+    ) -> Self {
+        let listen = format!("{http} {broker}");
+        let broker = format!("mqtt://{broker}");
+        Self::spawn(data, &broker, Some(listen), Some(share))
     }
 
     /// With its own broker, at the same addresses each time: for devices that fetch packages.
     pub(crate) fn at(data: &Path, http: SocketAddr, mqtt: SocketAddr) -> Self {
-        Self::spawn(data, EMBEDDED, Some(format!("{http} {mqtt}")))
+        Self::spawn(data, EMBEDDED, Some(format!("{http} {mqtt}")), None)
     }
 
-    fn spawn(data: &Path, broker: &str, listen: Option<String>) -> Self {
+    fn spawn(data: &Path, broker: &str, listen: Option<String>, share: Option<&Share>) -> Self {
+        let share = share.map(|share| serde_json::to_string(share).unwrap());
         let mut process = Command::new(std::env::current_exe().unwrap())
             .args([
                 "--exact",
@@ -77,6 +106,7 @@ impl Victim {
             .env(DATA, data)
             .env(BROKER, broker)
             .envs(listen.map(|listen| (LISTEN, listen)))
+            .envs(share.map(|share| (SHARE, share)))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

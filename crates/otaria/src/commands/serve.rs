@@ -63,6 +63,10 @@ pub(crate) struct Serve {
     )]
     database: Option<String>,
 
+    /// The directory of packages, if it is not in --data: one that all servers on the same database have.
+    #[arg(long, value_name = "DIR")]
+    packages: Option<PathBuf>,
+
     /// Use this broker instead of the embedded one: mqtt://[USER:PASSWORD@]HOST[:PORT], or mqtts:// for TLS.
     #[arg(long, value_name = "URL", env = "OTARIA_MQTT", hide_env_values = true)]
     mqtt: Option<String>,
@@ -195,6 +199,7 @@ impl Serve {
                 Some(at) => Database::Postgres(at.parse().context("--database")?),
                 None => Database::File,
             },
+            packages: self.packages,
             mqtt: match &self.mqtt {
                 Some(at) => Mqtt::External(broker_with_tls("--mqtt", at)?),
                 None => Mqtt::Embedded {

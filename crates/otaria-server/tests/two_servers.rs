@@ -1,0 +1,230 @@
+//! Two servers on one PostgreSQL and one Mosquitto, behind an nginx that asks the one and, if that is gone, the other. Devices are
+//! simulated; one server is killed in the middle of a rollout.
+
+mod common;
+#[path = "common/postgres.rs"]
+mod postgres;
+mod victim;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::{Http, Mosquitto, free_port, servers, wait_for};
+use otaria_package::keys::SigningKey;
+use otaria_package::pack::{Options, TimeStamp, pack};
+use otaria_server::model::{Page, ReceivedEvent, Rollout, RolloutDevice, RolloutState, Stage};
+use otaria_sim::device::Settings;
+use otaria_sim::fleet::{Blueprint, Fleet};
+use otaria_sim::images::Stamp;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use victim::{Share, Victim, connected};
+
+const DEVICES: usize = 60;
+/// Far longer than it takes.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// Not a test of its own: the servers for the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_that_is_killed() {
+    victim::serve_if_asked().await;
+}
+
+/// Two servers that work together, and what they share.
+struct Pair {
+    first: Victim,
+    second: Victim,
+    broker: Mosquitto,
+    _entrance: servers::Server,
+    _dir: tempfile::TempDir,
+}
+
+impl Pair {
+    async fn start(name: &str) -> Option<Self> {
+        let database = postgres::cluster()?.database(name);
+        let broker = Mosquitto::start("")?;
+        let (first, second) = (free_port(), free_port());
+        let entrance = servers::nginx(
+            &[],
+            &format!(
+                "location / {{ proxy_pass http://{first}; error_page 502 = @second; }}
+                 location @second {{ proxy_pass http://{second}; }}"
+            ),
+        )?;
+        let dir = tempfile::tempdir().unwrap();
+        let share = Share {
+            database,
+            packages: dir.path().join("packages"),
+            public_url: format!("http://127.0.0.1:{}", entrance.port),
+        };
+        let start = |name: &str, http: SocketAddr| {
+            Victim::sharing(&dir.path().join(name), broker.address, http, &share)
+        };
+        let pair = Self {
+            first: start("first", first),
+            second: start("second", second),
+            broker,
+            _entrance: entrance,
+            _dir: dir,
+        };
+        connected(&pair.first.http).await;
+        connected(&pair.second.http).await;
+        Some(pair)
+    }
+}
+
+fn fleet(key: &SigningKey, broker: SocketAddr) -> Fleet {
+    let image: Arc<[u8]> = Stamp::new("1.0.0").size(48 * 1024).image().into();
+    let keys = [key.public_key().to_sec1()];
+    let blueprints = (0..DEVICES).map(|n| {
+        let id = format!("d{n}");
+        let settings = Settings::new(&id, "otaria-demo", &keys, "127.0.0.1", broker.port());
+        Blueprint::hasty(settings.unwrap(), image.clone(), n as u64 + 1)
+    });
+    Fleet::start(blueprints.collect()).unwrap()
+}
+
+async fn get<T: DeserializeOwned>(http: &Http, path: &str) -> T {
+    let (status, answer) = http.get(path).await;
+    assert_eq!(status, 200, "{path}: {answer}");
+    serde_json::from_value(answer).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_goes_on_when_the_server_that_leads_it_is_killed_and_nothing_is_lost_or_doubled()
+{
+    let Some(pair) = Pair::start("killed").await else {
+        return;
+    };
+    let key = SigningKey::generate().unwrap();
+    let fleet = fleet(&key, pair.broker.address);
+    let second = pair.second.http;
+    wait_for("all devices", || async {
+        let (_, page) = second
+            .get("/api/v1/devices?query=online%20and%20version%3C2&limit=1000")
+            .await;
+        page["items"]
+            .as_array()
+            .is_some_and(|items| items.len() == DEVICES)
+    })
+    .await;
+
+    let image = Stamp::new("1.1.0").size(48 * 1024).image();
+    let options = Options::new(TimeStamp {
+        sequence: 2000,
+        created: 1,
+    });
+    let package = pack(&image, &key, &options).unwrap();
+    // To the server that stays: what the first one serves, it has from here.
+    let uploaded = second.upload(&package.bytes).await;
+    let spec = json!({
+        "name": "r1", "package": uploaded["digest"], "target": "version < 1.1",
+        "waves": [{"name": "canary", "count": 6, "gate": {"confirmed": 100}}, {"percent": 50}, {}],
+        "limits": {"concurrent": 20, "retries": 0},
+    });
+    let (status, made) = second.post("/api/v1/rollouts", &spec).await;
+    assert_eq!(status, 201, "{made}");
+
+    let rollout = async || get::<Rollout>(&second, "/api/v1/rollouts/r1").await;
+    let begun = Instant::now();
+    let mut first = Some(pair.first);
+    loop {
+        let now = rollout().await;
+        if now.state != RolloutState::Running {
+            break;
+        }
+        assert!(begun.elapsed() < LIMIT, "{now:?}");
+        let confirmed = now.total.confirmed;
+        if confirmed >= DEVICES as u64 / 4
+            && let Some(first) = first.take()
+        {
+            println!("killed with {confirmed} of {DEVICES} confirmed");
+            first.kill();
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(first.is_none(), "it was done before anybody was killed");
+    println!("done after {:?}", begun.elapsed());
+
+    let rollout = rollout().await;
+    assert_eq!(
+        (rollout.state, rollout.total.confirmed),
+        (RolloutState::Done, DEVICES as u64),
+        "{rollout:?}"
+    );
+    let devices: Page<RolloutDevice> = get(&second, "/api/v1/rollouts/r1/devices?limit=1000").await;
+    for device in &devices.items {
+        assert_eq!(
+            (device.stage, device.offers, device.failures),
+            (Stage::Confirmed, 1, 0),
+            "{device:?}"
+        );
+        every_event_is_there(&second, &device.device).await;
+    }
+    for (n, found) in fleet.inspect().await.unwrap().iter().enumerate() {
+        let boots = found.boots.as_ref().map(|(version, _)| version.as_str());
+        assert_eq!((boots, found.on_trial), (Some("1.1.0"), false), "d{n}");
+        // One update is one start with the old image and one with the new.
+        assert_eq!(found.starts.len(), 2, "d{n}: {:?}", found.starts);
+    }
+}
+
+/// Devices number what they report, by boot: no number is missing, and the last is that of the end.
+async fn every_event_is_there(http: &Http, device: &str) {
+    let mut boots: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    let path = format!("/api/v1/devices/{device}/events?limit=1000");
+    let confirmed = || async {
+        let page: Page<ReceivedEvent> = get(http, &path).await;
+        let ends = |event: &ReceivedEvent| event.event.event.name() == "confirmed";
+        page.items.iter().any(ends)
+    };
+    // The rollout goes by the state; the event may come a moment later.
+    wait_for("the last event", confirmed).await;
+    let page: Page<ReceivedEvent> = get(http, &path).await;
+    for event in page.items {
+        boots
+            .entry(event.event.boot)
+            .or_default()
+            .push(event.event.n);
+    }
+    for (boot, numbers) in &mut boots {
+        numbers.sort_unstable();
+        let first = numbers[0];
+        let all: Vec<u32> = (first..first + numbers.len() as u32).collect();
+        assert_eq!(*numbers, all, "{device}, boot {boot}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_watches_one_server_sees_what_the_other_was_told() {
+    let Some(pair) = Pair::start("watched").await else {
+        return;
+    };
+    for (watched, n) in [(&pair.first, 1_u32), (&pair.second, 2)] {
+        let stream = Http::open_stream(watched.http.address()).await;
+        let device = common::FakeDevice::connect(pair.broker.address, &format!("w{n}")).await;
+        device.presence(true).await;
+        // Enough that each lane, and so each server, gets some.
+        for event in 1..=20 {
+            device.event(1, event, "j", "retrying").await;
+        }
+        let mut lines = BufReader::new(stream).lines();
+        let mut seen = 0;
+        let all = async {
+            while seen < 20 {
+                let line = lines
+                    .next_line()
+                    .await
+                    .unwrap()
+                    .expect("the stream goes on");
+                seen += usize::from(line == "event: event");
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(60), all).await;
+        assert!(waited.is_ok(), "{seen} of 20 events at server {n}");
+        drop(device);
+    }
+}
