@@ -6,6 +6,7 @@
 //! | [`machine`] | what is to be done next, from a wish to a confirmed image |
 //! | [`retry`], [`backoff`] | which failures are tried again, and when |
 //! | [`guard`] | what a boot means while a trial is open |
+//! | [`wear`] | which downloads may begin without wearing the flash out |
 //!
 //! All of it is pure: the time, the random seed and the facts come in as arguments, so that each decision can be replayed and
 //! every combination tried.
@@ -34,3 +35,4 @@ pub mod retry;
 mod rng;
 pub mod slot;
 pub mod time;
+pub mod wear;

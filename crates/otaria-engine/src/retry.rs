@@ -106,6 +106,7 @@ pub const fn disposition(code: FailureCode) -> Disposition {
         | FailureCode::NotYet
         | FailureCode::TimeUnknown
         | FailureCode::TrialOpen
+        | FailureCode::BegunTooOften
         | FailureCode::RetriesExhausted => Transient,
         FailureCode::Cancelled
         | FailureCode::Superseded
@@ -120,6 +121,7 @@ pub const fn disposition(code: FailureCode) -> Disposition {
         | FailureCode::KeysEpoch
         | FailureCode::KeysUnknownRoot
         | FailureCode::KeysBadSignature
+        | FailureCode::KeysTooMany
         | FailureCode::LogicBug => Final,
     }
 }
@@ -238,6 +240,7 @@ pub const fn condemns(code: FailureCode) -> bool {
         | FailureCode::TrialOpen
         | FailureCode::TimeUnknown
         | FailureCode::KeyRevoked
+        | FailureCode::BegunTooOften
         | FailureCode::MessageMalformed
         | FailureCode::MessageTooLarge
         | FailureCode::RetainedCommand
@@ -246,6 +249,7 @@ pub const fn condemns(code: FailureCode) -> bool {
         | FailureCode::KeysEpoch
         | FailureCode::KeysUnknownRoot
         | FailureCode::KeysBadSignature
+        | FailureCode::KeysTooMany
         | FailureCode::LogicBug => false,
     }
 }

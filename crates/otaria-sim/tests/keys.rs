@@ -12,6 +12,7 @@ use otaria_package::read::Trust;
 use otaria_sim::flash::Timing;
 use otaria_sim::net::{HostConfig, LinkConfig};
 use otaria_wire::Sha256Digest;
+use otaria_wire::journal::KeyEpoch;
 use otaria_wire::messages::{EventKind, FailureCode, State};
 use otaria_wire::package::{Header, SignedHeader};
 use stage::{
@@ -183,6 +184,62 @@ fn a_record_that_no_root_key_signed_changes_nothing() {
     stage.publish_keys(b"");
     assert_eq!(stage.refused_records(), expected);
     stage.update("by-root", package("1.1.0", 1, &root, false));
+}
+
+#[test]
+fn a_record_that_comes_behind_too_many_forged_ones_is_not_lost_without_a_word() {
+    let stage = Stage::new();
+    let release = new_key();
+    for nth in 0..40 {
+        let mut forged = record(1 + nth, &[&release]);
+        *forged.last_mut().unwrap() ^= 1;
+        stage.publish("keys", forged, false);
+    }
+    stage.publish_keys(&record(1, &[&release]));
+    assert_eq!(stage.epoch(), 0);
+    let refused = stage.refused_records();
+    assert_eq!(refused.last(), Some(&FailureCode::KeysTooMany));
+    // So many signatures were checked, and no more.
+    let checked = |code: &&FailureCode| **code == FailureCode::KeysBadSignature;
+    assert!(refused.iter().filter(checked).count() <= 21, "{refused:?}");
+    stage.world.run_for(MINUTE);
+    stage.publish_keys(&record(1, &[&release]));
+    assert_eq!(stage.epoch(), 1);
+}
+
+#[test]
+fn other_messages_keep_no_key_record_away() {
+    let stage = Stage::new();
+    let release = new_key();
+    for nth in 0..40 {
+        let command = format!(r#"{{"id":"{nth}","cmd":"identify"}}"#);
+        stage.publish("cmd", command, false);
+    }
+    stage.publish_keys(&record(1, &[&release]));
+    assert_eq!(stage.epoch(), 1);
+}
+
+#[test]
+fn a_damaged_record_is_reported_at_boot_and_nobody_signs_until_it_comes_again() {
+    let stage = Stage::new();
+    let release = new_key();
+    let good = record(1, &[&release]);
+    stage.publish_keys(&good);
+    stage.publish("keys", "", true);
+    stage.device.cut_power();
+    stage.world.run_for(SECOND);
+    let mut damaged = good.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    stage.write_journal(&KeyEpoch {
+        record: damaged.iter().copied().collect(),
+    });
+    stage.device.plug_in();
+    stage.world.run_for(10 * SECOND);
+    assert_eq!(stage.refused_records(), [FailureCode::KeysBadSignature]);
+    let by_root = package("1.1.0", 1, &trusted_key(), false);
+    stage.refuses("by-root", by_root, FailureCode::UnknownKey);
+    stage.publish_keys(&good);
+    stage.update("by-release", package("1.1.0", 2, &release, false));
 }
 
 #[test]

@@ -241,6 +241,7 @@ pub fn journal(bytes: &[u8]) -> bool {
         && again::<journal::LastCrash>(&view)
         && again::<journal::Bootloader>(&view)
         && again::<journal::TimeFloor>(&view)
+        && again::<journal::Wear>(&view)
         && again::<journal::KeyEpoch>(&view)
         && again::<journal::CoSigned>(&view)
         && again::<journal::Forget>(&view)

@@ -68,6 +68,14 @@ impl Words {
         code
     }
 
+    /// Puts down that `code` passes by itself.
+    pub(crate) fn wait(&self, code: FailureCode, wait: Duration) -> FailureCode {
+        let minutes = wait.as_secs() / 60 + 1;
+        self.failure(code, format_args!("at most {minutes} min are left"));
+        self.retry_after.set(Some(wait));
+        code
+    }
+
     /// The same, of an error that has both.
     // One copy of it: it is called wherever something can fail.
     #[inline(never)]

@@ -32,6 +32,8 @@ use embedded_io_async::{Read, Write};
 use embedded_storage::nor_flash::NorFlash;
 use otaria_engine::admission::{self, DeviceFacts, Refusal};
 use otaria_engine::machine::Admitted;
+use otaria_engine::wear::Try;
+use otaria_wire::Sha256Digest;
 use otaria_wire::journal::{CoSigned, Download};
 use otaria_wire::messages::{Desired, FailureCode, Level};
 use otaria_wire::package::{
@@ -42,7 +44,9 @@ use otaria_wire::package::{
 use super::pipe::Pipe;
 use super::receive::Body;
 use super::signatures::{self, recheck};
-use super::{FetchError, Observer, Reason, Stores, Times, Words, Workspace, let_others_run};
+use super::{
+    FetchError, Observer, Reason, Starts, Stores, Times, Words, Workspace, let_others_run,
+};
 use crate::board::Clock;
 use crate::encryption::{ContentKey, DecryptionKeys};
 use crate::http::{GetRequest, HttpClient, HttpError, Response};
@@ -59,6 +63,8 @@ const RESTARTS: u8 = 2;
 pub struct Fetch<'f, 'a, F, K, O> {
     /// Flash.
     pub stores: &'f Stores<'a, F>,
+    /// What was begun so far.
+    pub starts: &'f Starts,
     /// Whose packages are taken. That may change while one is on its way: it is looked at again before each block.
     pub trust: &'f Trust<'f>,
     /// What encrypted packages are opened with.
@@ -119,11 +125,13 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         let mut by_range = package.is_some() && same_url;
         let mut again = None;
         let mut restarts = 0;
+        let mut asked = None;
         loop {
             let mut from = None;
             if let Some(package) = package.as_ref().filter(|_| by_range) {
                 self.admit(&package.header, wish)?;
                 let held = self.writer(package)?.blocks_held();
+                self.may_begin(&mut asked, &package.header, held)?;
                 if held >= package.table.blocks() {
                     self.tell_admitted(package, held);
                     return Ok(());
@@ -160,7 +168,7 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
             self.times.add_tls(took.tls);
             let resumed = from.filter(|(offset, _)| *offset > 0 && response.start() == *offset);
             if resumed.is_none() {
-                self.begin(&mut response, workspace, wish, &mut package)
+                self.begin(&mut response, workspace, wish, &mut package, &mut asked)
                     .await?;
             }
             let package = package.as_ref().ok_or(FailureCode::LogicBug)?;
@@ -264,6 +272,30 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         }
     }
 
+    /// Whether this try may change flash for a package; asked once for each package in a try.
+    fn may_begin(
+        &self,
+        asked: &mut Option<Sha256Digest>,
+        header: &VerifiedHeader,
+        held: u32,
+    ) -> Result<(), FailureCode> {
+        let identity = header.identity();
+        if asked.replace(identity) == Some(identity) {
+            return Ok(());
+        }
+        let attempt = Try {
+            identity8: identity.first8(),
+            sequence: header.sequence,
+            blocks_held: u16::try_from(held).unwrap_or(u16::MAX),
+        };
+        let journal = &mut self.stores.journal.borrow_mut();
+        let begins = self.starts.begin(journal, self.clock.now(), &attempt);
+        match begins.map_err(|error| self.failed(&error))? {
+            None => Ok(()),
+            Some(wait) => Err(self.words.wait(FailureCode::BegunTooOften, wait)),
+        }
+    }
+
     fn writer<'s>(&'s self, package: &Package) -> Result<SlotWriter<Region<'s, F>>, FailureCode> {
         let open = || {
             let journal = &mut self.stores.journal.borrow_mut();
@@ -304,6 +336,7 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         workspace: &mut Workspace,
         wish: &Desired,
         package: &mut Option<Package>,
+        asked: &mut Option<Sha256Digest>,
     ) -> Result<(), FetchError> {
         let etag = response
             .etag()
@@ -340,6 +373,8 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
             && self.offset_of(same, 0)? == offset
         {
             (same.etag, same.epoch) = (etag, epoch);
+            let held = self.writer(same)?.blocks_held();
+            self.may_begin(asked, &header, held)?;
             return Ok(self.remember(same, cosigned.as_ref(), wish)?);
         }
 
@@ -355,6 +390,7 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         let content_key = self
             .content_key(&header, recipient.as_ref())
             .map_err(|error| self.failed(&error))?;
+        self.may_begin(asked, &header, 0)?;
         let table = self
             .keep(&header, &table, recipient.as_ref(), offset)
             .await?;
@@ -368,7 +404,8 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         Ok(self.remember(begun, cosigned.as_ref(), wish)?)
     }
 
-    /// Keeps header, table and recipient in flash. The first time that flash is changed.
+    /// Keeps header, table and recipient in flash, unless they lie there from an earlier download that was given up. The first
+    /// time that flash is changed.
     async fn keep(
         &self,
         header: &VerifiedHeader,
@@ -384,6 +421,12 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
             slot::start_download(&mut self.stores.journal.borrow_mut(), header, offset)
                 .map_err(|error| self.failed(&error))?
                 .with_recipient(recipient);
+        let kept = self.stores.tables.borrow_mut().kept(header, recipient);
+        if let Ok(table) = kept
+            && table.blocks_offset() == offset
+        {
+            return Ok(table);
+        }
         loop {
             let done = writer.step(&mut self.stores.tables.borrow_mut(), header, table);
             let done = done.map_err(|error| self.failed(&error))?;

@@ -25,6 +25,7 @@ mod pipe;
 mod receive;
 mod sealed;
 mod signatures;
+mod starts;
 mod stores;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ pub(crate) use failure::Reason;
 pub use failure::{FetchError, Said, Words};
 pub use fetch::Fetch;
 pub(crate) use signatures::recheck;
+pub use starts::Starts;
 pub use stores::{Stores, StoresError};
 pub use times::Times;
 pub use verify::verify;

@@ -66,6 +66,7 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
         let now = self.clock.now();
         self.look_at_link();
         self.follow_time_floor();
+        self.follow_starts(now);
         if let Some(unix) = self.clock.unix_time() {
             let expected = seen
                 .unix
@@ -76,6 +77,13 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
                     .borrow_mut()
                     .handle(now, EngineEvent::UnixTime(unix));
             }
+        }
+    }
+
+    fn follow_starts(&self, now: Instant) {
+        let mut journal = self.stores.journal.borrow_mut();
+        if let Err(error) = self.starts.recover(&mut journal, now) {
+            self.note(Level::Error, format_args!("account of downloads: {error}"));
         }
     }
 

@@ -18,10 +18,16 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
         match self.trust.load(&mut self.stores.journal.borrow_mut()) {
             Ok(()) if self.trust.epoch() == 0 => {}
             Ok(()) => self.note(Level::Info, format_args!("{}", InForce(&self.trust))),
-            Err(error) => self.note(
-                Level::Error,
-                format_args!("keys: the record does not count: {error}"),
-            ),
+            Err(error) => {
+                self.note(
+                    Level::Error,
+                    format_args!("keys: the record does not count: {error}"),
+                );
+                if error.is_damage() {
+                    // Somebody has to send it again.
+                    self.tell(EngineEvent::Refused(error.code()));
+                }
+            }
         }
     }
 
@@ -44,13 +50,10 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
     }
 
     fn adopt(&self, record: &KeyRecord<'_>) {
-        // A signature takes a tenth of a second to check, and a journal wears.
-        if !self.budget.take(self.clock.now()) {
-            let words = format_args!(
-                "too many messages, key record {} is dropped",
-                record.epoch()
-            );
-            return self.note_message(Level::Warn, words);
+        // A signature takes a tenth of a second to check. The journal needs no budget: what goes there has an epoch above all
+        // before, and a root key's signature.
+        if !self.key_checks.take(self.clock.now()) {
+            return self.refuse_keys(&KeysError::TooMany);
         }
         let adopted = self
             .trust

@@ -48,7 +48,7 @@ pub use monitor::{AlwaysHealthy, Health, HealthCheck, Monitor};
 use crate::board::{Board, Clock};
 use crate::guard::BootReport;
 use crate::http::{HttpClient, UrlPolicy};
-use crate::install::{Stores, Words, Workspace};
+use crate::install::{Starts, Stores, Words, Workspace};
 use crate::mqtt::{MqttConfig, MqttSession};
 use crate::net::Connect;
 use crate::settings::Config;
@@ -140,6 +140,7 @@ where
             now: clock.now(),
         }
         .run(&mut board, running);
+        let starts = Starts::load(&mut stores.journal.borrow_mut(), clock.now());
         let session_seed = board.random_u64();
         let shared = Shared {
             config,
@@ -152,7 +153,9 @@ where
             outbox: RefCell::new(Outbox::new()),
             commands: RefCell::new(Commands::new()),
             budget: Budget::new(),
+            key_checks: Budget::new(),
             chatter: Budget::new(),
+            starts,
             times: start.times,
             words: Words::new(),
             facts: start.record,

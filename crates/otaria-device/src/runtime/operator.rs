@@ -80,6 +80,7 @@ impl<B: Board, K: Clock, F: NorFlash> Shared<'_, B, K, F> {
         };
         let fetch = Fetch {
             stores: &self.stores,
+            starts: &self.starts,
             trust: &self.trust,
             decryption: &self.config.decryption,
             facts: DeviceFacts {

@@ -20,7 +20,7 @@ use super::outbox::Outbox;
 use super::recent;
 use super::running::RunningImage;
 use crate::board::{Board, Clock, Instant, Slot};
-use crate::install::{Observer, Reason, Stores, Times, Words};
+use crate::install::{Observer, Reason, Starts, Stores, Times, Words};
 use crate::settings::Config;
 use crate::storage::journal::{Journal, JournalError};
 use crate::storage::log::{FlashLog, LogError};
@@ -59,8 +59,12 @@ pub(super) struct Shared<'a, B, K, F> {
     pub(super) commands: RefCell<Commands>,
     /// For records that messages bring about.
     pub(super) budget: Budget,
+    /// Signatures of key records that are checked because somebody sent them: other messages do not use these up.
+    pub(super) key_checks: Budget,
     /// For lines of the log that messages bring about.
     pub(super) chatter: Budget,
+    /// Downloads that were begun.
+    pub(super) starts: Starts,
     pub(super) times: Times,
     /// Why the act at hand failed, until that is told.
     pub(super) words: Words,

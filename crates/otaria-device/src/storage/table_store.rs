@@ -114,6 +114,11 @@ impl CheckedTable {
     pub fn blocks(&self) -> u32 {
         self.blocks
     }
+
+    /// Where block 0 begins in the package, as it was stored.
+    pub(crate) fn blocks_offset(&self) -> u32 {
+        self.blocks_offset
+    }
 }
 
 /// The store.
@@ -184,6 +189,22 @@ impl<R: NorFlash> TableStore<R> {
             blocks,
             blocks_offset: stored.blocks_offset,
         })
+    }
+
+    /// [`TableStore::check`], and that this recipient lies beside the table.
+    ///
+    /// # Errors
+    /// [`TableStoreError::NotStored`] if anything differs.
+    pub fn kept(
+        &mut self,
+        header: &VerifiedHeader,
+        recipient: Option<&Recipient>,
+    ) -> Result<CheckedTable, TableStoreError> {
+        let table = self.check(header)?;
+        if self.recipient(header)?.as_ref() != recipient {
+            return Err(TableStoreError::NotStored);
+        }
+        Ok(table)
     }
 
     /// What lies where this device's recipient of a package lies; `None` if the package is not encrypted.

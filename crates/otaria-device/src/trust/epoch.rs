@@ -54,6 +54,8 @@ pub enum KeysError {
     UnknownRoot,
     /// A root key of this device is said to have signed it, and has not.
     BadSignature,
+    /// Too many came at once; it was not looked at, and has to be sent again.
+    TooMany,
     /// The journal cannot be read, or does not take it.
     Journal(JournalError),
 }
@@ -70,12 +72,21 @@ impl fmt::Display for KeysError {
             }
             Self::UnknownRoot => "no root key of this device signed the key record",
             Self::BadSignature => "the key record's signature is wrong",
+            Self::TooMany => "too many key records, send it again",
             Self::Journal(error) => return error.fmt(f),
         })
     }
 }
 
 impl core::error::Error for KeysError {}
+
+impl KeysError {
+    /// Of a record in the journal: it is one of this device's, and cannot be read any more. Any other does not count because the
+    /// settings have changed.
+    pub(crate) const fn is_damage(&self) -> bool {
+        !matches!(self, Self::Product(_) | Self::UnknownRoot)
+    }
+}
 
 impl Reason for KeysError {
     fn code(&self) -> FailureCode {
@@ -85,6 +96,7 @@ impl Reason for KeysError {
             Self::Epoch { .. } => FailureCode::KeysEpoch,
             Self::UnknownRoot => FailureCode::KeysUnknownRoot,
             Self::BadSignature => FailureCode::KeysBadSignature,
+            Self::TooMany => FailureCode::KeysTooMany,
             Self::Journal(error) => error.code(),
         }
     }
@@ -102,6 +114,17 @@ struct Release {
     epoch: u32,
     threshold: u8,
     keys: KeyRing,
+}
+
+impl Release {
+    /// No package is good enough, and any epoch is higher.
+    const fn of_nobody() -> Self {
+        Self {
+            epoch: 0,
+            threshold: 1,
+            keys: KeyRing::new(),
+        }
+    }
 }
 
 /// Whose packages are taken at the moment.
@@ -129,16 +152,29 @@ impl<'a> Trust<'a> {
     /// Goes by the record in the journal, if there is one that is good. What was stored is checked like what comes in: under
     /// other root keys or another product it does not count, and the root keys sign packages as on a new device.
     ///
+    /// A record that is damaged says that there were release keys, and not which. Then nobody signs packages, for a root key or
+    /// an older release key may be the very one that it had revoked, until a root key's record comes in. A power cut leaves no such
+    /// record: one that is not whole is none, and the one before it stands.
+    ///
     /// # Errors
     /// Why the record in the journal does not count. It stays there.
     pub fn load<R: NorFlash>(&self, journal: &mut Journal<R>) -> Result<(), KeysError> {
+        let (release, result) = match self.stored(journal) {
+            Ok(release) => (release, Ok(())),
+            Err(error) => (error.is_damage().then(Release::of_nobody), Err(error)),
+        };
+        self.release.replace(release);
+        result
+    }
+
+    /// The record in the journal.
+    fn stored<R: NorFlash>(&self, journal: &mut Journal<R>) -> Result<Option<Release>, KeysError> {
         let Some(stored) = journal.latest::<KeyEpoch>(0)? else {
-            return Ok(());
+            return Ok(None);
         };
         let record = KeyRecord::parse(&stored.record).map_err(KeysError::Malformed)?;
         self.check_product(&record)?;
-        self.release.replace(Some(self.check(&record)?));
-        Ok(())
+        self.check(&record).map(Some)
     }
 
     /// Looks at what came in, without arithmetic: `None` if it is the record in force.

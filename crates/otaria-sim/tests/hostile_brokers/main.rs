@@ -12,6 +12,7 @@ mod row;
 #[path = "../stage/mod.rs"]
 mod stage;
 mod unreliable;
+mod wear;
 
 use std::rc::Rc;
 

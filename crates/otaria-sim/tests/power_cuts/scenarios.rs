@@ -139,10 +139,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     // Resuming needs the content key again, from what is kept in flash.
     story("encrypted",                  &[Wish(Good)],                      Encrypted,    ClosesEarly,              confirmed(Encrypted)),
     // The journal compacts: between two blocks, at the trial's record, at the confirmed record, at the record of a roll back.
-    story("journal_full_in_download",   &[Wish(Good), JournalRoom(11)],     Next,         Fair,                     confirmed(Next)),
-    story("journal_full_at_activation", &[Wish(Good), JournalRoom(15)],     Next,         Fair,                     confirmed(Next)),
-    story("journal_full_at_confirm",    &[Wish(Good), JournalRoom(22)],     Next,         Fair,                     confirmed(Next)),
-    story("journal_full_at_roll_back",  &[Wish(Good), JournalRoom(26)],     Crashes,      Fair,                     rolled_back(Good, FailureCode::TrialCrashed)),
+    story("journal_full_in_download",   &[Wish(Good), JournalRoom(12)],     Next,         Fair,                     confirmed(Next)),
+    story("journal_full_at_activation", &[Wish(Good), JournalRoom(16)],     Next,         Fair,                     confirmed(Next)),
+    story("journal_full_at_confirm",    &[Wish(Good), JournalRoom(23)],     Next,         Fair,                     confirmed(Next)),
+    story("journal_full_at_roll_back",  &[Wish(Good), JournalRoom(27)],     Crashes,      Fair,                     rolled_back(Good, FailureCode::TrialCrashed)),
     // The log takes its next sector into use.
     story("log_wraps",                  &[Wish(Good), LogRoom(16)],         Next,         Fair,                     confirmed(Next)),
 ];

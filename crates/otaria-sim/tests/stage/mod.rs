@@ -30,7 +30,7 @@ use otaria_sim::peers::broker::Broker;
 use otaria_sim::peers::web::{File, WebServer};
 use otaria_sim::world::{Handle, World};
 use otaria_wire::Sha256Digest;
-use otaria_wire::journal::Confirmed;
+use otaria_wire::journal::{Confirmed, Record};
 use otaria_wire::messages::{Event, EventKind, FailureCode};
 use otaria_wire::partitions::{Layout, Region};
 
@@ -329,6 +329,14 @@ impl Stage {
         flash.log().iter().filter(is_other).count()
     }
 
+    /// Writes a record into the journal, while the device has no power.
+    pub(crate) fn write_journal(&self, record: &impl Record) {
+        let mut flash = self.device.flash_mut();
+        flash.power_on();
+        *flash = with_record(flash.clone(), &self.layout, record);
+        flash.power_off();
+    }
+
     /// How many commands the flash has carried out.
     pub(crate) fn op_count(&self) -> u64 {
         self.device.flash().op_count()
@@ -438,9 +446,6 @@ pub(crate) fn release(version: &str, len: usize) -> Vec<u8> {
 
 /// Notes in the journal that 1.0.0 in slot 0 came over the air, and was confirmed.
 fn confirmed(flash: SimFlash, layout: &Layout, image_len: usize) -> SimFlash {
-    let flash = RefCell::new(flash);
-    let region = RegionOfFlash::new(&flash, layout.journal.offset, JOURNAL_SECTORS * SECTOR_LEN);
-    let mut journal = Journal::mount(region.expect("within flash")).expect("a blank journal");
     let confirmed = Confirmed {
         slot: 0,
         image_sha256: Sha256Digest::of(&release("1.0.0", image_len)),
@@ -448,7 +453,15 @@ fn confirmed(flash: SimFlash, layout: &Layout, image_len: usize) -> SimFlash {
         sequence: FIRST_SEQUENCE,
         security_version: 1,
     };
-    journal.append(0, &confirmed).expect("room for a record");
+    with_record(flash, layout, &confirmed)
+}
+
+/// Writes a record into the journal.
+fn with_record(flash: SimFlash, layout: &Layout, record: &impl Record) -> SimFlash {
+    let flash = RefCell::new(flash);
+    let region = RegionOfFlash::new(&flash, layout.journal.offset, JOURNAL_SECTORS * SECTOR_LEN);
+    let mut journal = Journal::mount(region.expect("within flash")).expect("a journal");
+    journal.append(0, record).expect("room for a record");
     drop(journal);
     flash.into_inner()
 }

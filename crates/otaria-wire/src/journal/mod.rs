@@ -51,7 +51,7 @@ use crate::crc32::Crc32;
 pub use payload::{PayloadReader, PayloadWriter};
 pub use records::{
     Boot, Bootloader, COMMAND_KEYS, CoSigned, CommandSeen, Confirmed, Download, Forget, Install,
-    KeyEpoch, LastCrash, Progress, QUARANTINE_KEYS, Quarantine, TimeFloor,
+    KeyEpoch, LastCrash, Progress, QUARANTINE_KEYS, Quarantine, TimeFloor, Wear,
 };
 pub use report::PendingReport;
 pub use trial::{TrialCounters, TrialStage, TrialTarget};

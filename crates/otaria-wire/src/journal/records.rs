@@ -345,6 +345,39 @@ impl Record for TimeFloor {
     }
 }
 
+/// The account of what was begun to be downloaded, see `otaria_engine::wear`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wear {
+    /// Running time that is owed, in seconds.
+    pub owed_s: u32,
+    /// The highest sequence of all packages that were begun.
+    pub sequence: u64,
+    /// First bytes of the identity of the package that was begun last.
+    pub identity8: [u8; 8],
+    /// Blocks of it that were in the slot then.
+    pub blocks_held: u16,
+}
+
+impl Record for Wear {
+    const KIND: u8 = 0x10;
+
+    fn write(&self, payload: &mut PayloadWriter<'_>) {
+        payload.u32(self.owed_s);
+        payload.u64(self.sequence);
+        payload.bytes(&self.identity8);
+        payload.u16(self.blocks_held);
+    }
+
+    fn read(payload: &mut PayloadReader<'_>) -> Option<Self> {
+        Some(Self {
+            owed_s: payload.u32(),
+            sequence: payload.u64(),
+            identity8: payload.array(),
+            blocks_held: payload.u16(),
+        })
+    }
+}
+
 /// The key epoch record that counts, as it came in: see [`crate::keys`]. Its root signature is checked again at each boot, so
 /// that settings with another root key do away with it.
 #[derive(Clone, Debug, PartialEq, Eq)]

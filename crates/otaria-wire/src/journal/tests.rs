@@ -317,6 +317,16 @@ fn record_bytes_are_fixed() {
          8055555555555555555555555555555555555555555555555555000000000000",
     );
     is_fixed(
+        0,
+        &Wear {
+            owed_s: 7_200,
+            sequence: 1_764_000_000_000,
+            identity8: [0x22; 8],
+            blocks_held: 3,
+        },
+        "100100009f830a6d201c000000e897b69a010000222222222222222203000000",
+    );
+    is_fixed(
         5,
         &Forget { kind: 8 },
         "7f010500fd505f58080000000000000000000000000000000000000000000000",
@@ -339,6 +349,7 @@ fn kinds_are_distinct_and_in_range() {
         LastCrash::KIND,
         Bootloader::KIND,
         TimeFloor::KIND,
+        Wear::KIND,
         KeyEpoch::KIND,
         CoSigned::KIND,
         Forget::KIND,

@@ -177,6 +177,7 @@ failure_codes! {
         TrialOpen = 707, "trial_open", "The device is trying another image; this wish waits.";
         TimeUnknown = 708, "time_unknown", "The device does not know the time that the wish depends on.";
         KeyRevoked = 709, "key_revoked", "The key that signed the package was revoked meanwhile; package the image again under a key that counts.";
+        BegunTooOften = 710, "begun_too_often", "Packages that are not new to this device were begun over and over; to spare the flash, it waits up to an hour.";
     }
     /// A message is not taken.
     Message {
@@ -188,6 +189,7 @@ failure_codes! {
         KeysEpoch = 805, "keys_epoch", "The key record is not newer than the one that this device goes by.";
         KeysUnknownRoot = 806, "keys_unknown_root", "The key record is signed by no root key of this device.";
         KeysBadSignature = 807, "keys_bad_signature", "The key record's signature is wrong: the record is damaged or forged.";
+        KeysTooMany = 808, "keys_too_many", "Too many key records came at once, and this one was not looked at; send it again in a minute.";
     }
     /// The program is wrong.
     Logic {

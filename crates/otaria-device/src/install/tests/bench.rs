@@ -18,10 +18,12 @@ use otaria_wire::{FixedText, Sha256Digest};
 use p256::ecdsa::signature::hazmat::PrehashSigner;
 use p256::ecdsa::{Signature, SigningKey};
 
-use crate::board::Instant;
+use crate::board::{Clock, Instant};
 use crate::encryption::DecryptionKeys;
 use crate::http::{HttpClient, UrlPolicy};
-use crate::install::{Fetch, FetchError, Observer, Stores, Times, Words, Workspace, verify};
+use crate::install::{
+    Fetch, FetchError, Observer, Starts, Stores, Times, Words, Workspace, verify,
+};
 use crate::net::testing::{Dial, FakeClock, FakeNet, Wire, run};
 use crate::storage::test_flash::TestFlash;
 use crate::storage::test_package::{TestPackage, image};
@@ -331,8 +333,10 @@ impl Bench {
         let stores = self.stores();
         let keys = Self::keys();
         let trust = Trust::new(&keys, FixedText::default());
+        let starts = Starts::load(&mut stores.journal.borrow_mut(), clock.now());
         let fetch = Fetch {
             stores: &stores,
+            starts: &starts,
             trust: &trust,
             decryption: &DecryptionKeys::new(),
             facts: DeviceFacts {

@@ -218,6 +218,31 @@ fn new_root_keys_in_the_settings_do_away_with_the_old_record() {
 }
 
 #[test]
+fn a_damaged_record_lets_nobody_sign_until_a_root_key_has_spoken_again() {
+    let good = record(7, &[2]);
+    let mut bad_signature = good.clone();
+    *bad_signature.last_mut().unwrap() ^= 1;
+    for damaged in [bad_signature, good[..40].to_vec(), Vec::new()] {
+        let flash = flash();
+        boot(&flash, &roots(), |trust, journal| {
+            receive(trust, journal, &record(6, &[4])).unwrap();
+            let record = heapless::Vec::from_slice(&damaged).unwrap();
+            journal.append(0, &KeyEpoch { record }).unwrap();
+        });
+        boot(&flash, &roots(), |trust, journal| {
+            let loaded = trust.load(journal).unwrap_err();
+            assert!(loaded.is_damage(), "{loaded:?}");
+            assert!([ROOT, 2, 4].iter().all(|seed| !takes(trust, *seed)));
+            assert_eq!(trust.report().ids, []);
+            assert_eq!(receive(trust, journal, &good), Ok(true));
+        });
+        boot(&flash, &roots(), |trust, _| {
+            assert!(takes(trust, 2) && !takes(trust, ROOT) && !takes(trust, 4));
+        });
+    }
+}
+
+#[test]
 fn a_cut_anywhere_leaves_the_old_keys_or_the_new_ones() {
     let first = flash();
     boot(&first, &roots(), |trust, journal| {

@@ -497,6 +497,7 @@ const FAILURES: &[(u16, &str)] = &[
     (707, "trial_open"),
     (708, "time_unknown"),
     (709, "key_revoked"),
+    (710, "begun_too_often"),
     (800, "message_malformed"),
     (801, "message_too_large"),
     (802, "retained_command"),
@@ -505,5 +506,6 @@ const FAILURES: &[(u16, &str)] = &[
     (805, "keys_epoch"),
     (806, "keys_unknown_root"),
     (807, "keys_bad_signature"),
+    (808, "keys_too_many"),
     (900, "logic_bug"),
 ];
