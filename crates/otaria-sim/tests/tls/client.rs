@@ -1,6 +1,6 @@
 //! The device's client on this machine's network.
 
-use core::future::Future;
+use core::future::{Future, pending};
 use std::time::Duration;
 
 use embassy_futures::yield_now;
@@ -25,6 +25,8 @@ pub(crate) struct Device {
     pub(crate) heap: usize,
     /// Bytes come one by one, each after a moment without any.
     pub(crate) drip: bool,
+    /// Once the handshake is over, half of what is written goes out, and the rest is waited for without an end.
+    pub(crate) stuck_writes: bool,
 }
 
 impl Device {
@@ -38,6 +40,7 @@ impl Device {
             floor: BUILT,
             heap: 64 * 1024,
             drip: false,
+            stuck_writes: false,
         }
     }
 
@@ -50,7 +53,14 @@ impl Device {
     ) -> Result<T, ConnectError> {
         let clock = At(RealClock::boot(Busy::default()), self.unix, self.floor);
         let heap = HostHeap::new(self.heap, fastrand::u64(..));
-        let connector = Tls::new(Loopback { drip: self.drip }, &heap, self.tls.config());
+        let connector = Tls::new(
+            Loopback {
+                drip: self.drip,
+                stuck_writes: self.stuck_writes,
+            },
+            &heap,
+            self.tls.config(),
+        );
         let deadline = clock.now() + Duration::from_secs(10).into();
         let target = Target {
             host,
@@ -101,6 +111,7 @@ impl Open<'_> {
 #[derive(Clone, Copy)]
 pub(crate) struct Loopback {
     drip: bool,
+    stuck_writes: bool,
 }
 
 type Tcp<'a> = <PlainTcp<'a, RealNetwork> as Connect>::Connection<'a>;
@@ -125,15 +136,20 @@ impl Connect for Loopback {
             stream: tcp,
             drip: self.drip,
             dry: false,
+            stuck_writes: self.stuck_writes,
+            flushes: 0,
         })
     }
 }
 
-/// A connection whose bytes come one by one, or as they come.
+/// A connection whose bytes come one by one, or as they come, and whose writes get stuck, or not.
 pub(crate) struct Drip<S> {
     stream: S,
     drip: bool,
     dry: bool,
+    stuck_writes: bool,
+    /// There is one behind the handshake, and none before.
+    flushes: usize,
 }
 
 impl<S: ErrorType> ErrorType for Drip<S> {
@@ -156,10 +172,17 @@ impl<S: Read> Read for Drip<S> {
 
 impl<S: Write> Write for Drip<S> {
     async fn write(&mut self, buf: &[u8]) -> Result<usize, S::Error> {
-        self.stream.write(buf).await
+        if !self.stuck_writes || self.flushes == 0 {
+            return self.stream.write(buf).await;
+        }
+        if buf.len() < 16 {
+            pending::<()>().await;
+        }
+        self.stream.write(&buf[..buf.len() / 2]).await
     }
 
     async fn flush(&mut self) -> Result<(), S::Error> {
+        self.flushes += 1;
         self.stream.flush().await
     }
 }

@@ -150,9 +150,10 @@ class Server:
         if how == "goes on with the old keys":
             self.send(HANDSHAKE, server_hello + message(8, vector(2, b"")))
             return
-        if how == "change cipher spec":
+        if how.startswith("change cipher spec"):
             self.say(server_hello)
-            self.send(20, b"\1")
+            for _ in range(100 if how.endswith("without end") else 1):
+                self.send(20, b"\1")
         elif how == "cut off in the hello":
             self.send(HANDSHAKE, server_hello[:40])
             return
@@ -170,8 +171,12 @@ class Server:
             "an extension that was not asked for": b"\0\x10" + vector(2, vector(2, vector(1, b"h2"))),
             "another record size": b"\0\1" + vector(2, b"\1"),
         }.get(how, b"")
+        if how == "an answer twice":
+            extra = 2 * (b"\0\1" + vector(2, b"\4"))
         extensions = message(8, vector(2, extra))
-        entries = b"".join(vector(3, each) + vector(2, b"") for each in self.chain)
+        # signed_certificate_timestamp, which is not asked for.
+        entry = b"\0\x12" + vector(2, b"\0\0") if how == "an extension of a certificate" else b""
+        entries = b"".join(vector(3, each) + vector(2, entry) for each in self.chain)
         if how == "an empty list of certificates":
             entries = b""
         if how == "a very long chain":
@@ -190,6 +195,8 @@ class Server:
         elif how == "asks twice for a certificate":
             request = message(13, vector(1, b"") + vector(2, b"\0\x0d" + vector(2, vector(2, b"\4\3"))))
             self.say(extensions, request, request)
+        elif how == "asks without saying how":
+            self.say(extensions, message(13, vector(1, b"") + vector(2, b"")), certificate)
         elif how == "asks for a certificate":
             request = message(13, vector(1, b"") + vector(2, b"\0\x0d" + vector(2, vector(2, b"\4\3"))))
             self.say(extensions, request, certificate)
@@ -280,9 +287,16 @@ class Server:
         if how == "an update of another kind":
             self.send(HANDSHAKE, message(24, b"\2"))
             return
-        if how == "empty records":
-            for _ in range(20):
+        if how.startswith("empty records"):
+            for _ in range(100 if how.endswith("without end") else 20):
                 self.send(DATA, b"")
+        if how == "new keys without end":
+            for _ in range(100):
+                self.send(HANDSHAKE, update)
+                self.writing.update()
+        if how == "tickets without end":
+            for _ in range(100):
+                self.send(HANDSHAKE, message(4, b""))
         if how == "an empty handshake record":
             self.send(HANDSHAKE, b"")
             return

@@ -162,6 +162,10 @@ fn whoever_breaks_the_rules_is_refused_and_whoever_uses_them_is_not() {
         ("wrong keys", refused(TlsError::BadRecord)),
         ("an extension that was not asked for", protocol()),
         ("another record size", protocol()),
+        ("an answer twice", protocol()),
+        ("an extension of a certificate", protocol()),
+        ("asks without saying how", protocol()),
+        ("change cipher spec without end", protocol()),
         ("extensions left out", protocol()),
         ("data in the handshake", protocol()),
         ("another record within a message", protocol()),
@@ -174,6 +178,9 @@ fn whoever_breaks_the_rules_is_refused_and_whoever_uses_them_is_not() {
         ("wants a certificate later", invalid("")),
         ("an update of another kind", invalid("")),
         ("an empty handshake record", invalid("")),
+        ("empty records without end", invalid("")),
+        ("new keys without end", invalid("")),
+        ("tickets without end", invalid("")),
         ("nothing but padding", invalid("")),
         ("a record in the clear", invalid("")),
         ("an alert in the clear", invalid("")),
@@ -257,6 +264,36 @@ fn a_read_that_is_cancelled_at_any_byte_takes_nothing_away() {
         assert!(read.ends_with(b"hello"), "{how}");
         assert!(read[..len - 5].iter().all(|byte| *byte == 0), "{how}");
         assert!(cancelled > len, "{how}: {cancelled} reads were cancelled");
+    }
+}
+
+#[test]
+fn after_a_write_that_was_dropped_the_connection_refuses_everything() {
+    let root = Authority::new("root");
+    let badge = root.server(&[HOST]);
+    let mut device = Device::trusting(&[&root.der]);
+    let Some(rogue) = Rogue::start(&["nothing", "nothing"], &badge, "") else {
+        return;
+    };
+    let interrupted = Err(ErrorKind::Interrupted);
+    for drop_it in [false, true] {
+        device.stuck_writes = drop_it;
+        let outcome = run(device.with(HOST, rogue.port, async |open| {
+            use embedded_io_async::Write;
+            let mut buf = [0; 100];
+            let read = open.stream.read(&mut buf).await;
+            // Half a record goes out, then nothing more for now.
+            let written = select(open.stream.write(b"ping"), tokio::task::yield_now()).await;
+            let written = matches!(written, Either::First(_));
+            let again = open.stream.write(b"ping").await.map(|_| ());
+            let read_again = open.stream.read(&mut buf).await.map(|_| ());
+            (read, written, again, read_again)
+        }));
+        let expected = match drop_it {
+            false => (Ok(5), true, Ok(()), Ok(())),
+            true => (Ok(5), false, interrupted, interrupted),
+        };
+        assert_eq!(outcome, Ok(expected), "{drop_it}");
     }
 }
 

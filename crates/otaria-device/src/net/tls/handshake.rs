@@ -72,6 +72,8 @@ pub(super) struct Handshake<'c> {
     psk: Option<TlsPsk<'c>>,
     stage: Stage,
     transcript: Sha256,
+    /// ClientHello's.
+    random: [u8; 32],
     secret: SecretKey,
     schedule: Schedule,
     /// Of the handshake: the server's and the device's.
@@ -102,12 +104,18 @@ impl<'c> Handshake<'c> {
         time: ValidityTime,
         random: &dyn Fn(&mut [u8]),
     ) -> Result<Self, TlsError> {
+        let mut hello = [0; 32];
+        random(&mut hello);
         let mut scalar = Zeroizing::new([0; 32]);
         let mut throws = (0..THROWS).filter_map(|_| {
             random(&mut *scalar);
             SecretKey::from_slice(&*scalar).ok()
         });
         let secret = throws.next().ok_or(TlsError::NoRandomness)?;
+        drop(throws);
+        if !is_noise(&hello) || !is_noise(&scalar) || hello == *scalar {
+            return Err(TlsError::NoRandomness);
+        }
         let psk = psk_for(config, host);
         Ok(Self {
             config,
@@ -119,6 +127,7 @@ impl<'c> Handshake<'c> {
             psk,
             stage: Stage::ServerHello,
             transcript: Sha256::new(),
+            random: hello,
             secret,
             schedule: Schedule::early(psk.map(|psk| psk.key))?,
             server: Secret::default(),
@@ -134,11 +143,11 @@ impl<'c> Handshake<'c> {
     }
 
     /// Writes ClientHello into `buf`, and returns its length.
-    pub(super) fn hello(&mut self, random: &[u8; 32], buf: &mut [u8]) -> Result<usize, TlsError> {
+    pub(super) fn hello(&mut self, buf: &mut [u8]) -> Result<usize, TlsError> {
         let host = self.demands.host;
         let share = self.secret.public_key().to_sec1_point(false);
         let hello = ClientHello {
-            random,
+            random: &self.random,
             share: share.as_bytes(),
             name: match crate::net::literal(host) {
                 Some(_) => None,
@@ -341,6 +350,14 @@ impl<'c> Handshake<'c> {
     }
 }
 
+/// Whether that can have come from a generator of random numbers: one that is stuck repeats itself. The repetition count test of
+/// SP 800-90B, 4.4.1, over words of 32 bits, of which two that are equal are too many: by chance that comes once in 300 million
+/// handshakes.
+fn is_noise(bytes: &[u8; 32]) -> bool {
+    let (words, _) = bytes.as_chunks::<4>();
+    words.windows(2).all(|pair| pair.first() != pair.last())
+}
+
 /// The shared key, if it is shared with that host.
 fn psk_for<'c>(config: &TlsConfig<'c>, host: &str) -> Option<TlsPsk<'c>> {
     config.psk.filter(|psk| psk.host.eq_ignore_ascii_case(host))
@@ -354,4 +371,59 @@ fn signed(context: &[u8; 34], hash: &[u8; HASH_LEN]) -> [u8; 64 + 34 + HASH_LEN]
     out.bytes(context);
     out.bytes(hash);
     signed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::cell::Cell;
+
+    /// Whether a handshake begins with a generator whose nth answer `fill` makes.
+    fn begins(fill: impl Fn(u8, &mut [u8])) -> bool {
+        let config = TlsConfig {
+            anchors: &[0x30, 0],
+            ..TlsConfig::default()
+        };
+        let time = ValidityTime {
+            seconds: 0,
+            is_known: false,
+        };
+        let count = Cell::new(0);
+        let random = |bytes: &mut [u8]| {
+            count.set(count.get() + 1);
+            fill(count.get(), bytes);
+        };
+        match Handshake::new(&config, "h", time, &random) {
+            Ok(_) => true,
+            Err(error) => {
+                assert_eq!(error, TlsError::NoRandomness);
+                false
+            }
+        }
+    }
+
+    fn count_up(from: u8, bytes: &mut [u8]) {
+        for (byte, value) in bytes.iter_mut().zip(from..) {
+            *byte = value;
+        }
+    }
+
+    #[test]
+    fn a_generator_that_is_stuck_makes_no_key() {
+        assert!(begins(count_up));
+        for stuck in [0x00, 0x5A, 0xFF] {
+            assert!(!begins(|_, bytes| bytes.fill(stuck)), "{stuck}");
+        }
+        // Each time the same block, or the same word over and over, or one that got stuck on its way.
+        assert!(!begins(|_, bytes| count_up(1, bytes)));
+        assert!(!begins(|nth, bytes| {
+            for word in bytes.chunks_mut(4) {
+                count_up(nth, word);
+            }
+        }));
+        assert!(!begins(|nth, bytes| {
+            count_up(nth, bytes);
+            bytes[20..].fill(0xA5);
+        }));
+    }
 }

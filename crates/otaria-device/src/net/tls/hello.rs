@@ -201,12 +201,10 @@ impl<'a> ServerHello<'a> {
 /// Reads EncryptedExtensions: nothing may be answered that was not asked (4.2).
 pub(super) fn read_encrypted_extensions(body: &[u8]) -> Result<(), TlsError> {
     let mut body = Reader::new(body);
-    let mut extensions = body.vector(2)?;
+    let mut extensions = Extensions::of(&mut body)?;
     body.end()?;
-    while !extensions.is_empty() {
-        let id = extensions.u16()?;
-        let value = extensions.vector(2)?.rest();
-        match (id, value) {
+    while let Some((id, value)) = extensions.next()? {
+        match (id, value.rest()) {
             (extension::SERVER_NAME, [])
             | (extension::MAX_FRAGMENT_LENGTH, [FRAGMENT_LENGTH])
             // What it would have liked better.
@@ -224,20 +222,52 @@ pub(super) fn read_certificate_request(body: &[u8]) -> Result<bool, TlsError> {
     if !body.vector(1)?.is_empty() {
         return Err(TlsError::Protocol);
     }
-    let mut extensions = body.vector(2)?;
+    let mut extensions = Extensions::of(&mut body)?;
     body.end()?;
-    let mut fits = false;
-    while !extensions.is_empty() {
-        let id = extensions.u16()?;
-        let mut value = extensions.vector(2)?;
+    let mut fits = None;
+    while let Some((id, mut value)) = extensions.next()? {
         if id == extension::SIGNATURE_ALGORITHMS {
             let mut schemes = value.vector(2)?;
+            value.end()?;
+            let mut found = false;
             while !schemes.is_empty() {
-                fits |= schemes.u16()? == SCHEME;
+                found |= schemes.u16()? == SCHEME;
             }
+            fits = Some(found);
         }
     }
-    Ok(fits)
+    // It has to be there (4.3.2).
+    fits.ok_or(TlsError::Protocol)
+}
+
+/// A block of extensions, of which none may be there twice (4.2).
+struct Extensions<'a> {
+    rest: Reader<'a>,
+    /// One bit for each that there was. All that mean anything have lower numbers.
+    seen: u64,
+}
+
+impl<'a> Extensions<'a> {
+    fn of(body: &mut Reader<'a>) -> Result<Self, TlsError> {
+        Ok(Self {
+            rest: body.vector(2)?,
+            seen: 0,
+        })
+    }
+
+    fn next(&mut self) -> Result<Option<(u16, Reader<'a>)>, TlsError> {
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
+        let id = self.rest.u16()?;
+        let value = self.rest.vector(2)?;
+        let bit = 1u64.checked_shl(id.into()).unwrap_or_default();
+        if self.seen & bit != 0 {
+            return Err(TlsError::Protocol);
+        }
+        self.seen |= bit;
+        Ok(Some((id, value)))
+    }
 }
 
 /// The message behind its header.
@@ -285,6 +315,47 @@ mod tests {
             ] {
                 assert_eq!(read(&order, false), Err(TlsError::Protocol), "{order:?}");
             }
+        }
+    }
+
+    /// A block of extensions without a value.
+    fn block(extensions: &[&[u8]]) -> Vec<u8> {
+        let extensions = extensions.concat();
+        [&(extensions.len() as u16).to_be_bytes(), &extensions[..]].concat()
+    }
+
+    #[test]
+    fn nothing_is_answered_twice_or_unasked_in_what_is_encrypted() {
+        let (name, groups): (&[u8], &[u8]) = (&[0, 0, 0, 0], &[0, 10, 0, 4, 0, 2, 0, 23]);
+        let length: &[u8] = &[0, 1, 0, 1, FRAGMENT_LENGTH];
+        let read = |extensions: &[&[u8]]| read_encrypted_extensions(&block(extensions));
+        assert_eq!(read(&[]), Ok(()));
+        assert_eq!(read(&[groups, name, length]), Ok(()));
+        for twice in [name, groups, length] {
+            assert_eq!(read(&[twice, twice]), Err(TlsError::Protocol));
+        }
+        assert_eq!(read(&[name, UNASKED]), Err(TlsError::Protocol));
+    }
+
+    #[test]
+    fn who_asks_for_a_certificate_says_how_it_may_be_signed() {
+        let ours: &[u8] = &[0, 13, 0, 4, 0, 2, 4, 3];
+        let others: &[u8] = &[0, 13, 0, 4, 0, 2, 5, 3];
+        // certificate_authorities, and one of private use.
+        let unknown: [&[u8]; 2] = [&[0, 47, 0, 2, 0, 0], &[0xff, 1, 0, 0]];
+        let read = |extensions: &[&[u8]]| {
+            let context: &[u8] = &[0];
+            read_certificate_request(&[context, &block(extensions)].concat())
+        };
+        assert_eq!(read(&[unknown[0], ours, unknown[1]]), Ok(true));
+        assert_eq!(read(&[others]), Ok(false));
+        for bad in [
+            &[][..],
+            &unknown,
+            &[ours, ours],
+            &[ours, unknown[0], unknown[0]],
+        ] {
+            assert_eq!(read(bad), Err(TlsError::Protocol), "{bad:?}");
         }
     }
 

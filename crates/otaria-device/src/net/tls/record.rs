@@ -22,6 +22,8 @@ pub(super) const RECEIVE_LEN: usize = HEADER_LEN + 4096 + 256;
 /// The largest text of a record that is received (5.1), and of one that is sealed (5.2).
 const PLAIN_MAX: usize = 1 << 14;
 const SEALED_MAX: usize = PLAIN_MAX + 256;
+/// So many records in a row may bring nothing: empty ones, tickets, new keys, warnings. A server that has nothing to say is silent.
+const IDLE_MAX: u8 = 64;
 /// The largest handshake message that is taken: a server's certificates with room to spare.
 const MESSAGE_MAX: usize = 12 * 1024;
 
@@ -64,6 +66,8 @@ pub(super) struct Records<B> {
     writing: Option<Traffic>,
     /// The handshake is over.
     established: bool,
+    /// Records since the last one that brought something.
+    idle: u8,
 }
 
 impl<B: DerefMut<Target = [u8]>> Records<B> {
@@ -78,6 +82,7 @@ impl<B: DerefMut<Target = [u8]>> Records<B> {
             reading: None,
             writing: None,
             established: false,
+            idle: 0,
         })
     }
 
@@ -147,6 +152,19 @@ impl<B: DerefMut<Target = [u8]>> Records<B> {
 
     /// Opens the record, which is whole.
     pub(super) fn open(&mut self) -> Result<Opened, TlsError> {
+        let opened = self.open_record()?;
+        self.idle = match opened {
+            Opened::Data if !self.data.is_empty() => 0,
+            Opened::Handshake if !self.established => 0,
+            _ => self.idle + 1,
+        };
+        match self.idle {
+            0..=IDLE_MAX => Ok(opened),
+            _ => Err(TlsError::Protocol),
+        }
+    }
+
+    fn open_record(&mut self) -> Result<Opened, TlsError> {
         let record = self
             .receive
             .get_mut(self.messages..self.messages + self.have)

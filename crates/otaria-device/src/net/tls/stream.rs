@@ -46,6 +46,8 @@ impl Fault {
 /// An open connection with TLS. Dropping it closes it, without a close_notify: both protocols above say themselves when they are
 /// through.
 ///
+/// A write that is dropped may have left half a record behind: the connection is over then, for reads, too, and says so.
+///
 /// Reads are cancel-safe: one waits for nothing but the stream below it, and whatever that has given lies in the buffers before
 /// anything else is waited for. What a KeyUpdate of the server asks for in return is sent with the next write, as RFC 8446, 4.6.3
 /// has it, so that no read ever writes.
@@ -94,9 +96,7 @@ impl<'r, S: Read + Write, R: Resources> TlsStream<'r, S, R> {
     ) -> Result<Option<u64>, Fault> {
         let resources = self.resources;
         let mut handshake = Handshake::new(config, host, time, &|bytes| resources.random(bytes))?;
-        let mut random = [0; 32];
-        resources.random(&mut random);
-        let len = handshake.hello(&random, self.records.text())?;
+        let len = handshake.hello(self.records.text())?;
         self.send(kind::HANDSHAKE, len).await?;
         loop {
             let Some(message) = self.records.message()? else {
@@ -259,7 +259,14 @@ impl<S: Read + Write, R: Resources> Write for TlsStream<'_, S, R> {
         if let Some(Err(fault)) = self.end {
             return Err(fault.kind());
         }
-        self.write_data(bytes).await.map_err(Fault::kind)
+        // Unless this write comes to its end.
+        let before = self.end.replace(Err(Fault::Io(ErrorKind::Interrupted)));
+        let written = self.write_data(bytes).await;
+        self.end = match written {
+            Ok(_) => before,
+            Err(fault) => Some(Err(fault)),
+        };
+        written.map_err(Fault::kind)
     }
 
     async fn flush(&mut self) -> Result<(), ErrorKind> {

@@ -81,72 +81,91 @@ pub(super) fn check<'a>(
     if !name::covers(server.names, demands.host)? {
         return Err(TlsError::WrongName);
     }
-    trace(server, &mut others, demands)?;
+    let mut search = Search {
+        others: &others,
+        demands,
+        checks: 0,
+    };
+    search.trace(&server, 0, 0)?;
     Ok(Verified {
         key,
         since: server.not_before,
     })
 }
 
-/// One entry of a Certificate message. Its extensions were not asked for, and are not looked at.
+/// One entry of a Certificate message. Extensions in it answer to those of ClientHello (RFC 8446, 4.4.2), which asks for none.
 fn entry<'a>(list: &mut Reader<'a>) -> Result<&'a [u8], TlsError> {
     let whole = list.vector(3)?.rest();
-    list.vector(2)?;
+    list.vector(2)?.end()?;
     Ok(whole)
 }
 
-/// Goes from the server's certificate from issuer to issuer, to one that is trusted.
-fn trace<'a>(
-    server: Certificate<'a>,
-    others: &mut Vec<Certificate<'a>, INTERMEDIATES_MAX>,
-    demands: &Demands<'_>,
-) -> Result<(), TlsError> {
-    let mut current = server;
-    let mut checks = 0;
-    for below in 0..=INTERMEDIATES_MAX as u8 {
-        let signature = current.signature.ok_or(TlsError::Algorithm)?;
+/// The way from the server's certificate to one that is trusted.
+struct Search<'s, 'a> {
+    others: &'s [Certificate<'a>],
+    demands: &'s Demands<'s>,
+    /// Signatures that were checked.
+    checks: usize,
+}
+
+impl<'a> Search<'_, 'a> {
+    /// Goes from `current` to its issuer, and so on, to an authority that is trusted; back again if there is none that way, for one
+    /// authority may be certified by several. `below`: so many authorities there are on the way so far, and `used` has a bit for each.
+    fn trace(&mut self, current: &Certificate<'a>, below: u8, used: u8) -> Result<(), TlsError> {
+        if current.signature.is_none() {
+            return Err(TlsError::Algorithm);
+        }
         // What is said if nobody is found who stands for it: what was wrong with the last one who might.
         let mut verdict = TlsError::UnknownAuthority;
-        let mut signed_by = |issuer: &Certificate<'_>| {
-            checks += 1;
-            if checks > CHECKS_MAX {
-                return Err(TlsError::TooLarge);
-            }
-            let key = issuer.key.ok_or(TlsError::Algorithm)?;
-            if !verify(key, current.signed, signature) {
-                return Err(TlsError::BadSignature);
-            }
-            if !issuer.may_issue() || issuer.path_len.is_some_and(|most| below > most) {
-                return Err(TlsError::NotAnAuthority);
-            }
-            Ok(())
-        };
-        for anchor in certificates(demands.anchors) {
+        for anchor in certificates(self.demands.anchors) {
             // Whether an authority itself has run out is not asked: it is trusted because it is in the settings.
             let Ok(anchor) = anchor.and_then(Certificate::parse) else {
                 continue;
             };
             if anchor.subject == current.issuer {
-                match signed_by(&anchor) {
+                match self.signed_by(current, &anchor, below) {
                     Ok(()) => return Ok(()),
                     Err(error) => verdict = error,
                 }
             }
         }
-        let mut next = None;
-        for (at, other) in others.iter().enumerate() {
-            if other.subject == current.issuer {
-                match signed_by(other).and_then(|()| in_force(other, demands.time)) {
-                    Ok(()) => {
-                        next = Some(at);
-                        break;
-                    }
+        let others = self.others;
+        for (other, bit) in others.iter().zip((0..).map(|at| 1u8 << at)) {
+            // Each stands for another once, so this comes to an end.
+            if used & bit == 0 && other.subject == current.issuer {
+                let stands = self
+                    .signed_by(current, other, below)
+                    .and_then(|()| in_force(other, self.demands.time))
+                    .and_then(|()| self.trace(other, below + 1, used | bit));
+                match stands {
+                    Ok(()) => return Ok(()),
+                    Err(TlsError::TooLarge) => return Err(TlsError::TooLarge),
                     Err(error) => verdict = error,
                 }
             }
         }
-        // Each stands for another once, so this comes to an end.
-        current = others.swap_remove(next.ok_or(verdict)?);
+        Err(verdict)
     }
-    Err(TlsError::UnknownAuthority)
+
+    /// Whether `issuer` has signed `current`, and may.
+    fn signed_by(
+        &mut self,
+        current: &Certificate<'a>,
+        issuer: &Certificate<'_>,
+        below: u8,
+    ) -> Result<(), TlsError> {
+        self.checks += 1;
+        if self.checks > CHECKS_MAX {
+            return Err(TlsError::TooLarge);
+        }
+        let signature = current.signature.ok_or(TlsError::Algorithm)?;
+        let key = issuer.key.ok_or(TlsError::Algorithm)?;
+        if !verify(key, current.signed, signature) {
+            return Err(TlsError::BadSignature);
+        }
+        if !issuer.may_issue() || issuer.path_len.is_some_and(|most| below > most) {
+            return Err(TlsError::NotAnAuthority);
+        }
+        Ok(())
+    }
 }

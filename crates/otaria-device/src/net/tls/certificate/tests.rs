@@ -1,6 +1,8 @@
 //! Certificates that OpenSSL made (`testdata`), whole and damaged. Each reason for which one is refused has its case in
 //! `otaria-sim/tests/tls`.
 
+mod compared;
+
 use super::*;
 use proptest::prelude::*;
 use std::vec::Vec;

@@ -24,7 +24,7 @@ pub(super) fn next(der: &mut Der<'_>) -> Result<u64, TlsError> {
     let (second, rest) = digits::<2>(rest)?;
     let fits = rest == b"Z"
         && (1..=12).contains(&month)
-        && (1..=31).contains(&day)
+        && (1..=days_in(year, month)).contains(&day)
         && hour < 24
         && minute < 60
         && second < 60;
@@ -46,6 +46,15 @@ fn digits<const N: usize>(text: &[u8]) -> Result<(u32, &[u8]), TlsError> {
         value = value * 10 + u32::from(digit - b'0');
     }
     Ok((value, rest))
+}
+
+fn days_in(year: u32, month: u32) -> u32 {
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    match month {
+        2 => 28 + u32::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
 }
 
 /// Days from 1970 to a day of the Gregorian calendar; 0 for what was before.
@@ -99,6 +108,10 @@ mod tests {
             (UTC_TIME, "261328031500Z"),
             (UTC_TIME, "261100031500Z"),
             (UTC_TIME, "261132031500Z"),
+            (UTC_TIME, "260230031500Z"),
+            (UTC_TIME, "270229031500Z"),
+            (UTC_TIME, "260431031500Z"),
+            (GENERALIZED_TIME, "21000229031500Z"),
             (UTC_TIME, "261128241500Z"),
             (UTC_TIME, "261128036000Z"),
             (UTC_TIME, "261128031560Z"),
