@@ -34,7 +34,7 @@ const DEFAULT: Kind = Kind {
     },
     own: Budget {
         goal: 240 * 1024,
-        limit: 234 * 1024,
+        limit: 237 * 1024,
     },
     ram: Budget {
         goal: 120 * 1024,
