@@ -40,6 +40,7 @@ pub mod query;
 
 mod access;
 mod api;
+mod backup;
 mod broker;
 mod bus;
 mod clock;
@@ -69,6 +70,7 @@ mod tests;
 
 pub use access::FirstAdmin;
 pub use access::rules::{AclFormat, acl};
+pub use backup::{BackupError, Entry, Manifest, backup, restore};
 pub use broker::BrokerError;
 pub use bus::{BrokerUrl, BrokerUrlError};
 pub use config::{

@@ -65,6 +65,12 @@ pub(crate) enum UploadError {
     Io(#[from] io::Error),
 }
 
+/// Where the file of a package is in the directory of packages.
+pub(crate) fn place(digest: &Sha256Digest) -> String {
+    let hex = digest.to_hex();
+    format!("{}/{hex}{EXTENSION}", &hex[..2])
+}
+
 impl PackageFiles {
     /// Opens or makes the directory, and removes what earlier uploads have left behind.
     pub(crate) async fn open(place: Place, max_len: u64) -> io::Result<Self> {
@@ -90,8 +96,7 @@ impl PackageFiles {
 
     /// Where the file of a package is, or would be.
     pub(crate) fn path(&self, digest: &Sha256Digest) -> PathBuf {
-        let hex = digest.to_hex();
-        self.dir.join(&hex[..2]).join(format!("{hex}{EXTENSION}"))
+        self.dir.join(place(digest))
     }
 
     /// Refuses an upload by the length that its client tells, before any of it is read.

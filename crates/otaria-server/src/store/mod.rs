@@ -10,6 +10,7 @@
 
 mod access;
 mod audit;
+mod backup;
 mod certificates;
 mod devices;
 mod jobs;
@@ -26,6 +27,7 @@ mod sql;
 mod tally;
 mod webhooks;
 
+pub(crate) use backup::{check, snapshot};
 pub(crate) use devices::{Filter, facts};
 pub(crate) use jobs::NewJobRow;
 pub(crate) use keys::KeyEpochRow;
@@ -34,6 +36,9 @@ pub(crate) use outbox::{NewMessage, OutboxRow};
 pub(crate) use rollouts::Loaded;
 pub(crate) use tally::Tally;
 pub(crate) use webhooks::{Due, Tried};
+
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::str::FromStr;
@@ -114,7 +119,7 @@ const PG_WRITERS: u32 = 4;
 const PG_READERS: u32 = 8;
 
 /// The name of the SQLite file.
-const FILE: &str = "otaria.db";
+pub(crate) const FILE: &str = "otaria.db";
 
 /// The store.
 #[derive(Debug)]
@@ -133,13 +138,22 @@ enum Writer {
 impl Store {
     /// Opens the database, and brings it to this version's tables. An SQLite file in `data` is made if it is not there.
     pub(crate) async fn open(database: &Database, data: &Path) -> Result<Self, StoreError> {
+        Self::open_at(database, data, schema::MIGRATIONS.len()).await
+    }
+
+    /// The same with the tables of the first so many migrations, as an earlier version made them.
+    async fn open_at(
+        database: &Database,
+        data: &Path,
+        migrations: usize,
+    ) -> Result<Self, StoreError> {
         match database {
-            Database::File => Self::sqlite(&data.join(FILE)).await,
-            Database::Postgres(url) => Self::postgres((*url.0).clone()).await,
+            Database::File => Self::sqlite(&data.join(FILE), migrations).await,
+            Database::Postgres(url) => Self::postgres((*url.0).clone(), migrations).await,
         }
     }
 
-    async fn sqlite(path: &Path) -> Result<Self, StoreError> {
+    async fn sqlite(path: &Path, migrations: usize) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -153,7 +167,7 @@ impl Store {
             .max_lifetime(None)
             .connect_with(options.clone())
             .await?;
-        schema::sqlite().run(&writer).await?;
+        schema::sqlite(migrations).run(&writer).await?;
         let reader = SqlitePoolOptions::new()
             .max_connections(4)
             .connect_with(options.read_only(true))
@@ -164,7 +178,7 @@ impl Store {
         })
     }
 
-    async fn postgres(options: PgConnectOptions) -> Result<Self, StoreError> {
+    async fn postgres(options: PgConnectOptions, migrations: usize) -> Result<Self, StoreError> {
         // A server that is cut off must not keep the others from writing.
         let writing = options.clone().options([
             ("idle_in_transaction_session_timeout", "30s"),
@@ -177,7 +191,7 @@ impl Store {
             .max_connections(PG_WRITERS)
             .connect_with(writing)
             .await?;
-        schema::postgres().run(&writer).await?;
+        schema::postgres(migrations).run(&writer).await?;
         let reader = PgPoolOptions::new()
             .max_connections(PG_READERS)
             .connect_with(options)

@@ -7,7 +7,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
 /// Number, name and text. What has been released is never changed: a database that was made with another text is refused.
-const MIGRATIONS: &[(i64, &str, &str)] = &[
+pub(super) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "first", include_str!("../../migrations/0001_first.sql")),
     (
         2,
@@ -77,17 +77,14 @@ fn in_postgres(sql: &str) -> String {
         })
 }
 
-/// Brings an SQLite database to this version's tables.
-pub(super) fn sqlite() -> Migrator {
-    migrator(MIGRATIONS.len(), SqlSafeStr::into_sql_str)
+/// Makes the first so many changes to an SQLite database.
+pub(super) fn sqlite(first: usize) -> Migrator {
+    migrator(first, SqlSafeStr::into_sql_str)
 }
 
-/// Brings a PostgreSQL database to this version's tables; a lock sees to it that servers which start together do not do so at
-/// once.
-pub(super) fn postgres() -> Migrator {
-    migrator(MIGRATIONS.len(), |sql| {
-        AssertSqlSafe(in_postgres(sql)).into_sql_str()
-    })
+/// The same for PostgreSQL; a lock sees to it that servers which start together do not do so at once.
+pub(super) fn postgres(first: usize) -> Migrator {
+    migrator(first, |sql| AssertSqlSafe(in_postgres(sql)).into_sql_str())
 }
 
 fn migrator(first: usize, text: impl Fn(&'static str) -> SqlStr) -> Migrator {

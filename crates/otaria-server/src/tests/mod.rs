@@ -10,7 +10,7 @@ mod openapi;
 mod outbox;
 mod page;
 #[path = "../../tests/common/postgres.rs"]
-mod postgres;
+pub(crate) mod postgres;
 mod probe;
 mod problems;
 mod registry;

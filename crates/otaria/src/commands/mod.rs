@@ -8,6 +8,7 @@ use crate::output::UsageError;
 
 pub(crate) mod acl;
 pub(crate) mod audit;
+pub(crate) mod backup;
 pub(crate) mod cancel;
 pub(crate) mod completions;
 pub(crate) mod cosign;

@@ -16,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 use crate::Context;
 use crate::commands::{broker_with_tls, told_to_end};
 use crate::login::{Login, Logins};
+use crate::output::UsageError;
 
 /// Ports of HTTP and MQTT, without TLS and with it.
 const PORTS: (u16, u16) = (8080, 1883);
@@ -196,7 +197,9 @@ impl Serve {
         let mut config = Config {
             http: self.http.unwrap_or(on(http_port)),
             database: match &self.database {
-                Some(at) => Database::Postgres(at.parse().context("--database")?),
+                Some(at) => Database::Postgres(at.parse().map_err(|error| {
+                    UsageError(format!("the address that --database gives: {error}"))
+                })?),
                 None => Database::File,
             },
             packages: self.packages,

@@ -1,0 +1,91 @@
+//! `otaria backup` and `otaria restore`: what a server on one machine keeps.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::Args;
+use indicatif::HumanBytes;
+use otaria_server::{Manifest, backup, restore};
+use serde::Serialize;
+
+use crate::Context;
+
+/// Copy all that a server keeps, while it works, into a new directory.
+///
+/// Database, packages, and the private keys of `--tls`, each with its SHA-256. Keep it as secret as the server's own directory. What
+/// the embedded broker keeps is not in it: devices report again.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  otaria backup --data ./data backup-2027-01-31
+  otaria restore backup-2027-01-31 --data ./data")]
+pub(crate) struct Backup {
+    /// The directory of `otaria serve`.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+
+    /// Its directory of packages, if `otaria serve` was given one.
+    #[arg(long, value_name = "DIR")]
+    packages: Option<PathBuf>,
+
+    /// Where the copy goes; must not be there yet.
+    to: PathBuf,
+}
+
+/// Put a backup into a directory for `otaria serve` that is not there yet, or empty.
+///
+/// Every byte is checked before the directory gets its name. A backup of an earlier version is brought up to date when the server starts.
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// The backup.
+    from: PathBuf,
+
+    /// The directory for `otaria serve`.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Done<'a> {
+    files: usize,
+    bytes: u64,
+    made_at: i64,
+    version: &'a str,
+    #[serde(skip)]
+    what: &'a str,
+}
+
+impl Backup {
+    pub(crate) async fn run(self, ctx: &Context) -> anyhow::Result<()> {
+        let made = backup(&self.data, self.packages.as_deref(), &self.to).await?;
+        tell(ctx, &made, &format!("in {}", self.to.display()))
+    }
+}
+
+impl Restore {
+    pub(crate) async fn run(self, ctx: &Context) -> anyhow::Result<()> {
+        let restored = restore(&self.from, &self.data).await?;
+        tell(
+            ctx,
+            &restored,
+            &format!("restored to {}", self.data.display()),
+        )
+    }
+}
+
+fn tell(ctx: &Context, manifest: &Manifest, what: &str) -> anyhow::Result<()> {
+    ctx.output.result(&Done {
+        files: manifest.files.len(),
+        bytes: manifest.bytes(),
+        made_at: manifest.made_at,
+        version: &manifest.version,
+        what,
+    })
+}
+
+impl fmt::Display for Done<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = HumanBytes(self.bytes);
+        write!(f, "{} files, {bytes}, {}", self.files, self.what)
+    }
+}
