@@ -199,6 +199,52 @@ async fn every_event_is_there(http: &Http, device: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_slept_while_another_went_on_does_no_harm_when_it_wakes() {
+    let Some(pair) = Pair::start("slept").await else {
+        return;
+    };
+    let (first, second) = (&pair.first, pair.second.http);
+    let digest = second.upload(&common::package("1.1.0")).await["digest"].clone();
+    let mut device = common::FakeDevice::connect(pair.broker.address, "d1").await;
+    device.presence(true).await;
+    device.event(1, 1, "j", "retrying").await;
+    let events = async || {
+        let page: Page<ReceivedEvent> = get(&second, "/api/v1/devices/d1/events?limit=1000").await;
+        page.items.len()
+    };
+    wait_for("the device", || async {
+        second.get("/api/v1/devices/d1").await.0 == 200
+    })
+    .await;
+
+    first.sleep();
+    for n in 2..=40 {
+        device.event(1, n, "j", "retrying").await;
+    }
+    // Those on the sleeper's way, too, once it has lost its leases.
+    wait_for("all events", || async { events().await == 40 }).await;
+    let request = |job: &str| json!({"package": digest, "target": {"device": "d1"}, "job": job});
+    assert_eq!(second.post("/api/v1/jobs", &request("j1")).await.0, 201);
+    let job = |wish: &[u8]| -> String {
+        let wish: serde_json::Value = serde_json::from_slice(wish).unwrap();
+        wish["job"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(job(&device.next("desired").await.payload), "j1");
+
+    first.wake();
+    connected(&first.http).await;
+    assert_eq!(first.http.post("/api/v1/jobs", &request("j2")).await.0, 201);
+    for n in 41..=60 {
+        device.event(1, n, "j", "retrying").await;
+    }
+    wait_for("the rest", || async { events().await == 60 }).await;
+    second.wait_until_sent().await;
+    let wishes = device.all("desired").await;
+    let last = wishes.last().map(|wish| job(&wish.payload));
+    assert_eq!(last.as_deref(), Some("j2"), "an older wish came after it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_watches_one_server_sees_what_the_other_was_told() {
     let Some(pair) = Pair::start("watched").await else {
         return;

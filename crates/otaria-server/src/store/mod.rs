@@ -40,6 +40,7 @@ pub(crate) use webhooks::{Due, Tried};
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -47,7 +48,7 @@ use std::time::Duration;
 use otaria_wire::Sha256Digest;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{PgPool, SqlitePool};
+use sqlx::{Connection as _, PgConnection, PgPool, SqlitePool};
 
 use crate::config::Database;
 use sql::{Conn, Reader, Row};
@@ -118,6 +119,9 @@ const WRITE_LOCK: i64 = 0x6f74_6172_6961_7772;
 const PG_WRITERS: u32 = 4;
 const PG_READERS: u32 = 8;
 
+/// How long PostgreSQL may take to answer at the start.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// The name of the SQLite file.
 pub(crate) const FILE: &str = "otaria.db";
 
@@ -187,11 +191,16 @@ impl Store {
             ("tcp_keepalives_interval", "5"),
             ("tcp_keepalives_count", "3"),
         ]);
+        // Not by a pool: that tries for long, and says in the end only that it has no connection.
+        let mut first = tokio::time::timeout(PATIENCE, PgConnection::connect_with(&writing))
+            .await
+            .map_err(|_| sqlx::Error::Io(io::ErrorKind::TimedOut.into()))??;
+        schema::postgres(migrations).run(&mut first).await?;
+        first.close().await?;
         let writer = PgPoolOptions::new()
             .max_connections(PG_WRITERS)
             .connect_with(writing)
             .await?;
-        schema::postgres(migrations).run(&writer).await?;
         let reader = PgPoolOptions::new()
             .max_connections(PG_READERS)
             .connect_with(options)

@@ -207,3 +207,61 @@ fn migrations_are_numbered_without_a_gap() {
     let whole: Vec<i64> = (1..=MIGRATIONS.len() as i64).collect();
     assert_eq!(numbers, whole);
 }
+
+#[tokio::test]
+async fn a_lease_is_one_holders_until_it_runs_out_or_is_given_up() {
+    let Some(store) = leases("leases").await else {
+        return;
+    };
+    assert!(store.hold("l", "a", 60.0).await.unwrap());
+    assert!(!store.hold("l", "b", 60.0).await.unwrap());
+    store.release("l", "b").await.unwrap();
+    assert!(
+        !store.hold("l", "b", 60.0).await.unwrap(),
+        "not b's to give up"
+    );
+    assert!(
+        store.hold("l", "a", 60.0).await.unwrap(),
+        "a goes on with it"
+    );
+    store.release("l", "a").await.unwrap();
+    assert!(store.hold("l", "b", -1.0).await.unwrap());
+    assert!(store.hold("l", "a", 60.0).await.unwrap(), "b's has run out");
+    let mut tx = store.write().await.unwrap();
+    assert!(tx.holds("l", "a").await.unwrap());
+    assert!(!tx.holds("l", "b").await.unwrap());
+    drop(tx);
+    assert!(store.hold("server/1", "a", 60.0).await.unwrap());
+    assert!(store.hold("server/2", "b", -1.0).await.unwrap());
+    assert_eq!(store.held("server/").await.unwrap(), 1, "one has run out");
+}
+
+#[tokio::test]
+async fn a_lease_that_ran_out_is_nobody_elses_while_its_holder_still_writes() {
+    let Some(store) = leases("leases_writing").await else {
+        return;
+    };
+    assert!(store.hold("l", "slow", -1.0).await.unwrap());
+    let mut tx = store.write().await.unwrap();
+    assert!(tx.holds("l", "slow").await.unwrap());
+    let mut taking = std::pin::pin!(store.hold("l", "next", 60.0));
+    let soon = std::time::Duration::from_millis(300);
+    assert!(tokio::time::timeout(soon, &mut taking).await.is_err());
+    tx.commit().await.unwrap();
+    assert!(taking.await.unwrap());
+    let mut tx = store.write().await.unwrap();
+    assert!(
+        !tx.holds("l", "slow").await.unwrap(),
+        "and then it is too late"
+    );
+}
+
+/// A store that servers could share.
+async fn leases(name: &str) -> Option<Store> {
+    let url = postgres::cluster()?.database(name);
+    let database = Database::Postgres(url.parse().unwrap());
+    let unused = TempDir::new().unwrap();
+    let store = Store::open(&database, unused.path()).await.unwrap();
+    assert!(store.is_shared());
+    Some(store)
+}

@@ -127,6 +127,21 @@ impl Victim {
         }
     }
 
+    /// SIGSTOP, and SIGCONT: a machine that swaps, or a virtual one that is moved.
+    pub(crate) fn sleep(&self) {
+        self.signal("-STOP");
+    }
+
+    pub(crate) fn wake(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.process.id().to_string();
+        let sent = Command::new("kill").args([signal, &id]).status().unwrap();
+        assert!(sent.success(), "{signal}");
+    }
+
     /// SIGKILL: no code of the server runs any more.
     pub(crate) fn kill(self) {
         drop(self);
