@@ -2,8 +2,10 @@
 
 mod common;
 
-use common::{PARTITION, flash_with, longest, surroundings_are_untouched, usual, wifi};
-use otaria_settings::host::partition_image;
+use common::{
+    PARTITION, certificates, flash_with, longest, surroundings_are_untouched, usual, wifi,
+};
+use otaria_settings::host::{entries, image_of_entries, partition_image};
 use otaria_settings::{BrokerUrl, Settings, SettingsError, WifiNetwork, load, save_network};
 use otaria_sim::flash::{Cut, SimFlash};
 
@@ -122,6 +124,29 @@ fn a_cut_leaves_the_old_or_the_new_network_and_always_the_keys() {
 fn the_same_on_a_partition_that_is_nearly_full() {
     let image = partition_image(&longest(), PARTITION.len as usize).unwrap();
     assert!(story(&image) > 3000);
+}
+
+/// Settings on three of the four pages, as `otaria provision` does not make them but other tools do.
+fn crowded(authority: u16) -> Settings {
+    let mut settings = longest();
+    let host = settings.allowed_hosts[0].clone();
+    settings.allowed_hosts.extend([host.clone(), host]);
+    settings.tls.authorities = certificates(&[authority]);
+    settings
+}
+
+#[test]
+fn the_same_on_three_of_four_pages() {
+    for authority in [1000, 2400, 3500] {
+        let image = image_of_entries(&entries(&crowded(authority)), PARTITION.len as usize);
+        let image = image.unwrap();
+        let is_used = |page: &&[u8]| page.iter().any(|byte| *byte != 0xFF);
+        assert_eq!(image.chunks(4096).filter(is_used).count(), 3);
+        let mut flash = flash_with(&image);
+        for number in 0..2 {
+            flash = sweep(flash, number, None, true).1;
+        }
+    }
 }
 
 #[test]
