@@ -16,15 +16,13 @@
 
 use otaria_wire::journal::Wear;
 
-use crate::time::Duration;
-
-/// What a try costs that is not free.
-pub const COST: Duration = Duration::from_secs(3_600);
-/// How much can be owed when another one begins.
-pub const CREDIT: Duration = Duration::from_secs(20 * 3_600);
-/// Above the credit the account is kept in the journal in steps of this, so that a device that runs for minutes at a time
+/// What a try costs that is not free, in seconds.
+pub const COST: u32 = 3_600;
+/// How much can be owed when another one begins, in seconds.
+pub const CREDIT: u32 = 20 * COST;
+/// Above the credit the account is kept in the journal in steps of so many seconds, so that a device that runs for minutes at a time
 /// comes out of debt, too. A cell each, 120 for each try that was paid for.
-const STEP: Duration = Duration::from_secs(30);
+const STEP: u32 = 30;
 
 /// A try to bring a package into flash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,53 +35,41 @@ pub struct Try {
     pub blocks_held: u16,
 }
 
-/// The account after `attempt`, which comes when the device has run for `passed` since `account` was kept.
+/// The account after `attempt`, which comes when the device has run for `passed` whole seconds since `account` was kept.
 ///
 /// # Errors
-/// How long to wait. Nothing changes by having asked.
-pub fn begin(account: &Wear, passed: Duration, attempt: &Try) -> Result<Wear, Duration> {
+/// How many seconds to wait. Nothing changes by having asked.
+pub fn begin(account: &Wear, passed: u32, attempt: &Try) -> Result<Wear, u32> {
     let newest = attempt.sequence > account.sequence;
     let same = attempt.identity8 == account.identity8;
     let goes_on = same && attempt.blocks_held > account.blocks_held;
-    let mut owed = owed(account, passed);
+    let mut owed_s = account.owed_s.saturating_sub(passed);
     if !newest && !goes_on {
-        if owed > CREDIT {
-            return Err(owed.saturating_sub(CREDIT));
+        if owed_s > CREDIT {
+            return Err(owed_s - CREDIT);
         }
-        owed = owed.saturating_add(COST);
+        owed_s += COST;
     }
     Ok(Wear {
-        owed_s: seconds(owed),
+        owed_s,
         sequence: account.sequence.max(attempt.sequence),
         identity8: attempt.identity8,
         blocks_held: attempt.blocks_held,
     })
 }
 
-/// The account to be kept after the device has run for `passed`; `None` if it need not be.
+/// The account to be kept after the device has run for `passed` whole seconds; `None` if it need not be.
 #[must_use]
-pub fn recovered(account: &Wear, passed: Duration) -> Option<Wear> {
-    let before = Duration::from_secs(u64::from(account.owed_s));
-    (before > CREDIT && passed >= STEP).then(|| Wear {
-        owed_s: seconds(owed(account, passed)),
+pub fn recovered(account: &Wear, passed: u32) -> Option<Wear> {
+    (account.owed_s > CREDIT && passed >= STEP).then(|| Wear {
+        owed_s: account.owed_s.saturating_sub(passed),
         ..*account
     })
-}
-
-fn owed(account: &Wear, passed: Duration) -> Duration {
-    Duration::from_secs(u64::from(account.owed_s)).saturating_sub(passed)
-}
-
-/// Rounded up: whoever asks often must not gain by it.
-fn seconds(owed: Duration) -> u32 {
-    u32::try_from(owed.as_micros().div_ceil(1_000_000)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const HOUR: Duration = COST;
 
     fn of(package: u8, blocks_held: u16) -> Try {
         Try {
@@ -94,23 +80,23 @@ mod tests {
     }
 
     /// How many of `tries` begin, `pause` apart, the device being restarted each time or not.
-    fn begun(tries: impl Iterator<Item = Try>, pause: Duration, restarted: bool) -> usize {
+    fn begun(tries: impl Iterator<Item = Try>, pause: u32, restarted: bool) -> usize {
         let mut account = Wear::default();
-        let mut passed = Duration::ZERO;
+        let mut passed = 0;
         let mut begun = 0;
         for attempt in tries {
             if let Ok(after) = begin(&account, passed, &attempt) {
                 account = after;
-                passed = Duration::ZERO;
+                passed = 0;
                 begun += 1;
             }
-            passed = passed.saturating_add(pause);
+            passed += pause;
             if let Some(after) = recovered(&account, passed) {
                 account = after;
-                passed = Duration::ZERO;
+                passed = 0;
             }
             if restarted {
-                passed = Duration::ZERO;
+                passed = 0;
             }
         }
         begun
@@ -118,35 +104,31 @@ mod tests {
 
     #[test]
     fn packages_that_are_each_newer_than_the_last_never_wait() {
-        assert_eq!(
-            begun((1..=250).map(|n| of(n, 0)), Duration::ZERO, true),
-            250
-        );
+        assert_eq!(begun((1..=250).map(|n| of(n, 0)), 0, true), 250);
     }
 
     #[test]
     fn a_download_that_is_cut_off_after_every_block_never_waits() {
-        assert_eq!(begun((0..200).map(|n| of(7, n)), Duration::ZERO, true), 200);
+        assert_eq!(begun((0..200).map(|n| of(7, n)), 0, true), 200);
     }
 
     #[test]
     fn packages_that_alternate_are_begun_so_often_and_then_once_in_an_hour() {
         let day = 24 * 360;
         let alternate = |n: u64| of(1 + u8::try_from(n % 2).unwrap(), 0);
-        let ten_seconds = Duration::from_secs(10);
         // Both are the newest once; 21 begin at once; and one in each hour of the day.
         let most = 2 + 21 + 24;
-        let run = begun((0..day).map(alternate), ten_seconds, false);
+        let run = begun((0..day).map(alternate), 10, false);
         assert!((most - 1..=most).contains(&run), "{run}");
         // Whoever restarts the device sooner than it can keep the account gets no more.
-        assert_eq!(begun((0..day).map(alternate), ten_seconds, true), 2 + 21);
+        assert_eq!(begun((0..day).map(alternate), 10, true), 2 + 21);
     }
 
     #[test]
     fn blocks_that_are_lost_and_fetched_again_are_paid_for() {
         let lost = (0..100).map(|n| of(7, if n % 2 == 0 { 0 } else { 5 }));
         // The first is the newest, each five go on.
-        assert_eq!(begun(lost, Duration::ZERO, false), 1 + 21 + 22);
+        assert_eq!(begun(lost, 0, false), 1 + 21 + 22);
     }
 
     #[test]
@@ -155,31 +137,30 @@ mod tests {
             sequence: 9,
             ..Wear::default()
         };
-        while let Ok(after) = begin(&account, Duration::ZERO, &of(7, 0)) {
+        while let Ok(after) = begin(&account, 0, &of(7, 0)) {
             account = after;
         }
-        let wait = begin(&account, Duration::from_secs(600), &of(7, 0)).unwrap_err();
-        assert_eq!(wait, HOUR.saturating_sub(Duration::from_secs(600)));
-        let rest = HOUR.saturating_sub(Duration::from_micros(1));
-        assert!(begin(&account, rest, &of(7, 0)).is_err());
-        assert!(begin(&account, HOUR, &of(7, 0)).is_ok());
+        let wait = begin(&account, 600, &of(7, 0)).unwrap_err();
+        assert_eq!(wait, COST - 600);
+        assert!(begin(&account, COST - 1, &of(7, 0)).is_err());
+        assert!(begin(&account, COST, &of(7, 0)).is_ok());
     }
 
     #[test]
     fn a_device_that_runs_for_a_minute_at_a_time_comes_out_of_debt() {
         let mut account = Wear {
-            owed_s: seconds(CREDIT.saturating_add(COST)),
+            owed_s: CREDIT + COST,
             sequence: 9,
             ..Wear::default()
         };
         let mut kept = 0;
         for _ in 0..60 {
-            account = recovered(&account, Duration::from_secs(60)).unwrap();
+            account = recovered(&account, 60).unwrap();
             kept += 1;
         }
-        assert!(begin(&account, Duration::ZERO, &of(7, 0)).is_ok());
+        assert!(begin(&account, 0, &of(7, 0)).is_ok());
         // Below the credit nobody waits, and nothing is written.
-        assert_eq!(recovered(&account, HOUR), None);
+        assert_eq!(recovered(&account, COST), None);
         assert!(kept <= 120);
     }
 }

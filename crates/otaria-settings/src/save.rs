@@ -139,8 +139,8 @@ impl<'a, F: NorFlash> Partition<'a, F> {
         let last = self.in_use.iter().rev().find(|used| used.is_last);
         let written = last.map(|last| last.sequence);
         let is_begun = |used: &InUse| Some(used.sequence) > written;
-        let mut items = self.items(is_begun);
-        for item in self.items(|used| !is_begun(used)) {
+        let mut items = self.items(&is_begun);
+        for item in self.items(&|used| !is_begun(used)) {
             if !items.iter().any(|begun| begun.key() == item.key()) {
                 items.push(item);
             }
@@ -149,7 +149,7 @@ impl<'a, F: NorFlash> Partition<'a, F> {
     }
 
     /// Of the items on these pages that have the same key the newest, as a reader sees it.
-    fn items(&self, on: impl Fn(&InUse) -> bool) -> Vec<Item> {
+    fn items(&self, on: &dyn Fn(&InUse) -> bool) -> Vec<Item> {
         let mut items: Vec<Item> = Vec::new();
         for used in self.in_use.iter().filter(|used| on(used)) {
             let Some(Ok(page)) = used.bytes.first_chunk().map(Page::parse) else {
@@ -212,10 +212,10 @@ impl<'a, F: NorFlash> Partition<'a, F> {
         if let Some(page) = (0..self.pages).find(is_spare) {
             return Ok(page);
         }
-        let all = self.items(|_| true);
+        let all = self.items(&|_| true);
         let mut old = self.in_use.iter().filter(|used| used.sequence < first);
         let redundant = old.find(|old| {
-            let others = self.items(|used| used.page != old.page);
+            let others = self.items(&|used| used.page != old.page);
             all.iter().all(|item| others.contains(item))
         });
         let page = redundant.ok_or(SettingsError::Full)?.page;

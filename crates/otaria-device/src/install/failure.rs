@@ -68,10 +68,10 @@ impl Words {
         code
     }
 
-    /// Puts down that `code` passes by itself.
-    pub(crate) fn wait(&self, code: FailureCode, wait: Duration) -> FailureCode {
-        let minutes = wait.as_secs() / 60 + 1;
-        self.failure(code, format_args!("at most {minutes} min are left"));
+    /// Puts down that `code` passes by itself, in so many seconds.
+    pub(crate) fn wait(&self, code: FailureCode, seconds: u32) -> FailureCode {
+        self.failure(code, format_args!("for another {seconds} s"));
+        let wait = Duration::from_secs(u64::from(seconds));
         self.retry_after.set(Some(wait));
         code
     }

@@ -273,6 +273,7 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
     }
 
     /// Whether this try may change flash for a package; asked once for each package in a try.
+    #[inline(never)]
     fn may_begin(
         &self,
         asked: &mut Option<Sha256Digest>,
@@ -291,8 +292,8 @@ impl<F: NorFlash, K: Clock, O: Observer> Fetch<'_, '_, F, K, O> {
         let journal = &mut self.stores.journal.borrow_mut();
         let begins = self.starts.begin(journal, self.clock.now(), &attempt);
         match begins.map_err(|error| self.failed(&error))? {
-            None => Ok(()),
-            Some(wait) => Err(self.words.wait(FailureCode::BegunTooOften, wait)),
+            Ok(()) => Ok(()),
+            Err(seconds) => Err(self.words.wait(FailureCode::BegunTooOften, seconds)),
         }
     }
 

@@ -6,7 +6,7 @@ use embedded_storage::nor_flash::NorFlash;
 use otaria_engine::wear::{self, Try};
 use otaria_wire::journal::Wear;
 
-use crate::board::{Duration, Instant};
+use crate::board::Instant;
 use crate::storage::journal::{Journal, JournalError};
 
 /// What was begun so far; the rule is in [`otaria_engine::wear`].
@@ -27,7 +27,7 @@ impl Starts {
         }
     }
 
-    /// Whether this try may change flash; the journal knows of it before it does. `Ok(Some(wait))`: not before that has passed.
+    /// Whether this try may change flash; the journal knows of it before it does. Else how many seconds it has to wait.
     ///
     /// # Errors
     /// The journal does not take it.
@@ -36,10 +36,10 @@ impl Starts {
         journal: &mut Journal<R>,
         now: Instant,
         attempt: &Try,
-    ) -> Result<Option<Duration>, JournalError> {
-        match wear::begin(&self.account.get(), now - self.kept_at.get(), attempt) {
-            Ok(account) => self.keep(journal, now, account).map(|()| None),
-            Err(wait) => Ok(Some(wait)),
+    ) -> Result<Result<(), u32>, JournalError> {
+        match wear::begin(&self.account.get(), self.passed(now), attempt) {
+            Ok(account) => self.keep(journal, now, account).map(Ok),
+            Err(wait) => Ok(Err(wait)),
         }
     }
 
@@ -52,10 +52,15 @@ impl Starts {
         journal: &mut Journal<R>,
         now: Instant,
     ) -> Result<(), JournalError> {
-        match wear::recovered(&self.account.get(), now - self.kept_at.get()) {
+        match wear::recovered(&self.account.get(), self.passed(now)) {
             Some(account) => self.keep(journal, now, account),
             None => Ok(()),
         }
+    }
+
+    /// Whole seconds since the account was kept: what is cut off is lost to who asks often.
+    fn passed(&self, now: Instant) -> u32 {
+        u32::try_from((now - self.kept_at.get()).as_secs()).unwrap_or(u32::MAX)
     }
 
     fn keep<R: NorFlash>(
