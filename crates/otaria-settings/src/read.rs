@@ -202,7 +202,8 @@ impl<'a> Setting<'a> {
         settings.product = product.to_string();
         self.signers(&mut settings.signers)?;
         self.hosts(names::ALLOWED_HOSTS, MAX_HOSTS, &mut settings.allowed_hosts)?;
-        settings.allow_unguarded = self.allow_unguarded()?;
+        settings.allow_unguarded = self.flag(names::ALLOW_UNGUARDED)?;
+        settings.require_encryption = self.flag(names::REQUIRE_ENCRYPTION)?;
         self.tls(&mut settings.tls)?;
         let time_servers = &mut settings.time_servers;
         self.hosts(names::TIME_SERVER, MAX_TIME_SERVERS, time_servers)?;
@@ -324,15 +325,15 @@ impl<'a> Setting<'a> {
         }
     }
 
-    fn allow_unguarded(&self) -> Result<bool, SettingsError> {
-        let Some(part) = self.part(names::ALLOW_UNGUARDED, NO_CHUNK) else {
+    fn flag(&self, name: &'static str) -> Result<bool, SettingsError> {
+        let Some(part) = self.part(name, NO_CHUNK) else {
             return Ok(false);
         };
         match part.header.as_u8() {
             Some(0) => Ok(false),
             Some(1) => Ok(true),
-            Some(_) => Err(invalid(names::ALLOW_UNGUARDED, "0 or 1")),
-            None => Err(kind(names::ALLOW_UNGUARDED)),
+            Some(_) => Err(invalid(name, "0 or 1")),
+            None => Err(kind(name)),
         }
     }
 

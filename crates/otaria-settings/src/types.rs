@@ -53,6 +53,8 @@ pub struct Settings {
     pub allowed_hosts: Vec<String>,
     /// Whether packages without a boot guard are taken.
     pub allow_unguarded: bool,
+    /// Whether packages that are not encrypted are refused.
+    pub require_encryption: bool,
     /// What TLS works with.
     pub tls: Tls,
     /// Time servers, asked in turn; empty: nobody is asked. At most [`MAX_TIME_SERVERS`](crate::MAX_TIME_SERVERS).
@@ -76,6 +78,7 @@ impl Default for Settings {
             signers: Vec::new(),
             allowed_hosts: Vec::new(),
             allow_unguarded: false,
+            require_encryption: false,
             tls: Tls::default(),
             time_servers: Vec::new(),
             encryption_key: None,

@@ -30,6 +30,8 @@ pub const SIGNERS: [&str; 4] = ["signer0", "signer1", "signer2", "signer3"];
 pub const ALLOWED_HOSTS: &str = "hosts";
 /// Whether packages without a boot guard are taken (u8, default 0).
 pub const ALLOW_UNGUARDED: &str = "unguarded";
+/// Whether packages that are not encrypted are refused (u8, default 0).
+pub const REQUIRE_ENCRYPTION: &str = "only_encrypted";
 /// Authorities that servers' certificates must come from: DER certificates, one behind the other (blob).
 pub const AUTHORITIES: &str = "ca";
 /// The device's certificate and those between it and the authority that servers know, in this order: DER, one behind the other
@@ -54,7 +56,7 @@ pub const SETUP_PASSWORD: &str = "setup_pass";
 pub const NETWORK: &str = "network";
 
 /// All names.
-pub const ALL: [&str; 30] = [
+pub const ALL: [&str; 31] = [
     "wifi_ssid",
     "wifi_pass",
     "wifi_ssid1",
@@ -75,6 +77,7 @@ pub const ALL: [&str; 30] = [
     "signer3",
     ALLOWED_HOSTS,
     ALLOW_UNGUARDED,
+    REQUIRE_ENCRYPTION,
     AUTHORITIES,
     CERTIFICATE,
     PRIVATE_KEY,

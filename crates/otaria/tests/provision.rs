@@ -309,7 +309,8 @@ fn certificates_and_keys_for_tls_get_into_the_settings_and_not_into_what_is_prin
     write_certificates(&desk);
     let run = desk.provision(&format!(
         "{TLS} --ca ca.pem --cert desk-1.pem --key desk-1.key --psk-id desk --psk-file psk.txt \
-         --time-server ntp.example --time-server 10.0.0.1 --encryption-key other.key"
+         --time-server ntp.example --time-server 10.0.0.1 --encryption-key other.key \
+         --require-encryption"
     ));
     assert!(!common::shown(&run).contains("5a5a"));
     assert_snapshot(&run, "provision-tls");
@@ -326,16 +327,21 @@ fn certificates_and_keys_for_tls_get_into_the_settings_and_not_into_what_is_prin
         [0x5A; 32]
     );
     assert_eq!(settings.time_servers, ["ntp.example", "10.0.0.1"]);
-    assert!(settings.encryption_key.is_some());
+    assert!(settings.encryption_key.is_some() && settings.require_encryption);
     #[cfg(unix)]
     assert_eq!(mode(&desk.path("nvs.bin")), 0o600);
     // The same out of a device file, with a certificate in DER.
     let file = "broker = \"mqtts://broker.example\"\npublic_keys = [\"release.pub.pem\"]\nca = \"ca.pem\"\n\
          cert = \"desk-1.der\"\nkey = \"desk-1.key\"\npsk_id = \"desk\"\npsk = { file = \"psk.txt\" }\n\
-         time_servers = [\"ntp.example\", \"10.0.0.1\"]\nencryption_key = \"other.key\"\n";
+         time_servers = [\"ntp.example\", \"10.0.0.1\"]\nencryption_key = \"other.key\"\n\
+         require_encryption = true\n";
     fs::write(desk.path("tls.toml"), file).unwrap();
     desk.provision("--from tls.toml --out same.bin").success();
     assert_eq!(desk.settings("same.bin", ALONE), settings);
+    // It could open none of the packages that it takes.
+    let run = desk.provision(&format!("{TLS} --ca ca.pem --require-encryption"));
+    assert!(common::shown(&run).contains("--encryption-key"));
+    run.code(1);
 }
 
 #[test]

@@ -30,6 +30,8 @@ struct DeviceFile {
     allowed_hosts: Vec<String>,
     #[serde(default)]
     allow_unguarded: bool,
+    #[serde(default)]
+    require_encryption: bool,
     ca: Option<PathBuf>,
     cert: Option<PathBuf>,
     key: Option<PathBuf>,
@@ -106,7 +108,7 @@ pub fn read_device_file(path: &Path) -> Result<Settings, HostError> {
 ///
 /// For a broker with TLS (`mqtts://`): `ca`, `cert` and `key`, files as `otaria device add` writes them; or `psk_id`, and `psk` in
 /// the same three ways as a password. `time_servers` is a list of hosts. `encryption_key` is the private key (PEM) for encrypted
-/// packages.
+/// packages; with `require_encryption` no others are taken.
 ///
 /// Also `setup_password` for the set-up access point, in the same three ways, and `topic_root`, `allow_unguarded` and `install`, for
 /// those who need them. A private key with a passphrase is opened with that in `OTARIA_PASSPHRASE`.
@@ -146,6 +148,7 @@ pub fn from_toml(text: &str, folder: &Path) -> Result<Settings, HostError> {
         broker,
         allowed_hosts: file.allowed_hosts,
         allow_unguarded: file.allow_unguarded,
+        require_encryption: file.require_encryption,
         install: file.install,
         setup_password: file
             .setup_password

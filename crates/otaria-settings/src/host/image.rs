@@ -74,8 +74,13 @@ pub fn entries(settings: &Settings) -> Vec<Entry> {
             text(&settings.allowed_hosts.join(" ")),
         );
     }
-    if settings.allow_unguarded {
-        put(names::ALLOW_UNGUARDED, Value::U8(1));
+    for (name, is_set) in [
+        (names::ALLOW_UNGUARDED, settings.allow_unguarded),
+        (names::REQUIRE_ENCRYPTION, settings.require_encryption),
+    ] {
+        if is_set {
+            put(name, Value::U8(1));
+        }
     }
     if !settings.tls.authorities.is_empty() {
         put(names::AUTHORITIES, blob(&settings.tls.authorities));
@@ -106,11 +111,15 @@ pub fn entries(settings: &Settings) -> Vec<Entry> {
 /// The NVS partition of `len` bytes that holds these settings and nothing else.
 ///
 /// # Errors
-/// The settings do not fit, a device would not read them back as they are, or it could not know its broker.
+/// The settings do not fit, a device would not read them back as they are, it could not know its broker, or it could open none of the
+/// packages that it takes.
 pub fn partition_image(settings: &Settings, len: usize) -> Result<Zeroizing<Vec<u8>>, HostError> {
     let tls = settings.broker.as_ref().is_some_and(|broker| broker.tls);
     if tls && !settings.tls.knows_servers() {
         return Err(HostError::UnknownBroker);
+    }
+    if settings.require_encryption && settings.encryption_key.is_none() {
+        return Err(HostError::NoEncryptionKey);
     }
     let mut all = entries(settings);
     let image = image_of_entries(&all, len)?;

@@ -59,6 +59,11 @@ pub enum HostError {
         "mqtts:// needs something by which the device knows the broker: its CA (--ca FILE), or a key that both have (--psk-id NAME --psk-file FILE)"
     )]
     UnknownBroker,
+    /// Encrypted packages alone, and no key that opens them.
+    #[error(
+        "a device that takes encrypted packages alone needs the key that opens them (--encryption-key FILE, from `otaria keygen`)"
+    )]
+    NoEncryptionKey,
     /// A name of a shared key without the key, or the other way round, or the key is not written in hexadecimal digits.
     #[error(
         "a shared key has a name of 1 to 128 bytes (psk_id) and 32 to 128 hexadecimal digits (psk), as `openssl rand -hex 32` makes them"

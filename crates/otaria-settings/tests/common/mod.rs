@@ -102,6 +102,7 @@ pub(crate) fn longest() -> Settings {
         encryption_key: Some(SecretKey::new([0xC3; 32])),
         allowed_hosts: (0..5).map(|_| host.clone()).collect(),
         allow_unguarded: true,
+        require_encryption: true,
         install: Some(u64::MAX),
         setup_password: Some("s".repeat(63).into()),
     }
@@ -163,6 +164,7 @@ pub(crate) fn random(rng: &mut fastrand::Rng) -> Settings {
         .map(|_| format!("t{}", name(rng)))
         .collect();
     settings.encryption_key = rng.bool().then(|| SecretKey::new([rng.u8(..); 32]));
+    settings.require_encryption = settings.encryption_key.is_some() && rng.bool();
     let len = rng.usize(0..=32);
     settings.product = printable(rng, len);
     if rng.bool() {

@@ -273,6 +273,7 @@ pub(super) struct Provisioned {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     time_servers: Vec<String>,
     encryption: bool,
+    require_encryption: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     setup_password: Option<Printed>,
 }
@@ -312,6 +313,7 @@ impl Provisioned {
             psk_id: settings.tls.psk.as_ref().map(|psk| psk.id.clone()),
             time_servers: settings.time_servers.clone(),
             encryption: settings.encryption_key.is_some(),
+            require_encryption: settings.require_encryption,
             setup_password: None,
         }
     }
@@ -373,7 +375,12 @@ impl fmt::Display for Provisioned {
         if !self.time_servers.is_empty() {
             rows = rows.row("time", list(&self.time_servers, "none"));
         }
-        if self.encryption {
+        if self.require_encryption {
+            rows = rows.row(
+                "encryption",
+                "encrypted packages can be opened, no others are taken",
+            );
+        } else if self.encryption {
             rows = rows.row("encryption", "encrypted packages can be opened");
         }
         if self.topic_root != DEFAULT_ROOT {

@@ -73,6 +73,10 @@ pub(super) struct SettingsArgs {
     #[arg(long)]
     allow_unguarded: bool,
 
+    /// Let the device take encrypted packages alone; needs --encryption-key, or one in --from.
+    #[arg(long)]
+    require_encryption: bool,
+
     /// Make a password for the device's set-up access point and print it, for the device's label; without one the device makes
     /// its own at each start, and says it on the serial port only.
     #[arg(long)]
@@ -214,6 +218,7 @@ impl SettingsArgs {
             settings.encryption_key = Some(SecretKey::new(*key.to_scalar()));
         }
         settings.allow_unguarded |= self.allow_unguarded;
+        settings.require_encryption |= self.require_encryption;
         if self.setup_password {
             let mut random = Zeroizing::new([0; access_point::RANDOM_LEN]);
             getrandom::fill(&mut *random).context("no random numbers for a password")?;

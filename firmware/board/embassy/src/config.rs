@@ -96,7 +96,7 @@ impl<'s> Prepared<'s> {
         config.packages = PackagePolicy {
             allowed_hosts: &self.hosts,
             allow_unguarded: self.settings.allow_unguarded,
-            ..PackagePolicy::default()
+            require_encryption: self.settings.require_encryption,
         };
         config
     }
