@@ -3,6 +3,7 @@
 //! These are all the traits that a port implements, beside `embedded_storage`'s `NorFlash` for the flash. The simulation
 //! implements the same ones, so that the code above them runs on a chip and in a test unchanged.
 
+use core::fmt;
 use core::future::Future;
 use core::net::Ipv4Addr;
 
@@ -125,4 +126,10 @@ pub trait Board {
 
     /// Shows a person which board this is (blinks, say). Called for the `identify` command; returns at once.
     fn identify(&mut self) {}
+
+    /// Says something to whoever stands beside the device, on its console, if it has one: what cannot be reported while there is
+    /// no broker. Called now and then; returns at once.
+    fn say(&mut self, text: fmt::Arguments<'_>) {
+        let _ = text;
+    }
 }

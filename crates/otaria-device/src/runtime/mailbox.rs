@@ -8,10 +8,12 @@ use otaria_wire::messages::{Command, Desired, FailureCode, Level, MessageError, 
 use super::commands::Taken;
 use super::outbox::Next;
 use super::shared::Shared;
-use crate::board::{Board, Clock};
+use crate::board::{Board, Clock, Duration};
 use crate::mqtt::{Inbound, Mailbox, MqttError, Outbound, Outgoing, PublishError};
 use crate::storage::journal::JournalError;
 
+/// The console is told again after this why there is no broker, if it is still the same.
+const REMIND: Duration = Duration::from_secs(60);
 /// Room that a log line needs at most in JSON, when all of its text has to be escaped as `\"`.
 const LOG_LINE_ROOM: usize = 512;
 
@@ -21,7 +23,7 @@ impl<B: Board, K: Clock, F: NorFlash> Mailbox for Shared<'_, B, K, F> {
             Level::Info,
             format_args!("mqtt: connected, session present: {session_present}"),
         );
-        self.mqtt_failure_is_news.set(true);
+        self.broker_failed.set(None);
         self.times.connected();
         self.monitor.set_connected(true);
         self.outbox.borrow_mut().state();
@@ -30,10 +32,17 @@ impl<B: Board, K: Clock, F: NorFlash> Mailbox for Shared<'_, B, K, F> {
     }
 
     fn disconnected(&self, why: &MqttError) {
+        let now = self.clock.now();
+        let told = self.broker_failed.get();
         // The first one says what may be wrong in the settings. A line for each attempt of a night without broker would push
         // everything else out of the log.
-        if self.mqtt_failure_is_news.replace(false) {
+        if told.is_none() {
             self.note(Level::Warn, format_args!("mqtt: {why}"));
+        }
+        if told.is_none_or(|(last, at)| last != *why || now - at >= REMIND) {
+            self.broker_failed.set(Some((*why, now)));
+            let mut board = self.board.borrow_mut();
+            board.say(format_args!("mqtt: {why}"));
         }
         self.monitor.set_connected(false);
         self.tell(EngineEvent::Mqtt(false));

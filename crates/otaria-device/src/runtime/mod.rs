@@ -170,7 +170,7 @@ where
             request: Signal::new(),
             stop: Signal::new(),
             operations: Cell::new(0),
-            mqtt_failure_is_news: Cell::new(true),
+            broker_failed: Cell::new(None),
             link: Cell::new(None),
             probe_failed: Cell::new(None),
             floor_in_flash: Cell::new(0),

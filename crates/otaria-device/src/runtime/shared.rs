@@ -21,6 +21,7 @@ use super::recent;
 use super::running::RunningImage;
 use crate::board::{Board, Clock, Instant, Slot};
 use crate::install::{Observer, Reason, Starts, Stores, Times, Words};
+use crate::mqtt::MqttError;
 use crate::settings::Config;
 use crate::storage::journal::{Journal, JournalError};
 use crate::storage::log::{FlashLog, LogError};
@@ -87,8 +88,8 @@ pub(super) struct Shared<'a, B, K, F> {
     pub(super) request: Signal<NoopRawMutex, Request>,
     pub(super) stop: Signal<NoopRawMutex, u32>,
     pub(super) operations: Cell<u32>,
-    /// That the broker cannot be reached has not been said since it was there, or since the start.
-    pub(super) mqtt_failure_is_news: Cell<bool>,
+    /// Why the broker cannot be reached, as the console was told last, and when. `None` if nobody was told since it was there.
+    pub(super) broker_failed: Cell<Option<(MqttError, Instant)>>,
     /// The link, as the engine knows it.
     pub(super) link: Cell<Option<bool>>,
     /// How the last probe failed.

@@ -1,6 +1,7 @@
 //! The board that a simulated device's code sees.
 
 use core::cell::{Cell, RefCell};
+use core::fmt;
 use core::net::Ipv4Addr;
 use std::rc::Rc;
 
@@ -42,6 +43,7 @@ pub struct SimBoard<C> {
     pub(super) reset_reason: ResetReason,
     pub(super) slot: Option<Slot>,
     pub(super) rng: Rc<RefCell<Rng>>,
+    pub(super) console: Rc<RefCell<Vec<String>>>,
 }
 
 impl<C> SimBoard<C> {
@@ -103,6 +105,10 @@ impl<C: Clock> Board for SimBoard<C> {
 
     fn ip(&self) -> Option<Ipv4Addr> {
         self.hardware.ip.filter(|_| self.link_up())
+    }
+
+    fn say(&mut self, text: fmt::Arguments<'_>) {
+        self.console.borrow_mut().push(text.to_string());
     }
 
     fn rssi(&self) -> Option<i8> {

@@ -124,6 +124,7 @@ struct Inner<S> {
     reset_pressed: Cell<bool>,
     restore_after: Cell<Option<Duration>>,
     boots: RefCell<Vec<BootRecord>>,
+    console: Rc<RefCell<Vec<String>>>,
     running: Cell<Option<Booted>>,
 }
 
@@ -157,6 +158,7 @@ impl<S: Site> SimDevice<S> {
             reset_pressed: Cell::new(false),
             restore_after: Cell::new(None),
             boots: RefCell::default(),
+            console: Rc::default(),
             running: Cell::new(None),
         }))
     }
@@ -226,6 +228,11 @@ impl<S: Site> SimDevice<S> {
     /// All starts so far.
     pub fn boots(&self) -> Vec<BootRecord> {
         self.0.boots.borrow().clone()
+    }
+
+    /// What it has said on its console, in all its boots.
+    pub fn console(&self) -> Vec<String> {
+        self.0.console.borrow().clone()
     }
 
     /// What runs now; `None` without power and while the bootloader works.
@@ -374,6 +381,7 @@ impl<S: Site> Life<'_, S> {
             reset_reason: reason,
             slot: booted.slot().and_then(Slot::from_index),
             rng: inner.rng.clone(),
+            console: inner.console.clone(),
         };
         let behaviour = Behaviour::of_partition(&flash.borrow(), booted.region, booted.image.len)
             .on(inner.hardware.revision);

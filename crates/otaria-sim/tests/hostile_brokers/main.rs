@@ -175,6 +175,37 @@ fn accidents_of_the_broker_cost_nothing_but_time() {
 }
 
 #[test]
+fn the_console_says_why_there_is_no_broker_at_once_and_then_once_a_minute() {
+    let stage = Stage::new();
+    assert!(stage.device.console().is_empty());
+    let mut known = 0;
+    let mut says = |why: &str, stage: &Stage| {
+        stage.host.reset_connections();
+        stage.world.run_for(10 * MINUTE);
+        let console = stage.device.console();
+        let lines = console[known..].iter().filter(|line| line.contains(why));
+        let lines = lines.count();
+        assert!((2..=11).contains(&lines), "{why}: {console:#?}");
+        known = console.len();
+    };
+    stage.net.forget_name("broker");
+    says("could not be resolved", &stage);
+    // Nobody listens there.
+    stage.net.name("broker", [10, 0, 0, 3].into());
+    says("refused", &stage);
+    stage.net.name("broker", stage.broker_host.addr());
+    stage
+        .broker_door
+        .put(raw(b"HTTP/1.1 400 Bad Request\r\n\r\n", Close));
+    says("not MQTT", &stage);
+    stage.all_is_well();
+    stage.world.run_for(10 * MINUTE);
+    let after = stage.device.console().len();
+    stage.world.run_for(10 * MINUTE);
+    assert_eq!(stage.device.console().len(), after);
+}
+
+#[test]
 fn the_table_is_large() {
     let all = [
         refusing::rows(),

@@ -222,6 +222,13 @@ fn a_server_proves_the_shared_key_and_takes_no_other() {
             "07".repeat(16),
             refused(TlsError::Protocol),
         ),
+        // With the key alone whoever gets hold of it later could read what was recorded.
+        ("no share", "07".repeat(16), refused(TlsError::Protocol)),
+        (
+            "a wrong end",
+            "07".repeat(16),
+            refused(TlsError::BadSignature),
+        ),
     ] {
         let Some(rogue) = Rogue::start(&[how], &badge, &key) else {
             return;

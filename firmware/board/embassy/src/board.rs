@@ -1,5 +1,6 @@
 //! A board whose link and address are the network's.
 
+use core::fmt;
 use core::net::Ipv4Addr;
 
 use embassy_net::Stack;
@@ -115,5 +116,9 @@ impl<B: Board, U: Uplink> Board for Networked<B, U> {
 
     fn identify(&mut self) {
         self.board.identify();
+    }
+
+    fn say(&mut self, text: fmt::Arguments<'_>) {
+        log::warn!("{text}");
     }
 }
