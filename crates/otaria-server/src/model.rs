@@ -33,7 +33,7 @@ use utoipa::ToSchema;
 pub struct Page<T> {
     /// The entries.
     pub items: Vec<T>,
-    /// Give this as `after` to get the next page; `None` on the last.
+    /// Give this as `cursor` to get the next page; `None` on the last.
     pub next: Option<String>,
 }
 

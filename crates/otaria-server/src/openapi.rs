@@ -5,7 +5,8 @@
 
 use std::sync::LazyLock;
 
-use axum::http::Method;
+use axum::http::header::{IF_MATCH, IF_NONE_MATCH};
+use axum::http::{HeaderName, Method};
 use serde_json::Value;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
@@ -16,6 +17,7 @@ use utoipa::openapi::{
 use utoipa::{PartialSchema as _, ToSchema as _};
 
 use crate::access::{Needed, needed};
+use crate::http::{IDEMPOTENCY_KEY, takes_key};
 use crate::model::{Problem, RolloutAction};
 
 /// The name of the one way for programs to say who they are.
@@ -40,6 +42,16 @@ const NAMES: &[(&str, &str, &str)] = &[
     ("tokens", "id", "The token's id."),
     ("users", "name", "The user's name."),
     ("webhooks", "id", "The webhook's id."),
+];
+
+/// Changes that are made only to what was read, if the request says so.
+const CONDITIONAL: &[(Method, &str)] = &[
+    (Method::PUT, "devices/{id}/groups"),
+    (Method::PATCH, "devices/{id}/tags"),
+    (Method::PUT, "devices/{id}/note"),
+    (Method::PUT, "groups/{name}"),
+    (Method::DELETE, "groups/{name}"),
+    (Method::POST, "rollouts/{id}/{action}"),
 ];
 
 /// The document, as JSON.
@@ -104,6 +116,23 @@ fn describe(method: &Method, path: &str, operation: &mut Operation) {
             .schema(Some(schema));
         parameters.push(parameter.build().into());
     }
+    for (name, about) in fields(method, path, operation) {
+        let parameter = ParameterBuilder::new()
+            .name(name.as_str())
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some(about))
+            .schema(Some(ObjectBuilder::new().schema_type(Type::String)));
+        operation
+            .parameters
+            .get_or_insert_default()
+            .push(parameter.build().into());
+        if name == IF_NONE_MATCH {
+            let known = ResponseBuilder::new().description(reason("304"));
+            let responses = &mut operation.responses.responses;
+            responses.insert("304".to_owned(), known.into());
+        }
+    }
     let roles: Option<Vec<&str>> = match needed(method, path) {
         Needed::Nothing => None,
         Needed::LogIn => Some(vec![]),
@@ -125,6 +154,38 @@ fn describe(method: &Method, path: &str, operation: &mut Operation) {
         .description("What is wrong, and what to do.")
         .content("application/problem+json", problem);
     responses.insert("default".to_owned(), refused.into());
+}
+
+/// Header fields that a request may have, beside those of all HTTP.
+fn fields(method: &Method, path: &str, operation: &Operation) -> Vec<(HeaderName, &'static str)> {
+    let mut fields = Vec::new();
+    if takes_key(method, path) {
+        fields.push((
+            IDEMPOTENCY_KEY,
+            "A name for this request; sent again under the same name within 24 hours, it gets the same answer and does nothing more.",
+        ));
+    }
+    let changed = CONDITIONAL.iter().any(|(conditional, at)| {
+        method == conditional && path.strip_prefix("/api/v1/") == Some(at)
+    });
+    if changed {
+        fields.push((
+            IF_MATCH,
+            "The `ETag` of what was read; if it is another now, nothing is done, and the answer is 412.",
+        ));
+    }
+    let ok = operation.responses.responses.get("200");
+    let shown = match ok {
+        Some(RefOr::T(response)) => response.content.contains_key("application/json"),
+        Some(RefOr::Ref(_)) | None => false,
+    };
+    if *method == Method::GET && path.starts_with("/api/") && shown {
+        fields.push((
+            IF_NONE_MATCH,
+            "The `ETag` of what is known; if it is the same now, the answer is 304.",
+        ));
+    }
+    fields
 }
 
 /// The names in a path.

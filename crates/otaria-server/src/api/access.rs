@@ -3,16 +3,19 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{FromRequest as _, Path, Request, State};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{FromRequest as _, Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::{Extension, Json};
 
+use super::{Paging, newest_first};
 use crate::access::Caller;
 use crate::clock::now;
 use crate::http::{Answer, Fault, address};
-use crate::model::{Credentials, MadeToken, NewPassword, NewToken, NewUser, Token, User, Whoami};
+use crate::model::{
+    Credentials, MadeToken, NewPassword, NewToken, NewUser, Page, Token, User, Whoami,
+};
 use crate::shared::Shared;
 
 type Shares = State<Arc<Shared>>;
@@ -80,10 +83,15 @@ pub(super) async fn change_password(
 /// Lists users, by name.
 #[utoipa::path(
     get, path = "/users", tag = "access", operation_id = "list_users",
-    responses((status = OK, body = Vec<User>)),
+    params(Paging), responses((status = OK, body = Page<User>)),
 )]
-pub(super) async fn users(State(shared): Shares) -> Answer<Json<Vec<User>>> {
-    Ok(Json(shared.store.users().await?))
+pub(super) async fn users(
+    State(shared): Shares,
+    query: Result<Query<Paging>, QueryRejection>,
+) -> Answer<Json<Page<User>>> {
+    let Query(paging) = query?;
+    let users = shared.store.users().await?;
+    Ok(Json(paging.cut(users, |user| user.name.clone())?))
 }
 
 /// Adds a user, or changes the role of one.
@@ -132,13 +140,17 @@ pub(super) async fn remove_user(
 /// Lists one's own tokens, and for an administrator everybody's.
 #[utoipa::path(
     get, path = "/tokens", tag = "access", operation_id = "list_tokens",
-    responses((status = OK, body = Vec<Token>)),
+    params(Paging), responses((status = OK, body = Page<Token>)),
 )]
 pub(super) async fn tokens(
     State(shared): Shares,
     Extension(caller): Extension<Caller>,
-) -> Answer<Json<Vec<Token>>> {
-    Ok(Json(shared.tokens_of(&caller).await?))
+    query: Result<Query<Paging>, QueryRejection>,
+) -> Answer<Json<Page<Token>>> {
+    let Query(paging) = query?;
+    let tokens = shared.tokens_of(&caller).await?;
+    let key = |token: &Token| newest_first(token.created_at, &token.id);
+    Ok(Json(paging.cut(tokens, key)?))
 }
 
 /// Makes a token. Its secret is told now and never again.

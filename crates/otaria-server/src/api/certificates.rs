@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 
+use super::{Paging, newest_first};
 use crate::clock::now;
 use crate::http::Answer;
-use crate::model::{Certificate, CutOff, IssuedCertificate, NewCertificate};
+use crate::model::{Certificate, CutOff, IssuedCertificate, NewCertificate, Page};
 use crate::shared::Shared;
 
 type Shares = State<Arc<Shared>>;
@@ -17,13 +18,18 @@ type Shares = State<Arc<Shared>>;
 /// Lists the certificates of a device, newest first.
 #[utoipa::path(
     get, path = "/devices/{id}/certificates", tag = "devices", operation_id = "list_certificates",
-    responses((status = OK, body = Vec<Certificate>)),
+    params(Paging),
+    responses((status = OK, body = Page<Certificate>)),
 )]
 pub(super) async fn list(
     State(shared): Shares,
     Path(device): Path<String>,
-) -> Answer<Json<Vec<Certificate>>> {
-    Ok(Json(shared.store.certificates(&device).await?))
+    query: Result<Query<Paging>, QueryRejection>,
+) -> Answer<Json<Page<Certificate>>> {
+    let Query(paging) = query?;
+    let all = shared.store.certificates(&device).await?;
+    let key = |one: &Certificate| newest_first(one.issued_at, &one.serial);
+    Ok(Json(paging.cut(all, key)?))
 }
 
 /// Issues a certificate for a device.

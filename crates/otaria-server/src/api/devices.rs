@@ -27,7 +27,7 @@ pub(super) struct Listed {
     /// Only those that match this, in the language of docs/ROLLOUTS.md.
     query: Option<String>,
     /// The `next` of the page before.
-    after: Option<String>,
+    cursor: Option<String>,
     /// Entries of a page, at most; 100 unless given.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
@@ -46,15 +46,20 @@ pub(super) async fn list(
     let Query(Listed {
         group,
         query,
-        after,
+        cursor,
         limit,
     }) = query?;
-    let limit = Paging { after: None, limit }.limit()?;
+    let paging = Paging { cursor, limit };
     let query = query.as_deref().map(str::parse).transpose()?;
     Ok(Json(
         shared
             .store
-            .devices(&Filter { group, query }, after.as_deref(), limit, now())
+            .devices(
+                &Filter { group, query },
+                paging.cursor.as_deref(),
+                paging.limit()?,
+                now(),
+            )
             .await?,
     ))
 }

@@ -27,7 +27,7 @@ pub(super) async fn list(
     Ok(Json(
         shared
             .store
-            .jobs(paging.after.as_deref(), paging.limit()?)
+            .jobs(paging.cursor.as_deref(), paging.limit()?)
             .await?,
     ))
 }
@@ -60,7 +60,7 @@ pub(super) async fn devices(
     let Query(paging) = query?;
     let page = shared
         .store
-        .assignments(&id, paging.after.as_deref(), paging.limit()?)
+        .assignments(&id, paging.cursor.as_deref(), paging.limit()?)
         .await?;
     if page.items.is_empty() && shared.store.job(&id).await?.is_none() {
         return Err(unknown(&id));

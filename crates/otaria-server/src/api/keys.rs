@@ -4,21 +4,29 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 
+use super::Paging;
 use crate::clock::now;
 use crate::http::Answer;
-use crate::model::{KeyEpoch, PublishedKeys};
+use crate::model::{KeyEpoch, Page, PublishedKeys};
 use crate::shared::Shared;
 
 /// Lists the newest key record of each product.
 #[utoipa::path(
     get, path = "/keys", tag = "keys", operation_id = "list_keys",
-    responses((status = OK, body = Vec<KeyEpoch>)),
+    params(Paging),
+    responses((status = OK, body = Page<KeyEpoch>)),
 )]
-pub(super) async fn list(State(shared): State<Arc<Shared>>) -> Answer<Json<Vec<KeyEpoch>>> {
-    Ok(Json(shared.key_epochs().await?))
+pub(super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    query: Result<Query<Paging>, QueryRejection>,
+) -> Answer<Json<Page<KeyEpoch>>> {
+    let Query(paging) = query?;
+    let epochs = shared.key_epochs().await?;
+    Ok(Json(paging.cut(epochs, |epoch| epoch.product.clone())?))
 }
 
 /// Publishes a key record. It goes to every device of its product.

@@ -4,8 +4,8 @@
 //! `docs/openapi.json`. A route that is not documented does not compile into the router.
 //!
 //! Who may do what is in [`access`](crate::access): `Authorization: Bearer TOKEN`, unless the server runs without log-in.
-//! Pages take `limit` (1 to 1000, else 100) and `after` (the `next` of the page before). Errors are
-//! [`Problem`](crate::model::Problem)s.
+//! Every list is a [`Page`](crate::model::Page): it takes `limit` (1 to 1000, else 100) and `cursor` (the `next` of the page before).
+//! Errors are [`Problem`](crate::model::Problem)s.
 
 mod access;
 mod audit;
@@ -13,8 +13,9 @@ mod certificates;
 mod devices;
 mod jobs;
 mod keys;
+pub(crate) mod labels;
 mod packages;
-pub(crate) mod registry;
+mod registry;
 mod rollouts;
 mod stream;
 mod webhooks;
@@ -24,15 +25,15 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::middleware::map_response;
+use axum::middleware::{from_fn, map_response};
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::http::{Answer, Fault, as_problem};
-use crate::model::Health;
+use crate::http::{Answer, Fault, as_problem, tagged};
+use crate::model::{Health, Page};
 use crate::shared::Shared;
 
 /// Entries of a page unless told otherwise, and at most.
@@ -47,9 +48,9 @@ pub(crate) fn router() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(openapi))
         .routes(routes!(devices::list))
         .routes(routes!(devices::one, devices::forget))
-        .routes(routes!(registry::set_groups))
-        .routes(routes!(registry::change_tags))
-        .routes(routes!(registry::set_note))
+        .routes(routes!(labels::groups, labels::set_groups))
+        .routes(routes!(labels::tags, labels::change_tags))
+        .routes(routes!(labels::note, labels::set_note))
         .routes(routes!(registry::updates))
         .routes(routes!(registry::samples))
         .routes(routes!(devices::events))
@@ -71,7 +72,11 @@ pub(crate) fn router() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(access::tokens, access::make_token))
         .routes(routes!(access::revoke_token))
         .routes(routes!(registry::groups))
-        .routes(routes!(registry::set_group_query, registry::remove_group))
+        .routes(routes!(
+            registry::one_group,
+            registry::set_group_query,
+            registry::remove_group
+        ))
         .routes(routes!(keys::list, keys::publish))
         .routes(routes!(keys::forget))
         .routes(routes!(jobs::list, jobs::publish))
@@ -92,6 +97,7 @@ pub(crate) fn router() -> OpenApiRouter<Arc<Shared>> {
         // Uploads have a limit of their own, and are never held in memory.
         .routes(routes!(packages::list, packages::upload))
         .layer(map_response(as_problem))
+        .layer(from_fn(tagged))
 }
 
 /// This document.
@@ -120,7 +126,7 @@ async fn health(State(shared): State<Arc<Shared>>) -> Answer<Json<Health>> {
 #[into_params(parameter_in = Query)]
 struct Paging {
     /// The `next` of the page before.
-    after: Option<String>,
+    cursor: Option<String>,
     /// Entries of a page, at most; 100 unless given.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
@@ -138,13 +144,35 @@ impl Paging {
         }
     }
 
+    /// Cuts a list that is short enough to be read as a whole. It is in the order of `key`, which names an entry for good: so a
+    /// page begins behind the last one, whatever has come or gone meanwhile.
+    fn cut<T>(&self, items: Vec<T>, key: impl Fn(&T) -> String) -> Answer<Page<T>> {
+        let limit = self.limit()? as usize;
+        let mut items: Vec<T> = match &self.cursor {
+            Some(cursor) => {
+                let after = items.into_iter().filter(|item| key(item) > *cursor);
+                after.take(limit + 1).collect()
+            }
+            None => items,
+        };
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = if more { items.last().map(key) } else { None };
+        Ok(Page { items, next })
+    }
+
     /// The cursor of a list whose entries are numbered.
     fn before(&self) -> Answer<Option<i64>> {
-        let parse = |after: &String| {
-            after
+        let parse = |cursor: &String| {
+            cursor
                 .parse()
-                .map_err(|_| Fault::bad_request("'after' is not from this list"))
+                .map_err(|_| Fault::bad_request("the cursor is not from this list"))
         };
-        self.after.as_ref().map(parse).transpose()
+        self.cursor.as_ref().map(parse).transpose()
     }
+}
+
+/// A key by which the newest come first, and of those of one second, in the order of their names.
+fn newest_first(at: i64, name: &str) -> String {
+    format!("{:016x}{name}", i64::MAX.saturating_sub(at))
 }

@@ -33,7 +33,7 @@ pub(super) async fn list(
     let Query(paging) = query?;
     let mut page = shared
         .store
-        .packages(paging.after.as_deref(), paging.limit()?)
+        .packages(paging.cursor.as_deref(), paging.limit()?)
         .await?;
     for package in &mut page.items {
         package.url = shared.package_url(&package.digest);

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 
 use super::Paging;
 use crate::clock::now;
-use crate::http::{Answer, Fault};
+use crate::http::{Answer, Fault, IfMatch};
 use crate::model::{Page, Plan, PlanRequest, Rollout, RolloutAction, RolloutDevice, RolloutSpec};
 use crate::rollout::runner::RolloutError;
 use crate::shared::Shared;
@@ -34,7 +34,7 @@ pub(super) async fn list(
     let limit = paging.limit()?.min(MOST);
     let ids = shared
         .store
-        .rollout_ids(paging.after.as_deref(), limit)
+        .rollout_ids(paging.cursor.as_deref(), limit)
         .await?;
     let mut items = Vec::with_capacity(ids.items.len());
     for id in &ids.items {
@@ -115,10 +115,13 @@ pub(super) async fn devices(
 pub(super) async fn act(
     State(shared): Shares,
     Path((id, action)): Path<(String, String)>,
+    condition: IfMatch,
 ) -> Answer<Json<Rollout>> {
     let action: RolloutAction = serde_json::from_value(action.clone().into())
         .map_err(|_| Fault::not_found(format!("a rollout cannot be told to '{action}'")))?;
-    Ok(Json(shared.tell_rollout(&id, action, now()).await?))
+    let wanted = |shown: &Rollout| condition.holds(shown);
+    let told = shared.tell_rollout(&id, action, wanted, now());
+    Ok(Json(told.await?))
 }
 
 impl From<RolloutError> for Fault {
@@ -139,6 +142,7 @@ impl From<RolloutError> for Fault {
                 "The rollout makes no sense",
                 detail,
             ),
+            RolloutError::Changed => Self::changed(),
             RolloutError::Wish(error) => error.into(),
             RolloutError::Store(error) => error.into(),
         }

@@ -29,7 +29,7 @@ pub(super) async fn list(
     let Query(paging) = query?;
     let page = shared
         .store
-        .webhooks(paging.after.as_deref(), paging.limit()?);
+        .webhooks(paging.cursor.as_deref(), paging.limit()?);
     Ok(Json(page.await?))
 }
 

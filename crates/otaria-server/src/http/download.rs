@@ -17,6 +17,7 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
+use super::etag::{names, text};
 use super::problem::{Answer, Fault};
 use super::range::{Part, part};
 use crate::packages::EXTENSION;
@@ -143,15 +144,4 @@ fn respond(
     response
         .body(body)
         .map_err(|error| Fault::internal("an answer cannot be made", &error))
-}
-
-fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
-    headers.get(name)?.to_str().ok()
-}
-
-/// Whether a list of entity tags holds this one (or is `*`).
-fn names(list: &str, etag: &str) -> bool {
-    list.split(',')
-        .map(str::trim)
-        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }

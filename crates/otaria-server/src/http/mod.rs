@@ -2,12 +2,16 @@
 
 mod auth;
 mod download;
+mod etag;
 mod guard;
+pub(crate) mod idempotency;
 mod probe;
 mod problem;
 mod range;
 
 pub(crate) use auth::{Session, address, cookie};
+pub(crate) use etag::{IfMatch, tagged};
+pub(crate) use idempotency::{IDEMPOTENCY_KEY, takes_key};
 pub(crate) use problem::{Answer, Fault, as_problem};
 
 use std::sync::Arc;
@@ -49,6 +53,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
             .into_response()
         })
         // The last is the first that a request meets.
+        .layer(from_fn_with_state(Arc::clone(&shared), idempotency::once))
         .layer(from_fn_with_state(Arc::clone(&shared), auth::authenticate))
         .layer(from_fn_with_state(Arc::clone(&shared), guard::guard))
         .layer(from_fn(page::problem_as_page))

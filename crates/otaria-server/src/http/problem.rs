@@ -84,6 +84,16 @@ impl Fault {
         Self::new(StatusCode::CONFLICT, kind, title, detail)
     }
 
+    /// `If-Match` names another state than the present one.
+    pub(crate) fn changed() -> Self {
+        Self::new(
+            StatusCode::PRECONDITION_FAILED,
+            "changed",
+            "It has changed",
+            "this is no more as you have seen it; read it again, and decide anew",
+        )
+    }
+
     /// The server's own fault: the log gets the cause, the client does not.
     pub(crate) fn internal(what: &str, cause: &dyn Error) -> Self {
         tracing::error!("{what}: {}", chain(cause));

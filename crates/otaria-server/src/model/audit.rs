@@ -140,7 +140,7 @@ impl Default for AuditEnd {
 pub struct AuditPage {
     /// The entries, newest first.
     pub items: Vec<AuditEntry>,
-    /// Give this as `after` to get the next page; `None` on the last.
+    /// Give this as `cursor` to get the next page; `None` on the last.
     pub next: Option<String>,
     /// The newest entry.
     pub head: AuditEnd,

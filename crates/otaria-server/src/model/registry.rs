@@ -35,6 +35,13 @@ pub struct GroupQuery {
     pub query: String,
 }
 
+/// The tags of a device; one without a value has an empty one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Tags {
+    /// Their names and values.
+    pub tags: BTreeMap<String, String>,
+}
+
 /// Changes of a device's tags; what is not named stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use askama::Template;
-use axum::Json;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, Path, State};
 use axum::response::Response;
@@ -17,10 +16,10 @@ use super::form::see;
 use super::frame::Frame;
 use super::page;
 use super::words::{Mark, ago, bytes, moment, name, span};
-use crate::api::registry;
+use crate::api::labels;
 use crate::clock::now;
 use crate::http::{Answer, Fault};
-use crate::model::{Device, NewCommand, NewJob, Note, Sample, TagChanges, Target};
+use crate::model::{Device, NewCommand, NewJob, Sample, TagChanges, Target};
 use crate::shared::Shared;
 use crate::wishes::WishError;
 
@@ -285,10 +284,11 @@ pub(super) async fn note(
     };
     // Browsers send line ends as CR LF.
     let note = given.note.replace("\r\n", "\n");
-    let _: Json<Device> =
-        registry::change_tags(shares.clone(), Path(id.clone()), Ok(Json(changes))).await?;
-    let _: Json<Device> =
-        registry::set_note(shares, Path(id.clone()), Ok(Json(Note { note }))).await?;
+    // Both or neither, as they are one form.
+    let mut tx = shares.0.store.write().await?;
+    labels::put_tags(&mut tx, &id, &changes).await?;
+    labels::put_note(&mut tx, &id, &note).await?;
+    tx.commit().await?;
     Ok(see(&format!("/devices/{id}")))
 }
 

@@ -259,6 +259,6 @@ pub(super) async fn act(
 ) -> Answer<Response> {
     let action: RolloutAction = serde_json::from_value(action.clone().into())
         .map_err(|_| Fault::not_found(format!("a rollout cannot be told to '{action}'")))?;
-    shared.tell_rollout(&id, action, now()).await?;
+    shared.tell_rollout(&id, action, |_| true, now()).await?;
     Ok(see(&format!("/rollouts/{}", encoded(&id))))
 }

@@ -37,6 +37,8 @@ pub(crate) enum RolloutError {
     JobsTaken(String),
     #[error("there is no package {0} here; upload it first")]
     NoPackage(Sha256Digest),
+    #[error("the rollout is no more as you have seen it; read it again, and decide anew")]
+    Changed,
     #[error("no device that has reported matches '{0}'")]
     EmptyTarget(String),
     #[error("no device that matches can take this package: {0}")]
@@ -124,16 +126,20 @@ impl Shared {
         self.rollout(&id).await
     }
 
-    /// Carries out an operator's word.
+    /// Carries out an operator's word, if the rollout still is as the operator `wanted` it.
     pub(crate) async fn tell_rollout(
         &self,
         id: &str,
         action: RolloutAction,
+        wanted: impl FnOnce(&Rollout) -> bool,
         now: i64,
     ) -> Result<Rollout, RolloutError> {
         let none = || RolloutError::None(id.to_owned());
         let mut tx = self.store.write().await?;
         let loaded = tx.load_rollout(id).await?.ok_or_else(none)?;
+        if !wanted(&view(loaded.clone())) {
+            return Err(RolloutError::Changed);
+        }
         let (mut course, mut members) = (loaded.course.clone(), loaded.members.clone());
         let mut effects = Vec::new();
         let anew = engine::act(&mut course, &mut members, action, now, &mut effects)?;

@@ -13,6 +13,7 @@ mod audit;
 mod backup;
 mod certificates;
 mod devices;
+mod idempotency;
 mod jobs;
 mod keys;
 mod leases;
@@ -29,6 +30,7 @@ mod webhooks;
 
 pub(crate) use backup::{check, snapshot};
 pub(crate) use devices::{Filter, facts};
+pub(crate) use idempotency::{Answered, Known};
 pub(crate) use jobs::NewJobRow;
 pub(crate) use keys::KeyEpochRow;
 pub(crate) use leases::LONGEST_NOTICE;

@@ -52,6 +52,11 @@ pub(super) const MIGRATIONS: &[(i64, &str, &str)] = &[
         "leases",
         include_str!("../../migrations/0012_leases.sql"),
     ),
+    (
+        13,
+        "idempotency",
+        include_str!("../../migrations/0013_idempotency.sql"),
+    ),
 ];
 
 /// Words of SQLite, and PostgreSQL's for the same, in the order in which they are looked for.

@@ -34,7 +34,7 @@ async fn devices_are_listed_page_by_page_and_by_group() {
     );
     let next = page.next.unwrap();
     let page: Page<Device> = bench
-        .get(&format!("/api/v1/devices?limit=2&after={next}"))
+        .get(&format!("/api/v1/devices?limit=2&cursor={next}"))
         .await
         .json();
     assert_eq!(
@@ -68,7 +68,11 @@ async fn devices_are_listed_page_by_page_and_by_group() {
         ["d1", "d3"]
     );
     assert_eq!(page.items[0].groups, ["lab", "north"]);
-    let groups: Vec<Group> = bench.get("/api/v1/groups").await.json();
+    let groups = bench
+        .get("/api/v1/groups")
+        .await
+        .json::<Page<Group>>()
+        .items;
     let groups: Vec<(&str, u64)> = groups
         .iter()
         .map(|group| (group.name.as_str(), group.devices))
@@ -399,7 +403,7 @@ async fn bad_requests_are_named() {
         ("/api/v1/devices?limit=0", 400),
         ("/api/v1/devices?limit=1001", 400),
         ("/api/v1/devices?limit=x", 400),
-        ("/api/v1/devices/d1/events?after=x", 400),
+        ("/api/v1/devices/d1/events?cursor=x", 400),
     ] {
         let reply = bench.get(path).await;
         assert_eq!(reply.status.as_u16(), status, "{path}");
@@ -479,7 +483,7 @@ async fn history_is_read_newest_first() {
     );
     let rest: Page<ReceivedEvent> = bench
         .get(&format!(
-            "/api/v1/devices/d1/events?after={}",
+            "/api/v1/devices/d1/events?cursor={}",
             page.next.unwrap()
         ))
         .await
@@ -506,7 +510,7 @@ async fn history_is_read_newest_first() {
     );
     let rest: Page<ReceivedLine> = bench
         .get(&format!(
-            "/api/v1/devices/d1/logs?after={}",
+            "/api/v1/devices/d1/logs?cursor={}",
             page.next.clone().unwrap()
         ))
         .await

@@ -257,7 +257,7 @@ async fn pages_of_the_trail_stay_what_they_were_while_it_grows() {
     let first: AuditPage = bench.get("/api/v1/audit?limit=2").await.json();
     assert_eq!(numbers(&first), [3, 2]);
     bench.upload(package("1.0.0")).await;
-    let path = format!("/api/v1/audit?limit=2&after={}", first.next.unwrap());
+    let path = format!("/api/v1/audit?limit=2&cursor={}", first.next.unwrap());
     let second: AuditPage = bench.get(&path).await.json();
     assert_eq!((numbers(&second), second.next), (vec![1], None));
 }

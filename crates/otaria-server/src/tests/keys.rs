@@ -2,7 +2,7 @@ use otaria_package::key_record::Plan;
 use otaria_wire::keys::KeyRecord;
 
 use super::*;
-use crate::model::{KeyEpoch, PublishedKeys};
+use crate::model::{KeyEpoch, Page, PublishedKeys};
 
 /// A key record of the product whose devices the tests have.
 fn record(epoch: u32, product: &str) -> Vec<u8> {
@@ -59,7 +59,11 @@ async fn a_key_record_goes_to_every_device_of_its_product_now_and_later() {
     bench.put_keys(&record(2, product)).await;
     let all = [to("d1", 2), to("d2", 2), to("d3", 2)];
     assert_eq!(bench.keys_waiting().await, all);
-    let epochs: Vec<KeyEpoch> = bench.get("/api/v1/keys").await.json();
+    let epochs = bench
+        .get("/api/v1/keys")
+        .await
+        .json::<Page<KeyEpoch>>()
+        .items;
     let shown: Vec<_> = epochs
         .iter()
         .map(|epoch| (epoch.product.as_str(), epoch.epoch, epoch.devices))
@@ -102,7 +106,11 @@ async fn who_goes_by_a_record_is_counted_by_what_devices_report() {
     let product = bench.device("d1").await.state.unwrap().product;
     bench.put_keys(&record(3, product.as_str())).await;
     let in_force = async || {
-        let epochs: Vec<KeyEpoch> = bench.get("/api/v1/keys").await.json();
+        let epochs = bench
+            .get("/api/v1/keys")
+            .await
+            .json::<Page<KeyEpoch>>()
+            .items;
         epochs[0].in_force
     };
     assert_eq!(in_force().await, 0);

@@ -1,11 +1,13 @@
 //! The server without sockets: requests straight into the router, reports straight into the store.
 
 mod access;
+mod again;
 mod api;
 mod audit;
 mod databases;
 mod download;
 mod keys;
+mod lists;
 mod openapi;
 mod outbox;
 mod page;

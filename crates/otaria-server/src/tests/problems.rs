@@ -17,7 +17,7 @@ async fn whatever_is_refused_is_a_problem_document() {
         ("GET", "devices/%FF", json, "", 400, "bad_request"),
         ("GET", "devices?limit=x", json, "", 400, "bad_request"),
         ("GET", "devices?limit=0", json, "", 400, "bad_request"),
-        ("GET", "audit?after=x", json, "", 400, "bad_request"),
+        ("GET", "audit?cursor=x", json, "", 400, "bad_request"),
         ("POST", "jobs", json, "{", 400, "bad_request"),
         ("POST", "jobs", json, "{}", 422, "bad_request"),
         ("POST", "jobs", "text/plain", "{}", 415, "content_type"),

@@ -82,7 +82,7 @@ async fn a_filtered_list_has_pages_without_gaps() {
         assert!(page.items.len() <= 2);
         found.extend(page.items.into_iter().map(|device| device.id));
         let Some(next) = page.next else { break };
-        after = format!("&after={next}");
+        after = format!("&cursor={next}");
     }
     let expected: Vec<String> = (0..25).step_by(3).map(|n| format!("d{n:02}")).collect();
     assert_eq!(found, expected);
@@ -190,7 +190,11 @@ async fn a_group_by_query_follows_its_devices() {
         .send(Method::DELETE, "/api/v1/groups/old", &[], Body::empty())
         .await;
     assert_eq!(gone.status, StatusCode::NO_CONTENT);
-    let groups: Vec<Group> = bench.get("/api/v1/groups").await.json();
+    let groups = bench
+        .get("/api/v1/groups")
+        .await
+        .json::<Page<Group>>()
+        .items;
     assert_eq!(groups.len(), 1, "{groups:?}");
 }
 
@@ -249,7 +253,11 @@ async fn samples_are_few_and_bounded() {
     report(NOW + 60, 1, 11).await;
     report(NOW + 61, 2, 12).await;
     report(NOW + 400, 2, 13).await;
-    let samples: Vec<Sample> = bench.get("/api/v1/devices/a/samples").await.json();
+    let samples = bench
+        .get("/api/v1/devices/a/samples?limit=1000")
+        .await
+        .json::<Page<Sample>>()
+        .items;
     let heaps: Vec<u32> = samples.iter().map(|sample| sample.heap_min).collect();
     assert_eq!(
         heaps,
@@ -261,6 +269,10 @@ async fn samples_are_few_and_bounded() {
         report(NOW + 1_000 + n * 300, 2, 20).await;
     }
     bench.shared.store.prune().await.unwrap();
-    let samples: Vec<Sample> = bench.get("/api/v1/devices/a/samples").await.json();
+    let samples = bench
+        .get("/api/v1/devices/a/samples?limit=1000")
+        .await
+        .json::<Page<Sample>>()
+        .items;
     assert_eq!((samples.len(), samples[0].heap_min), (288, 20));
 }

@@ -13,7 +13,7 @@ impl Client {
     }
 
     pub(crate) fn users(&self) -> anyhow::Result<Vec<User>> {
-        self.get("users")
+        self.list("users", &[])
     }
 
     pub(crate) fn add_user(&self, user: &NewUser) -> anyhow::Result<User> {
@@ -39,7 +39,7 @@ impl Client {
     }
 
     pub(crate) fn tokens(&self) -> anyhow::Result<Vec<Token>> {
-        self.get("tokens")
+        self.list("tokens", &[])
     }
 
     pub(crate) fn make_token(&self, token: &NewToken) -> anyhow::Result<MadeToken> {
@@ -52,7 +52,7 @@ impl Client {
 
     /// A page of the audit trail: the entries before `after`, newest first.
     pub(crate) fn audit(&self, after: Option<&str>, limit: usize) -> anyhow::Result<AuditPage> {
-        let after = after.map_or(String::new(), |after| format!("&after={}", escape(after)));
+        let after = after.map_or(String::new(), |after| format!("&cursor={}", escape(after)));
         self.get(&format!("audit?limit={}{after}", limit.clamp(1, PAGE)))
     }
 

@@ -55,7 +55,7 @@ impl Client {
     }
 
     pub(crate) fn groups(&self) -> anyhow::Result<Vec<Group>> {
-        self.get("groups")
+        self.list("groups", &[])
     }
 
     pub(crate) fn set_group_query(&self, name: &str, query: &str) -> anyhow::Result<Group> {

@@ -210,20 +210,20 @@ impl Client {
         query: &[(&str, &str)],
     ) -> anyhow::Result<Vec<T>> {
         let mut items = Vec::new();
-        let mut after: Option<String> = None;
+        let mut cursor: Option<String> = None;
         loop {
             let mut url = format!("{path}?limit={PAGE}");
             for (name, value) in query
                 .iter()
                 .copied()
-                .chain(after.as_deref().map(|after| ("after", after)))
+                .chain(cursor.as_deref().map(|cursor| ("cursor", cursor)))
             {
                 url.push_str(&format!("&{name}={}", escape(value)));
             }
             let page: Page<T> = self.get(&url)?;
             items.extend(page.items);
-            after = page.next;
-            if after.is_none() {
+            cursor = page.next;
+            if cursor.is_none() {
                 return Ok(items);
             }
         }

@@ -44,7 +44,7 @@ impl Client {
 
     /// The newest key record of each product.
     pub(crate) fn keys(&self) -> anyhow::Result<Vec<KeyEpoch>> {
-        self.get("keys")
+        self.list("keys", &[])
     }
 
     pub(crate) fn publish_keys(&self, record: &[u8]) -> anyhow::Result<PublishedKeys> {
