@@ -175,7 +175,7 @@ fn observe(
             member.since = now;
         }
     };
-    match (member.stage, seen.status) {
+    match (member.stage, outcome(seen)) {
         (Stage::Waiting, _) => {
             if seen.runs_expected == Some(true) {
                 enter(member, Stage::Confirmed);
@@ -231,6 +231,19 @@ fn observe(
         }
     }
     overdue(course, member, index, now, effects);
+}
+
+/// How far the try is. What runs has the last word, so that one look at a device and the next come to the same: whatever was heard
+/// of the try, a device that has confirmed the image has done what was wanted, and one that runs something else has not.
+fn outcome(seen: &Seen) -> Option<Status> {
+    match (seen.status, seen.runs_expected) {
+        (Some(Status::Cancelling | Status::Cancelled | Status::Superseded), _) => seen.status,
+        (_, Some(true)) => Some(Status::Succeeded),
+        (Some(Status::Succeeded), Some(false)) if seen.is_newest && seen.online => {
+            Some(Status::RolledBack)
+        }
+        (status, _) => status,
+    }
 }
 
 /// Sees what takes too long.

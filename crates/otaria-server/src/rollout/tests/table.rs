@@ -379,3 +379,16 @@ fn a_cancelled_rollout_does_nothing_ever_again() {
         assert!(lab.act(action).is_err(), "{action:?}");
     }
 }
+
+#[test]
+fn what_a_device_runs_has_the_last_word_over_what_was_heard_of_the_try() {
+    for status in [Status::Running, Status::Failed, Status::RolledBack] {
+        let mut lab = Lab::new(&[1], |_| {});
+        lab.step(1);
+        lab.says(0, status);
+        lab.seen[0].runs_expected = Some(true);
+        lab.step(1);
+        assert_eq!(lab.stage(0), Stage::Confirmed, "{status:?}");
+        assert_eq!(lab.members[0].failures, 0, "{status:?}");
+    }
+}
