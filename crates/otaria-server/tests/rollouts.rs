@@ -19,7 +19,7 @@ use serde_json::json;
 use victim::Victim;
 
 const DEVICES: usize = 200;
-/// Chooses the moments; printed when the test fails.
+/// Chooses the moments, unless `OTARIA_SEED` does; printed when the test fails.
 const SEED: u64 = 0x0F1E_E75E;
 /// Devices wait longer each time that the server is away: more kills than these only make everybody wait.
 const KILLS: usize = 20;
@@ -51,6 +51,7 @@ async fn rollout(server: &Victim) -> Rollout {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollout_whose_server_is_killed_at_random_moments_loses_and_doubles_nothing() {
+    let seed = std::env::var("OTARIA_SEED").map_or(SEED, |seed| seed.parse().unwrap());
     let data = tempfile::tempdir().unwrap();
     let (http, mqtt) = (free_port(), free_port());
     let key = SigningKey::generate().unwrap();
@@ -83,12 +84,12 @@ async fn a_rollout_whose_server_is_killed_at_random_moments_loses_and_doubles_no
     assert_eq!(status, 201, "{made}");
 
     let begun = Instant::now();
-    let mut random = SEED;
+    let mut random = seed;
     let mut kills = 0;
     while rollout(&server).await.state == RolloutState::Running {
         assert!(
             begun.elapsed() < LIMIT,
-            "seed {SEED:#x}: {:?}",
+            "seed {seed:#x}: {:?}",
             rollout(&server).await
         );
         random = random
@@ -108,7 +109,7 @@ async fn a_rollout_whose_server_is_killed_at_random_moments_loses_and_doubles_no
     assert_eq!(
         (rollout.state, rollout.total.confirmed),
         (RolloutState::Done, DEVICES as u64),
-        "seed {SEED:#x}, {kills} kills: {rollout:?}"
+        "seed {seed:#x}, {kills} kills: {rollout:?}"
     );
     let (_, page) = server
         .http
@@ -119,21 +120,21 @@ async fn a_rollout_whose_server_is_killed_at_random_moments_loses_and_doubles_no
         assert_eq!(
             (device.stage, device.offers, device.failures),
             (Stage::Confirmed, 1, 0),
-            "seed {SEED:#x}: {device:?}"
+            "seed {seed:#x}: {device:?}"
         );
         let (_, page) = server
             .http
             .get(&format!("/api/v1/devices/{}/updates", device.device))
             .await;
         let updates: Page<Update> = serde_json::from_value(page).unwrap();
-        assert_eq!(updates.items.len(), 1, "seed {SEED:#x}: {updates:?}");
+        assert_eq!(updates.items.len(), 1, "seed {seed:#x}: {updates:?}");
     }
     let (status, page) = server.http.get("/api/v1/audit?limit=1000").await;
     assert_eq!(status, 200, "{page}");
     let mut trail: AuditPage = serde_json::from_value(page).unwrap();
     trail.items.reverse();
     let whole = verify(trail.checkpoint, &trail.items, trail.head);
-    assert_eq!(whole, Ok(()), "seed {SEED:#x}: the audit trail");
+    assert_eq!(whole, Ok(()), "seed {seed:#x}: the audit trail");
     let did: Vec<_> = trail
         .items
         .iter()
@@ -145,7 +146,7 @@ async fn a_rollout_whose_server_is_killed_at_random_moments_loses_and_doubles_no
         ("rollout.state", 1),
     ] {
         let found = did.iter().filter(|(name, _)| *name == action).count();
-        assert_eq!(found, times, "seed {SEED:#x}: {action} in {did:?}");
+        assert_eq!(found, times, "seed {seed:#x}: {action} in {did:?}");
     }
     assert_eq!(did.last(), Some(&("rollout.state", "done")));
     for (n, found) in fleet.inspect().await.unwrap().iter().enumerate() {
@@ -153,7 +154,7 @@ async fn a_rollout_whose_server_is_killed_at_random_moments_loses_and_doubles_no
         assert_eq!(
             (boots, found.on_trial),
             (Some("1.1.0"), false),
-            "seed {SEED:#x}: d{n}"
+            "seed {seed:#x}: d{n}"
         );
     }
     assert!(kills >= 5, "{kills} kills are too few to show anything");

@@ -10,13 +10,14 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use mqtt5::broker::auth::{AuthProvider, AuthResult};
 use mqtt5::error::Result;
 use mqtt5::packet::connect::ConnectPacket;
 use mqtt5::protocol::v5::reason_codes::ReasonCode;
 use otaria_wire::topics::{self, DeviceId, Topic};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{rules, secret};
@@ -46,10 +47,12 @@ pub(super) struct Server {
 }
 
 /// Asked by the broker about everything that one connection, or the server's listener, wants.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Doorman {
     server: Arc<Server>,
     caller: Caller,
+    /// The caller's place among those that arrive, until it has.
+    arriving: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl Doorman {
@@ -58,15 +61,25 @@ impl Doorman {
         Self {
             server: Arc::new(server),
             caller: Caller::Server,
+            arriving: Mutex::default(),
         }
     }
 
-    /// One for another caller.
-    pub(super) fn with(&self, caller: Caller) -> Self {
+    /// One for another caller, who holds a place among those that arrive.
+    pub(super) fn with(&self, caller: Caller, place: Option<OwnedSemaphorePermit>) -> Self {
         Self {
             server: Arc::clone(&self.server),
             caller,
+            arriving: Mutex::new(place),
         }
+    }
+
+    /// The caller has subscribed, which is what costs the broker time, or takes too long over it: the next one may come.
+    pub(super) fn arrived(&self) {
+        self.arriving
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
     }
 
     fn admit(&self, connect: &ConnectPacket, from: SocketAddr) -> AuthResult {
@@ -144,6 +157,8 @@ impl AuthProvider for Doorman {
         user_id: Option<&'a str>,
         topic: &'a str,
     ) -> Now<'a, bool> {
+        // Devices subscribe first.
+        self.arrived();
         Box::pin(std::future::ready(self.may_publish(user_id, topic)))
     }
 
@@ -190,7 +205,7 @@ mod tests {
             id: SERVER.to_owned(),
             password: "secret".to_owned(),
         };
-        Doorman::new(server).with(caller)
+        Doorman::new(server).with(caller, None)
     }
 
     fn device(cut: &CancellationToken) -> Caller {

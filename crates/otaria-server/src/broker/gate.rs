@@ -4,6 +4,7 @@
 //! network is back; and its own TLS does not tell who a certificate names (docs/BROKER.md). A connection from here has
 //! shaken hands already, and has a [`Doorman`] of its own who knows whose it is.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use mqtt5::broker::sys_topics::BrokerStats;
 use mqtt5::broker::tls_acceptor::TlsStreamWrapper;
 use mqtt5::broker::transport::BrokerTransport;
 use mqtt5::broker::{BrokerConfig, DynamicStorage, MqttBroker, ResourceMonitor};
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,6 +24,14 @@ use crate::trust::{Peer, Secured, TlsListener};
 /// How long connections may take to end when the server does.
 const LINGER: Duration = Duration::from_secs(5);
 
+/// Clients that arrive at once; the others wait for their turn. mqtt5 compares each one that connects with all
+/// subscriptions, and each filter with all retained messages: some milliseconds with 10,000 devices. Were they all let in
+/// together, all would be answered at the end, when most have given up and come again. For the same reason nothing is
+/// done for those that have.
+const ARRIVING: usize = 32;
+/// A client that has not subscribed and published by then counts as there.
+const ARRIVAL: Duration = Duration::from_secs(2);
+
 /// What a connection needs of the broker.
 pub(super) struct Inside {
     config: Arc<BrokerConfig>,
@@ -31,6 +40,7 @@ pub(super) struct Inside {
     stats: Arc<BrokerStats>,
     monitor: Arc<ResourceMonitor>,
     doorman: Doorman,
+    arrivals: Arc<Semaphore>,
 }
 
 impl Inside {
@@ -43,11 +53,18 @@ impl Inside {
             stats: broker.stats(),
             monitor: broker.resource_monitor(),
             doorman,
+            arrivals: Arc::new(Semaphore::new(ARRIVING)),
         }
     }
 
     /// Serves a connection until it ends, its device is cut off, or the server ends.
-    async fn serve(&self, stream: Secured, peer: Peer, stop: CancellationToken) {
+    async fn serve(
+        &self,
+        stream: Secured,
+        peer: Peer,
+        arriving: OwnedSemaphorePermit,
+        stop: CancellationToken,
+    ) {
         let (transport, cut) = match stream {
             Secured::Plain(stream) => (BrokerTransport::tcp(stream), CancellationToken::new()),
             Secured::Tls(guarded) => {
@@ -59,22 +76,32 @@ impl Inside {
             Some(identity) => Caller::Device(identity.device, cut.clone()),
             None => Caller::Anybody,
         };
+        let doorman = Arc::new(self.doorman.with(caller, Some(arriving)));
         let (end, ended) = broadcast::channel(1);
         let handler = ClientHandler::new(
             transport,
             peer.address,
             Arc::clone(&self.config),
             Arc::clone(&self.router),
-            Arc::new(self.doorman.with(caller)),
+            Arc::clone(&doorman) as _,
             self.storage.clone(),
             Arc::clone(&self.stats),
             Arc::clone(&self.monitor),
             ended,
         );
         let mut run = std::pin::pin!(handler.run());
+        let to_end = async {
+            tokio::select! { () = cut.cancelled() => {} () = stop.cancelled() => {} }
+        };
+        let slow = async {
+            tokio::time::sleep(ARRIVAL).await;
+            doorman.arrived();
+            std::future::pending::<Infallible>().await
+        };
         let result = tokio::select! {
             result = &mut run => result,
-            () = async { tokio::select! { () = cut.cancelled() => {} () = stop.cancelled() => {} } } => {
+            never = slow => match never {},
+            () = to_end => {
                 // It says so to the client, publishes its will and leaves the broker's lists in order.
                 let _ = end.send(());
                 run.await
@@ -108,7 +135,12 @@ impl Gate {
                 };
                 let (inside, stopped) = (Arc::clone(&inside), stopped.clone());
                 tracker.spawn(async move {
-                    inside.serve(stream, peer, stopped).await;
+                    let turn = Arc::clone(&inside.arrivals).acquire_owned();
+                    if let Some(Ok(arriving)) = stopped.run_until_cancelled(turn).await
+                        && !stream.has_gone()
+                    {
+                        inside.serve(stream, peer, arriving, stopped).await;
+                    }
                     drop(place);
                 });
             }

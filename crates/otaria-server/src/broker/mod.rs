@@ -23,7 +23,7 @@ use mqtt5::packet::publish::PublishPacket;
 use otaria_wire::topics::{self, NameError, Topic};
 use tokio::task::JoinHandle;
 
-use self::doorman::{Doorman, Server};
+use self::doorman::{Caller, Doorman, Server};
 use self::gate::{Gate, Inside};
 use self::recorder::Recorder;
 use crate::access::secret;
@@ -108,7 +108,7 @@ impl Broker {
                     MqttError::Io(_) => BrokerError::Files(dir.clone(), error),
                     error => BrokerError::Start(error),
                 })?;
-        let inside = Inside::new(&broker, config, doorman.clone());
+        let inside = Inside::new(&broker, config, doorman.with(Caller::Anybody, None));
         broker = broker.with_auth_provider(Arc::new(doorman));
         broker.resource_monitor().update_limits(ResourceLimits {
             max_connections: MAX_CLIENTS,

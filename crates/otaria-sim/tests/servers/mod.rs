@@ -27,6 +27,11 @@ impl Server {
         format!("http://127.0.0.1:{}/{path}", self.port)
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     pub(crate) fn kill(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -118,7 +123,10 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// Starts a program that has to be told a port. Between finding a free one and using it somebody else may take it: then once more.
-fn on_free_port(dir: tempfile::TempDir, start: impl Fn(&Path, u16) -> Command) -> Server {
+pub(crate) fn on_free_port(
+    dir: tempfile::TempDir,
+    start: impl Fn(&Path, u16) -> Command,
+) -> Server {
     for _ in 0..10 {
         let port = free_port();
         let mut command = start(dir.path(), port);
