@@ -65,16 +65,23 @@ impl Inside {
         arriving: OwnedSemaphorePermit,
         stop: CancellationToken,
     ) {
-        let (transport, cut) = match stream {
-            Secured::Plain(stream) => (BrokerTransport::tcp(stream), CancellationToken::new()),
-            Secured::Tls(guarded) => {
-                let (stream, cut) = guarded.into_parts();
-                (BrokerTransport::tls(TlsStreamWrapper::new(stream)), cut)
+        let (transport, caller, cut) = match (stream, peer.identity) {
+            (Secured::Plain(stream), _) => {
+                let nobody_cuts_it = CancellationToken::new();
+                (
+                    BrokerTransport::tcp(stream),
+                    Caller::Anybody,
+                    nobody_cuts_it,
+                )
             }
-        };
-        let caller = match peer.identity {
-            Some(identity) => Caller::Device(identity.device, cut.clone()),
-            None => Caller::Anybody,
+            (Secured::Tls(guarded), Some(identity)) => {
+                let (stream, cut) = guarded.into_parts();
+                let caller = Caller::Device(identity.device, cut.clone());
+                let transport = BrokerTransport::tls(TlsStreamWrapper::new(stream));
+                (transport, caller, cut)
+            }
+            // The handshake required a certificate.
+            (Secured::Tls(_), None) => return,
         };
         let doorman = Arc::new(self.doorman.with(caller, Some(arriving)));
         let (end, ended) = broadcast::channel(1);

@@ -83,11 +83,12 @@ impl BrokerEventHandler for Recorder {
         Box::pin(async move {
             if let Some(report) = self.read(&message) {
                 let (done, stored) = oneshot::channel();
-                // An error in either means that the server ends: the device is not answered, and sends again.
-                if self.queue.send(Recording { report, done }).await.is_ok()
-                    && message.qos != QoS::AtMostOnce
-                {
-                    let _ = stored.await;
+                let recording = Recording { report, done };
+                let recorded = self.queue.send(recording).await.is_ok()
+                    && (message.qos == QoS::AtMostOnce || stored.await.is_ok());
+                if !recorded {
+                    // Nobody stores any more. Unanswered, the device keeps what it has to say.
+                    return std::future::pending().await;
                 }
             }
             PublishAction::Continue
