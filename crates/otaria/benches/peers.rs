@@ -25,7 +25,7 @@ use tempfile::TempDir;
 
 const ROUNDS: usize = 5;
 /// Length of the firmware image.
-const IMAGE_LEN: usize = 2 * 1024 * 1024;
+const IMAGE_LEN: usize = 1792 * 1024;
 /// Downloads at once, and how many each makes one after the other.
 const DOWNLOADS: (usize, usize) = (8, 40);
 /// Devices that report at once, and how often each does.
@@ -99,6 +99,7 @@ impl Drop for Otaria {
 fn downloads(desk: &TempDir, otaria: &Otaria) -> Option<f64> {
     let package = package(desk);
     let mut answer = ureq::post(format!("http://{}/api/v1/packages", otaria.http))
+        .content_type("application/octet-stream")
         .send(&package[..])
         .unwrap();
     let told: Value = answer.body_mut().read_json().unwrap();

@@ -7,6 +7,7 @@
 //! the store the one that knows what is declared: the broker's files may be behind, and are put right from it at the
 //! next start.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use mqtt5::QoS;
 use mqtt5::broker::events::{BrokerEventHandler, ClientPublishEvent, PublishAction};
+use otaria_wire::topics::DeviceId;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::ingest::{self, IngestError, Report, What};
@@ -111,15 +113,73 @@ async fn store(shared: Arc<Shared>, mut recordings: mpsc::Receiver<Recording>) {
     }
 }
 
+/// All but progress that the same device's next report replaces: in the same phase of the same job only the newest counts, so
+/// a burst costs the database one change.
+fn newest<'a>(reports: impl Iterator<Item = &'a Report>) -> impl Iterator<Item = &'a Report> {
+    let mut kept: Vec<Option<&Report>> = Vec::new();
+    let mut last: HashMap<&DeviceId, usize> = HashMap::new();
+    for report in reports {
+        if let Some(before) = last.insert(&report.device, kept.len())
+            && let Some(What::Progress(old)) = kept[before].map(|report| &report.what)
+            && let What::Progress(new) = &report.what
+            && (&old.job, old.phase) == (&new.job, new.phase)
+        {
+            kept[before] = None;
+        }
+        kept.push(Some(report));
+    }
+    kept.into_iter().flatten()
+}
+
 async fn store_batch(shared: &Shared, batch: &[Recording]) -> Result<(), StoreError> {
     let now = crate::clock::now();
     let mut changes = Vec::new();
     let mut tx = shared.store.write().await?;
-    for recording in batch {
+    for report in newest(batch.iter().map(|recording| &recording.report)) {
         let never = |_| false;
-        changes.extend(shared.apply(&mut tx, &recording.report, never, now).await?);
+        changes.extend(shared.apply(&mut tx, report, never, now).await?);
     }
     tx.commit().await?;
     shared.stored(changes);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(device: &str, phase: &str, done: u32) -> Report {
+        let payload =
+            format!(r#"{{"job":"j","phase":"{phase}","done":{done},"total":100,"rate":1}}"#);
+        report(device, "progress", &payload)
+    }
+
+    fn report(device: &str, leaf: &str, payload: &str) -> Report {
+        let topic = format!("otaria/v1/{device}/{leaf}");
+        let report = ingest::parse("otaria", &topic, payload.as_bytes(), false);
+        report.unwrap().unwrap()
+    }
+
+    #[test]
+    fn of_progress_in_one_phase_only_the_newest_is_stored() {
+        let log = report(
+            "a",
+            "log",
+            r#"{"n":1,"boot":1,"t_ms":5,"level":"info","text":"x"}"#,
+        );
+        let reports = [
+            progress("a", "downloading", 1),
+            progress("b", "downloading", 1),
+            progress("a", "downloading", 2),
+            progress("a", "verifying", 3),
+            log,
+            progress("a", "verifying", 4),
+        ];
+        let kept: Vec<&Report> = newest(reports.iter()).collect();
+        let without_the_first: Vec<&Report> = reports[1..].iter().collect();
+        assert_eq!(
+            kept, without_the_first,
+            "phases, devices and logs stand between"
+        );
+    }
 }
