@@ -222,10 +222,6 @@ impl Server {
             let client_id = format!("{client_id}-ha");
             HomeAssistant::start(Arc::clone(&shared), home.broker, home_connector, client_id)
         });
-        let reports: &[Topic] = match &broker {
-            Some(_) => Broker::LEAVES,
-            None => &Topic::FROM_DEVICE,
-        };
         let way = Way {
             broker: broker_url,
             tls: connector.map(Arc::new),
@@ -241,7 +237,8 @@ impl Server {
                 shared.leads.send_replace(false);
                 Bus::share(Arc::clone(&shared), way, server)?
             }
-            (Some(_), _) | (None, false) => Bus::start(Arc::clone(&shared), way, reports)?,
+            (None, false) => Bus::start(Arc::clone(&shared), way, &Topic::FROM_DEVICE)?,
+            (Some(_), _) => Bus::start(Arc::clone(&shared), way, Broker::LEAVES)?,
         };
         let http = tokio::spawn(serve(listener, Arc::clone(&shared)));
         let housekeeping = tokio::spawn(housekeeping(Arc::clone(&shared)));

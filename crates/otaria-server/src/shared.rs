@@ -232,7 +232,6 @@ impl Shared {
             }
             tx.sent(&[waiting]).await?;
         }
-        self.metrics.received.inc();
         let changes = tx.apply(report, now).await?;
         if let What::State(state) = &report.what {
             let device = report.device.as_str();

@@ -7,7 +7,7 @@ mod victim;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{free_port, wait_for};
+use common::{free_port, wait_for_fleet};
 use otaria_package::keys::SigningKey;
 use otaria_package::pack::{Options, TimeStamp, pack};
 use otaria_server::audit::verify;
@@ -57,16 +57,7 @@ async fn a_rollout_whose_server_is_killed_at_random_moments_loses_and_doubles_no
     let key = SigningKey::generate().unwrap();
     let mut server = Victim::at(data.path(), http, mqtt);
     let fleet = fleet(&key, mqtt.port());
-    wait_for("all devices", || async {
-        let (_, page) = server
-            .http
-            .get("/api/v1/devices?query=online%20and%20version%3C2&limit=1000")
-            .await;
-        page["items"]
-            .as_array()
-            .is_some_and(|items| items.len() == DEVICES)
-    })
-    .await;
+    wait_for_fleet(server.http, DEVICES).await;
 
     let image = Stamp::new("1.1.0").size(48 * 1024).image();
     let options = Options::new(TimeStamp {

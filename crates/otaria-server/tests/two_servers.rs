@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{Http, Mosquitto, free_port, servers, wait_for};
+use common::{Http, Mosquitto, free_port, servers, wait_for, wait_for_fleet};
 use otaria_package::keys::SigningKey;
 use otaria_package::pack::{Options, TimeStamp, pack};
 use otaria_server::model::{Page, ReceivedEvent, Rollout, RolloutDevice, RolloutState, Stage};
@@ -102,15 +102,7 @@ async fn a_rollout_goes_on_when_the_server_that_leads_it_is_killed_and_nothing_i
     let key = SigningKey::generate().unwrap();
     let fleet = fleet(&key, pair.broker.address);
     let second = pair.second.http;
-    wait_for("all devices", || async {
-        let (_, page) = second
-            .get("/api/v1/devices?query=online%20and%20version%3C2&limit=1000")
-            .await;
-        page["items"]
-            .as_array()
-            .is_some_and(|items| items.len() == DEVICES)
-    })
-    .await;
+    wait_for_fleet(second, DEVICES).await;
 
     let image = Stamp::new("1.1.0").size(48 * 1024).image();
     let options = Options::new(TimeStamp {

@@ -104,7 +104,7 @@ fn downloads(desk: &TempDir, otaria: &Otaria) -> Option<f64> {
         .unwrap();
     let told: Value = answer.body_mut().read_json().unwrap();
     let path = format!("/packages/{}.otaria", told["digest"].as_str().unwrap());
-    let nginx = nginx(&path, &package)?;
+    let nginx = nginx(path.trim_start_matches('/'), &package)?;
     let peer = SocketAddr::from(([127, 0, 0, 1], nginx.port));
     let len = package.len();
     let [ours, theirs] = in_turn([otaria.http, peer], |server, _| {
@@ -145,34 +145,10 @@ fn package(desk: &TempDir) -> Vec<u8> {
 }
 
 /// nginx as one would set it up to hand out files.
-fn nginx(path: &str, package: &[u8]) -> Option<servers::Server> {
-    let program = servers::find("nginx")?;
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join(path.trim_start_matches('/'));
-    fs::create_dir_all(file.parent().unwrap()).unwrap();
-    fs::write(file, package).unwrap();
-    Some(servers::on_free_port(dir, |dir, port| {
-        let root = dir.display();
-        let config = format!(
-            "daemon off; user root; worker_processes 2; pid {root}/pid; error_log {root}/log;
-             events {{ worker_connections 1024; }}
-             http {{
-                access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000;
-                client_body_temp_path {root}/b; proxy_temp_path {root}/p;
-                fastcgi_temp_path {root}/f; uwsgi_temp_path {root}/u; scgi_temp_path {root}/s;
-                server {{ listen 127.0.0.1:{port}; root {root}; }}
-             }}"
-        );
-        let file = dir.join("conf");
-        fs::write(&file, config).unwrap();
-        let mut command = Command::new(&program);
-        command
-            .args(["-e", "stderr", "-p"])
-            .arg(dir)
-            .arg("-c")
-            .arg(file);
-        command
-    }))
+fn nginx(name: &str, package: &[u8]) -> Option<servers::Server> {
+    let main = "user root; worker_processes 2; events { worker_connections 1024; }";
+    let http = "access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000;";
+    servers::nginx_with(&[(name, package)], main, http, "")
 }
 
 /// One GET on a connection that stays open.

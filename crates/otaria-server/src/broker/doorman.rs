@@ -112,8 +112,8 @@ impl Doorman {
         }
     }
 
-    /// What is not a device's own question is answered here: nobody but the server gets past [`Self::admit`] as such.
-    fn knows(&self, user: Option<&str>) -> bool {
+    /// Whether somebody who is no device may do everything.
+    fn may_all(&self, user: Option<&str>) -> bool {
         match &self.caller {
             Caller::Server => user == Some(&self.server.id),
             Caller::Anybody => true,
@@ -123,7 +123,7 @@ impl Doorman {
 
     fn may_publish(&self, user: Option<&str>, topic: &str) -> bool {
         let Caller::Device(device, cut) = &self.caller else {
-            return self.knows(user);
+            return self.may_all(user);
         };
         // The will of a device that is cut off is still published: it says that the device is gone.
         let will = || {
@@ -136,7 +136,7 @@ impl Doorman {
 
     fn may_subscribe(&self, user: Option<&str>, filter: &str) -> bool {
         let Caller::Device(device, cut) = &self.caller else {
-            return self.knows(user);
+            return self.may_all(user);
         };
         !cut.is_cancelled() && rules::may_subscribe(&self.server.root, device.as_str(), filter)
     }

@@ -52,9 +52,7 @@ impl Recorder {
             queue,
         }
     }
-}
 
-impl Recorder {
     /// The report to be stored, if it is one. What cannot be read is dropped for good: it will not get better by being
     /// sent again.
     fn read(&self, message: &ClientPublishEvent) -> Option<Report> {
@@ -101,6 +99,7 @@ impl BrokerEventHandler for Recorder {
 async fn store(shared: Arc<Shared>, mut recordings: mpsc::Receiver<Recording>) {
     let mut batch = Vec::new();
     while recordings.recv_many(&mut batch, BATCH).await > 0 {
+        shared.metrics.received.inc_by(batch.len() as u64);
         // Devices wait for their acknowledgement meanwhile, and send again if it takes too long.
         while let Err(error) = store_batch(&shared, &batch).await {
             tracing::error!("reports cannot be stored: {error}; trying again");

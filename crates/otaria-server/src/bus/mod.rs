@@ -486,7 +486,11 @@ impl<'a> Session<'a> {
     fn read(&self, message: &Publish) -> Option<ingest::Report> {
         let topic = String::from_utf8_lossy(&message.topic);
         match ingest::parse(&self.shared.root, &topic, &message.payload, message.retain) {
-            Ok(report) => report,
+            Ok(report) => {
+                let report = report?;
+                self.shared.metrics.received.inc();
+                Some(report)
+            }
             Err(error) => {
                 tracing::warn!(%topic, "message dropped: {error}");
                 None

@@ -56,6 +56,19 @@ pub(crate) async fn wait_for<F: Future<Output = bool>>(what: &str, mut holds: im
     }
 }
 
+/// Waits until that many devices are connected and have said what they run.
+pub(crate) async fn wait_for_fleet(http: Http, devices: usize) {
+    wait_for("all devices", || async {
+        let (_, page) = http
+            .get("/api/v1/devices?query=online%20and%20version%3C2&limit=1000")
+            .await;
+        page["items"]
+            .as_array()
+            .is_some_and(|items| items.len() == devices)
+    })
+    .await;
+}
+
 /// Which broker a test runs with.
 pub(crate) enum Broker {
     Embedded,

@@ -123,10 +123,7 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// Starts a program that has to be told a port. Between finding a free one and using it somebody else may take it: then once more.
-pub(crate) fn on_free_port(
-    dir: tempfile::TempDir,
-    start: impl Fn(&Path, u16) -> Command,
-) -> Server {
+fn on_free_port(dir: tempfile::TempDir, start: impl Fn(&Path, u16) -> Command) -> Server {
     for _ in 0..10 {
         let port = free_port();
         let mut command = start(dir.path(), port);
@@ -190,32 +187,45 @@ fn www(files: &[(&str, &[u8])]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("www")).unwrap();
     for (name, bytes) in files {
-        fs::write(dir.path().join("www").join(name), bytes).unwrap();
+        let file = dir.path().join("www").join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, bytes).unwrap();
     }
     dir
 }
 
 /// nginx, which knows ranges and entity tags. `locations` goes into its server block.
 pub(crate) fn nginx(files: &[(&str, &[u8])], locations: &str) -> Option<Server> {
+    // As root, nginx would read the files as another user, who may not enter the directory: hence no worker processes.
+    let main = "master_process off; events {}";
+    let http = "log_format ranges '$request_method $uri $status $http_range';
+        access_log {root}/requests ranges;
+        gzip on; gzip_types *; gzip_min_length 1; gzip_proxied any; gzip_http_version 1.0;";
+    nginx_with(files, main, http, locations)
+}
+
+/// nginx with these lines in its configuration, by block. `{root}` and `{port}` stand for its own.
+pub(crate) fn nginx_with(
+    files: &[(&str, &[u8])],
+    main: &str,
+    http: &str,
+    server: &str,
+) -> Option<Server> {
     let program = find("nginx")?;
+    let config = format!(
+        "daemon off; pid {{root}}/pid; error_log {{root}}/log; {main}
+         http {{
+            client_body_temp_path {{root}}/b; proxy_temp_path {{root}}/p;
+            fastcgi_temp_path {{root}}/f; uwsgi_temp_path {{root}}/u; scgi_temp_path {{root}}/s;
+            {http}
+            server {{ listen 127.0.0.1:{{port}}; root {{root}}/www; {server} }}
+         }}"
+    );
     Some(on_free_port(www(files), |dir, port| {
-        let root = dir.display();
-        let locations = locations
-            .replace("{root}", &root.to_string())
+        let root = dir.display().to_string();
+        let config = config
+            .replace("{root}", &root)
             .replace("{port}", &port.to_string());
-        // As root, nginx would read the files as another user, who may not enter the directory: hence no worker processes.
-        let config = format!(
-            "daemon off; master_process off; pid {root}/pid; error_log {root}/log;
-             events {{}}
-             http {{
-                log_format ranges '$request_method $uri $status $http_range';
-                access_log {root}/requests ranges;
-                client_body_temp_path {root}/b; proxy_temp_path {root}/p;
-                fastcgi_temp_path {root}/f; uwsgi_temp_path {root}/u; scgi_temp_path {root}/s;
-                gzip on; gzip_types *; gzip_min_length 1; gzip_proxied any; gzip_http_version 1.0;
-                server {{ listen 127.0.0.1:{port}; root {root}/www; {locations} }}
-             }}"
-        );
         let file = dir.join("nginx.conf");
         fs::write(&file, config).unwrap();
         let mut command = Command::new(&program);
