@@ -3,7 +3,8 @@
 //! ```text
 //! BACKUP/manifest.json      what there is, with length and SHA-256; written last, so a backup without it is none
 //! BACKUP/otaria.db          the database at one moment
-//! BACKUP/packages/…         the files of all packages that it names; they never change, so they are copied after it
+//! BACKUP/packages/…         the files of all packages that it names; they never change, so they are copied after it. Packages in a
+//!                           bucket stay there: it is looked whether each is there, and the manifest names the bucket
 //! BACKUP/tls/…              the server's authority, certificates and their private keys
 //! ```
 //! The embedded broker's files are left out: what is declared is in the database, and devices report again when they connect.
@@ -15,7 +16,8 @@ use std::path::{Component, Path, PathBuf};
 use otaria_wire::{Sha256Digest, Sha256Hasher};
 use serde::{Deserialize, Serialize};
 
-use crate::packages;
+use crate::config::PackageStore;
+use crate::packages::{self, Bucket, BucketError};
 use crate::store::{self, StoreError};
 
 const MANIFEST: &str = "manifest.json";
@@ -30,6 +32,9 @@ pub struct Manifest {
     pub version: String,
     /// When, in unix seconds.
     pub made_at: i64,
+    /// The bucket where the packages are, if they are not among the files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<String>,
     /// All files but the manifest.
     pub files: Vec<Entry>,
 }
@@ -73,19 +78,25 @@ pub enum BackupError {
     /// The manifest is missing, or cannot be read.
     #[error("{dir} is no backup that this version can read: {1}", dir = .0.display())]
     Manifest(PathBuf, String),
+    /// A package is not in the bucket, or the bucket cannot be asked.
+    #[error("package {0}")]
+    Bucket(Sha256Digest, #[source] BucketError),
+    /// The bucket cannot be used.
+    #[error("the packages' bucket")]
+    NoBucket(#[source] BucketError),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Copies what the server keeps in `data` to the new directory `to`. The server may be at work meanwhile. `packages` is where the
-/// packages are, if not in `data`. Waits for the disk: nothing for a thread that serves others.
+/// Copies what the server keeps in `data` to the new directory `to`. The server may be at work meanwhile. `packages` says where the
+/// packages are; those in a bucket stay there. Waits for the disk: nothing for a thread that serves others.
 ///
 /// # Errors
 /// See [`BackupError`]; the directory is not there after an error.
 pub async fn backup(
     data: &Path,
-    packages: Option<&Path>,
+    packages: &PackageStore,
     to: &Path,
 ) -> Result<Manifest, BackupError> {
     let database = data.join(store::FILE);
@@ -94,20 +105,28 @@ pub async fn backup(
     }
     let dir = Unfinished::new(to)?;
     let copy = dir.path.join(store::FILE);
-    let digests = store::snapshot(&database, &copy).await?;
+    let stored = store::snapshot(&database, &copy).await?;
     private(&copy)?;
-    let own = data.join("packages");
-    let packages = packages.unwrap_or(&own);
     let mut files = vec![hashed(&dir.path, store::FILE)?];
-    for digest in digests {
-        let path = format!("packages/{}", packages::place(&digest));
-        let from = packages.join(packages::place(&digest));
-        let entry = copied(&from, &dir.path, path)?;
-        if entry.sha256 != digest {
-            return Err(BackupError::Damaged(from));
+    let own = data.join("packages");
+    let bucket = match packages {
+        PackageStore::Own => {
+            copy_packages(&own, &stored, &dir.path, &mut files)?;
+            None
         }
-        files.push(entry);
-    }
+        PackageStore::Directory(packages) => {
+            copy_packages(packages, &stored, &dir.path, &mut files)?;
+            None
+        }
+        PackageStore::Bucket(url) => {
+            let bucket = Bucket::new(url.clone()).map_err(BackupError::NoBucket)?;
+            for (digest, len) in &stored {
+                let there = bucket.check(digest, *len).await;
+                there.map_err(|error| BackupError::Bucket(*digest, error))?;
+            }
+            Some(url.to_string())
+        }
+    };
     for path in files_below(data, Path::new("tls"))? {
         files.push(copied(&data.join(&path), &dir.path, path)?);
     }
@@ -115,6 +134,7 @@ pub async fn backup(
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         made_at: crate::clock::now(),
+        bucket,
         files,
     };
     let path = dir.path.join(MANIFEST);
@@ -165,6 +185,25 @@ pub async fn restore(from: &Path, data: &Path) -> Result<Manifest, BackupError> 
     store::check(&dir.path.join(store::FILE)).await?;
     dir.finish(data)?;
     Ok(manifest)
+}
+
+/// Copies the files of packages, and adds them to `files`.
+fn copy_packages(
+    from: &Path,
+    stored: &[(Sha256Digest, u64)],
+    to: &Path,
+    files: &mut Vec<Entry>,
+) -> Result<(), BackupError> {
+    for (digest, _) in stored {
+        let place = packages::place(digest);
+        let source = from.join(&place);
+        let entry = copied(&source, to, format!("packages/{place}"))?;
+        if entry.sha256 != *digest {
+            return Err(BackupError::Damaged(source));
+        }
+        files.push(entry);
+    }
+    Ok(())
 }
 
 /// A directory that gets its name when all is in it, and is removed if that does not come about.

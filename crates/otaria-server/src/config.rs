@@ -1,16 +1,20 @@
 //! What can be set. Everything has a default that works on one machine.
 
+mod bucket;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use otaria_wire::messages::Desired;
 use otaria_wire::topics::DEFAULT_ROOT;
 use sqlx::postgres::PgConnectOptions;
 
 use crate::bus::BrokerUrl;
+pub use bucket::{BucketUrl, BucketUrlError};
 
 /// Largest package unless told otherwise: more than any slot of an ESP32 holds.
 const MAX_PACKAGE_LEN: u64 = 32 * 1024 * 1024;
@@ -24,8 +28,10 @@ pub struct Config {
     pub http: SocketAddr,
     /// Which database.
     pub database: Database,
-    /// The directory of packages, if it is not in `data`: one that several servers have.
-    pub packages: Option<PathBuf>,
+    /// Where packages are kept.
+    pub packages: PackageStore,
+    /// How devices come to a package once they may have it.
+    pub delivery: Delivery,
     /// Which broker.
     pub mqtt: Mqtt,
     /// What the server knows an external broker by, if that is reached with TLS, and shows it.
@@ -98,6 +104,64 @@ pub enum Downloads {
     Anybody,
     /// Devices with a certificate, and people who may read.
     Known,
+}
+
+/// Where packages are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PackageStore {
+    /// In the data directory.
+    Own,
+    /// In a directory that other servers may have, too.
+    Directory(PathBuf),
+    /// In a bucket, which other servers may have, too.
+    Bucket(BucketUrl),
+}
+
+/// How devices come to a package once they may have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The server sends it.
+    Stream,
+    /// The server sends them on to the bucket, with a link that is made for each request.
+    Links {
+        /// How long a download may begin with it.
+        valid: Duration,
+    },
+    /// The server sends them on to an address that stays: a CDN or web server before the bucket or the directory. A package is at
+    /// `ADDRESS/<first two digits>/<SHA-256>.otaria`.
+    Cdn(String),
+}
+
+impl Delivery {
+    /// Links that are valid for five minutes: time to connect, and for clocks that differ a little.
+    pub const LINKS: Self = Self::Links {
+        valid: Duration::from_secs(5 * 60),
+    };
+}
+
+/// Why packages cannot be delivered so.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeliveryError {
+    /// Only a bucket has links.
+    #[error(
+        "links are for packages in a bucket; keep them in one (--packages s3://…), or let the server send them"
+    )]
+    NoBucket,
+    /// Devices could not use addresses below it.
+    #[error(
+        "'{0}' is not an address like https://HOST[:PORT][/PATH] that devices can be sent on to"
+    )]
+    Unusable(String),
+    /// Devices do not follow from `https` to `http`.
+    #[error(
+        "devices would be sent on from {from} to {to}, and none goes from https to http: use TLS there, too"
+    )]
+    Downgrade {
+        /// The server's public address.
+        from: String,
+        /// Where to.
+        to: String,
+    },
 }
 
 /// Which database.
@@ -177,7 +241,8 @@ impl Config {
             data: data.into(),
             http: SocketAddr::new(local, 8080),
             database: Database::File,
-            packages: None,
+            packages: PackageStore::Own,
+            delivery: Delivery::Stream,
             mqtt: Mqtt::Embedded {
                 listen: SocketAddr::new(local, 1883),
             },
@@ -210,14 +275,47 @@ pub(crate) fn public_url(
             SocketAddr::new(reachable(listening.ip()), listening.port())
         ),
     };
-    let longest = format!("{url}/packages/{}.otaria", "0".repeat(64));
-    let usable =
-        !url.contains(['?', '#']) && matches!(Desired::parse(longest.as_bytes()), Ok(Some(_)));
-    if usable {
+    if is_usable(&url, "/packages") {
         Ok(url)
     } else {
         Err(PublicUrlError::Unusable(url))
     }
+}
+
+/// Checks how packages are delivered, for a server that devices reach at `public_url`.
+pub(crate) fn delivery(
+    given: Delivery,
+    packages: &PackageStore,
+    public_url: &str,
+) -> Result<Delivery, DeliveryError> {
+    let (checked, to) = match (given, packages) {
+        (Delivery::Stream, _) => return Ok(Delivery::Stream),
+        (Delivery::Links { .. }, PackageStore::Own | PackageStore::Directory(_)) => {
+            return Err(DeliveryError::NoBucket);
+        }
+        (links @ Delivery::Links { .. }, PackageStore::Bucket(bucket)) => {
+            let at = bucket.endpoint().unwrap_or("https://Amazon S3").to_owned();
+            (links, at)
+        }
+        (Delivery::Cdn(url), _) => {
+            let url = url.trim_end_matches('/').to_owned();
+            if !is_usable(&url, "/00") {
+                return Err(DeliveryError::Unusable(url));
+            }
+            (Delivery::Cdn(url.clone()), url)
+        }
+    };
+    if public_url.starts_with("https://") && to.starts_with("http://") {
+        let from = public_url.to_owned();
+        return Err(DeliveryError::Downgrade { from, to });
+    }
+    Ok(checked)
+}
+
+/// Whether devices can use addresses of packages that begin so.
+fn is_usable(url: &str, folder: &str) -> bool {
+    let longest = format!("{url}{folder}/{}.otaria", "0".repeat(64));
+    !url.contains(['?', '#']) && matches!(Desired::parse(longest.as_bytes()), Ok(Some(_)))
 }
 
 /// The host in a public address, with the brackets of an IPv6 address.
@@ -333,6 +431,41 @@ mod tests {
             long.as_str(),
         ] {
             assert!(ok(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn devices_are_sent_on_only_to_where_they_can_follow() {
+        let directory = PackageStore::Directory("packages".into());
+        let at = |endpoint: &str| {
+            let settings = [("AWS_ENDPOINT_URL".to_owned(), endpoint.to_owned())];
+            PackageStore::Bucket(BucketUrl::new("s3://packages", settings).unwrap())
+        };
+        let cdn = |url: &str| Delivery::Cdn(url.to_owned());
+        let plain = "http://ota.test";
+        let tls = "https://ota.test";
+        let no =
+            |given, packages: &PackageStore, public| delivery(given, packages, public).unwrap_err();
+
+        assert_eq!(
+            no(Delivery::LINKS, &directory, plain),
+            DeliveryError::NoBucket
+        );
+        assert_eq!(
+            delivery(Delivery::LINKS, &at("http://s3.lan"), plain),
+            Ok(Delivery::LINKS)
+        );
+        assert_eq!(delivery(Delivery::LINKS, &at(""), tls), Ok(Delivery::LINKS));
+        let error = no(Delivery::LINKS, &at("http://s3.lan"), tls);
+        assert!(matches!(error, DeliveryError::Downgrade { .. }), "{error}");
+
+        let usable = delivery(cdn("https://cdn.test/ota/"), &directory, tls);
+        assert_eq!(usable, Ok(cdn("https://cdn.test/ota")));
+        let error = no(cdn("http://cdn.test"), &directory, tls);
+        assert!(matches!(error, DeliveryError::Downgrade { .. }), "{error}");
+        for bad in ["cdn.test", "https://cdn.test/?a=b", "s3://packages"] {
+            let error = no(cdn(bad), &directory, plain);
+            assert!(matches!(error, DeliveryError::Unusable(_)), "{error}");
         }
     }
 }

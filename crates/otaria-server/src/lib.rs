@@ -25,7 +25,7 @@
 //! | `webhooks` | whom the server tells what happens |
 //! | `home_assistant` | devices as entities of Home Assistant |
 //! | [`audit`] | who changed what, in a chain that shows if an entry is changed or gone |
-//! | `packages` | package files, by their hash |
+//! | `packages` | packages by their hash, in a directory or in a bucket |
 //! | `http`, `api`, `page` | the three faces over HTTP |
 //! | `metrics` | what is counted, for Prometheus |
 //! | `openapi` | what is said of them to programs |
@@ -74,10 +74,11 @@ pub use backup::{BackupError, Entry, Manifest, backup, restore};
 pub use broker::BrokerError;
 pub use bus::{BrokerUrl, BrokerUrlError};
 pub use config::{
-    Access, BrokerTls, Config, Database, DatabaseUrlError, Downloads, HomeAssistant, Mqtt,
-    PostgresUrl, PublicUrlError, Tls,
+    Access, BrokerTls, BucketUrl, BucketUrlError, Config, Database, DatabaseUrlError, Delivery,
+    DeliveryError, Downloads, HomeAssistant, Mqtt, PackageStore, PostgresUrl, PublicUrlError, Tls,
 };
 pub use openapi::document as openapi_document;
+pub use packages::BucketError;
 pub use server::{Addresses, RunningServer, Server, StartError};
 pub use store::StoreError;
 pub use trust::{DeviceKey, PkiError, new_device_key};

@@ -13,11 +13,14 @@ use tokio::task::JoinHandle;
 use crate::access::{FirstAdmin, admin_at_start};
 use crate::broker::{Broker, BrokerError};
 use crate::bus::{Bus, Connector, Way};
-use crate::config::{Access, Config, Mqtt, PublicUrlError, host_of, public_url, server_names};
+use crate::config::{
+    Access, Config, DeliveryError, Mqtt, PublicUrlError, delivery, host_of, public_url,
+    server_names,
+};
 use crate::home_assistant::HomeAssistant;
 use crate::http;
 use crate::neighbours::{self, Teller};
-use crate::packages::{PackageFiles, Place};
+use crate::packages::{BucketError, LOOK_EVERY, OpenError, Packages};
 use crate::rollout;
 use crate::shared::{Entry, Shared};
 use crate::store::{Store, StoreError};
@@ -62,6 +65,7 @@ pub struct RunningServer {
     broker: Option<Broker>,
     http: JoinHandle<()>,
     housekeeping: JoinHandle<()>,
+    packages: JoinHandle<()>,
     rollouts: JoinHandle<()>,
     webhooks: JoinHandle<()>,
     neighbours: Option<JoinHandle<()>>,
@@ -95,6 +99,12 @@ pub enum StartError {
     /// The public address cannot be used.
     #[error(transparent)]
     PublicUrl(#[from] PublicUrlError),
+    /// The bucket of packages cannot be used.
+    #[error("packages cannot be kept in {0}")]
+    Bucket(BucketError),
+    /// Packages cannot be delivered as they should.
+    #[error(transparent)]
+    Delivery(#[from] DeliveryError),
     /// The first level of topics is no name.
     #[error("the first level of topics is not usable")]
     Root(#[from] NameError),
@@ -117,6 +127,7 @@ impl Server {
             .map_err(|error| StartError::Http(config.http, error))?;
         let tls = config.tls.as_ref();
         let public_url = public_url(config.public_url.as_deref(), http_address, tls.is_some())?;
+        let delivery = delivery(config.delivery, &config.packages, &public_url)?;
         let now = crate::clock::now();
         let trust = match tls {
             Some(tls) => {
@@ -148,13 +159,12 @@ impl Server {
             }
             false => (Teller::alone(), None),
         };
-        let place = match config.packages {
-            Some(dir) => Place::Shared(dir),
-            None => Place::Own(config.data.join("packages")),
-        };
-        let packages = PackageFiles::open(place, config.max_package_len)
-            .await
-            .map_err(data)?;
+        let max = config.max_package_len;
+        let packages = Packages::open(config.packages, &config.data, max, delivery).await;
+        let packages = packages.map_err(|error| match error {
+            OpenError::Io(error) => data(error),
+            OpenError::Bucket(error) => StartError::Bucket(error),
+        })?;
         if let Some(trust) = &trust {
             let (serials, devices) = store.revoked().await?;
             trust.load(serials, devices);
@@ -242,6 +252,10 @@ impl Server {
         };
         let http = tokio::spawn(serve(listener, Arc::clone(&shared)));
         let housekeeping = tokio::spawn(housekeeping(Arc::clone(&shared)));
+        let packages = tokio::spawn({
+            let shared = Arc::clone(&shared);
+            async move { shared.packages.watch(LOOK_EVERY).await }
+        });
         let rollouts = tokio::spawn(rollout::runner::run(Arc::clone(&shared)));
         let webhooks = tokio::spawn(webhooks::run(Arc::clone(&shared)));
         Ok(RunningServer {
@@ -254,6 +268,7 @@ impl Server {
             broker,
             http,
             housekeeping,
+            packages,
             rollouts,
             webhooks,
             neighbours,
@@ -273,6 +288,7 @@ impl RunningServer {
     /// Ends everything in good order.
     pub async fn shutdown(mut self) {
         self.housekeeping.abort();
+        self.packages.abort();
         self.rollouts.abort();
         self.webhooks.abort();
         if let Some(neighbours) = self.neighbours {

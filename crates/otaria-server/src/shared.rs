@@ -12,7 +12,7 @@ use crate::ingest::{Report, What};
 use crate::metrics::Metrics;
 use crate::model::Live;
 use crate::neighbours::{Notice, Teller};
-use crate::packages::{EXTENSION, PackageFiles};
+use crate::packages::{EXTENSION, Packages};
 use crate::store::{NewMessage, Store, StoreError, Tx};
 use crate::trust::Trust;
 use crate::webhooks::{Sender, Targets};
@@ -26,7 +26,7 @@ pub(crate) const REDECLARE: &str = "redeclare";
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) store: Store,
-    pub(crate) packages: PackageFiles,
+    pub(crate) packages: Packages,
     /// First level of the topics.
     pub(crate) root: String,
     /// Where devices reach the HTTP server, without a slash at the end.
@@ -70,7 +70,7 @@ pub(crate) struct Entry {
 impl Shared {
     pub(crate) fn new(
         store: Store,
-        packages: PackageFiles,
+        packages: Packages,
         root: String,
         public_url: String,
         entry: Entry,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Broker, FakeDevice, Running, package, wait_for};
-use otaria_server::{BackupError, backup, restore};
+use otaria_server::{BackupError, PackageStore, backup, restore};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -52,9 +52,9 @@ async fn what_was_answered_before_a_backup_is_in_it_while_the_server_works_on() 
     let mut manifests = Vec::new();
     for n in 0..5 {
         let to = kept.path().join(format!("backup-{n}"));
-        manifests.push(backup(data.path(), None, &to).await.unwrap());
+        manifests.push(backup(data.path(), &PackageStore::Own, &to).await.unwrap());
     }
-    let last = backup(data.path(), None, &to).await.unwrap();
+    let last = backup(data.path(), &PackageStore::Own, &to).await.unwrap();
     ended.store(true, Ordering::Relaxed);
     let reported = busy.await.unwrap();
     server.shutdown().await;
@@ -105,16 +105,19 @@ async fn nothing_is_replaced_and_nothing_damaged_is_restored() {
     let empty = kept.path().join("empty");
     std::fs::create_dir(&empty).unwrap();
     let to = kept.path().join("backup");
-    let none = backup(&empty, None, &to).await.unwrap_err();
+    let none = backup(&empty, &PackageStore::Own, &to).await.unwrap_err();
     assert!(matches!(none, BackupError::NoDatabase(_)), "{none}");
     assert!(!to.exists());
 
     let server = Running::start(data.path(), &Broker::Embedded).await;
     let digest = server.http().upload(&package("1.1.0")).await["digest"].clone();
     server.shutdown().await;
-    backup(data.path(), None, &to).await.unwrap();
+    backup(data.path(), &PackageStore::Own, &to).await.unwrap();
     for (what, error) in [
-        ("a backup", backup(data.path(), None, &to).await),
+        (
+            "a backup",
+            backup(data.path(), &PackageStore::Own, &to).await,
+        ),
         ("a server's data", restore(&to, data.path()).await),
     ] {
         assert!(matches!(error, Err(BackupError::Exists(_))), "{what}");

@@ -1,38 +1,34 @@
-//! `GET` and `HEAD /packages/<digest>.otaria`: package files, streamed from disk, resumable.
+//! `GET` and `HEAD /packages/<digest>.otaria`: packages, streamed and resumable, or the address where they are had.
 
-use std::io::SeekFrom;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MATCH,
-    IF_NONE_MATCH, IF_RANGE, RANGE, X_CONTENT_TYPE_OPTIONS,
+    IF_NONE_MATCH, IF_RANGE, LOCATION, RANGE, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
 use axum::response::Response;
 use futures_util::TryStreamExt as _;
 use otaria_wire::Sha256Digest;
-use tokio::fs::File;
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
-use tokio_util::io::ReaderStream;
 
 use super::etag::{names, text};
 use super::problem::{Answer, Fault};
 use super::range::{Part, part};
-use crate::packages::EXTENSION;
+use crate::packages::{EXTENSION, FindError};
 use crate::shared::Shared;
 
-/// Bytes read from disk at a time.
-const CHUNK: usize = 64 * 1024;
-
-/// A package file, for devices: all of it, or the part that `Range` names.
+/// A package, for devices: all of it, or the part that `Range` names, or the address where it is had (`--downloads-by`,
+/// `--packages-cdn`).
 #[utoipa::path(
     get, path = "/packages/{name}", tag = "packages", operation_id = "download_package",
     responses(
         (status = OK, body = Vec<u8>, content_type = "application/octet-stream"),
         (status = PARTIAL_CONTENT, body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = TEMPORARY_REDIRECT),
         (status = NOT_MODIFIED),
+        (status = BAD_GATEWAY),
     ),
 )]
 pub(crate) async fn package(
@@ -43,16 +39,9 @@ pub(crate) async fn package(
 ) -> Answer<Response> {
     let none = || Fault::not_found(format!("there is no package '{name}' here"));
     let digest = named(&name).ok_or_else(none)?;
-    let mut file = match File::open(shared.packages.path(&digest)).await {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(none()),
-        Err(error) => return Err(Fault::internal("a package cannot be read", &error)),
-    };
-    let len = file
-        .metadata()
-        .await
-        .map_err(|error| Fault::internal("a package cannot be read", &error))?
-        .len();
+    let found = shared.packages.find(digest, &shared.store).await?;
+    let found = found.ok_or_else(none)?;
+    let len = found.len;
     let etag = format!("\"{digest}\"");
 
     // RFC 9110, section 13.2.2: If-Match, then If-None-Match, then Range with If-Range.
@@ -61,6 +50,9 @@ pub(crate) async fn package(
     }
     if text(&headers, IF_NONE_MATCH).is_some_and(|known| names(known, &etag)) {
         return respond(StatusCode::NOT_MODIFIED, &etag, [], Body::empty());
+    }
+    if let Some(elsewhere) = found.elsewhere(&method).await? {
+        return redirect(&elsewhere);
     }
     // Range is defined for GET alone, and counts only if If-Range names this very file.
     let range = text(&headers, RANGE)
@@ -92,11 +84,8 @@ pub(crate) async fn package(
     let body = if method == Method::HEAD {
         Body::empty()
     } else {
-        file.seek(SeekFrom::Start(first))
-            .await
-            .map_err(|error| Fault::internal("a package cannot be read", &error))?;
+        let pieces = found.read(first..first + count).await?;
         let sent = shared.metrics.download_bytes.clone();
-        let pieces = ReaderStream::with_capacity(file.take(count), CHUNK);
         Body::from_stream(pieces.inspect_ok(move |piece| {
             sent.inc_by(piece.len() as u64);
         }))
@@ -118,6 +107,16 @@ pub(crate) async fn package(
             .chain(content_range.map(|range| (CONTENT_RANGE, range))),
         body,
     )
+}
+
+/// Sends somebody on, by an address that is for them alone: no cache keeps it.
+fn redirect(to: &str) -> Answer<Response> {
+    Response::builder()
+        .status(StatusCode::TEMPORARY_REDIRECT)
+        .header(LOCATION, to)
+        .header(CACHE_CONTROL, "no-store")
+        .body(Body::empty())
+        .map_err(|error| Fault::internal("an answer cannot be made", &error))
 }
 
 /// The digest in a file's name. Each package has one name: hex digits in upper case are another.
@@ -144,4 +143,14 @@ fn respond(
     response
         .body(body)
         .map_err(|error| Fault::internal("an answer cannot be made", &error))
+}
+
+impl From<FindError> for Fault {
+    fn from(error: FindError) -> Self {
+        match error {
+            FindError::Io(error) => Self::internal("a package cannot be read", &error),
+            FindError::Bucket(error) => error.into(),
+            FindError::Store(error) => error.into(),
+        }
+    }
 }

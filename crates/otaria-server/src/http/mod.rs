@@ -12,7 +12,7 @@ mod range;
 pub(crate) use auth::{Session, address, cookie};
 pub(crate) use etag::{IfMatch, tagged};
 pub(crate) use idempotency::{IDEMPOTENCY_KEY, takes_key};
-pub(crate) use problem::{Answer, Fault, as_problem};
+pub(crate) use problem::{Answer, Fault, as_problem, chain};
 
 use std::sync::Arc;
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::shared::Shared;
 use crate::store::StoreError;
 
-/// How long the database may take: a probe waits about that long itself.
+/// How long the database, or the directory of packages, may take: a probe waits about that long itself.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The process answers. That says nothing of the parts that it needs: a restart would not bring a broker back.
@@ -22,7 +22,7 @@ pub(super) async fn alive() -> &'static str {
     "alive\n"
 }
 
-/// 200 if the database takes a write and the broker is connected, else 503 with the part that fails.
+/// 200 if the database takes a write, the broker is connected and packages can be had, else 503 with the part that fails.
 #[utoipa::path(
     get, path = "/readyz", tag = "server",
     responses((status = OK, body = Object), (status = SERVICE_UNAVAILABLE, body = Object)),
@@ -33,11 +33,15 @@ pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> (StatusCode, Jso
         Ok(Ok(()))
     );
     let connected = *shared.broker_connected.borrow();
-    let status = match writes && connected {
+    let packages = tokio::time::timeout(PATIENCE, shared.packages.is_ready()).await;
+    let packages = packages == Ok(true);
+    let ready = writes && connected && packages;
+    let status = match ready {
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,
     };
-    let body = json!({"ready": writes && connected, "database": writes, "broker": connected});
+    let body =
+        json!({"ready": ready, "database": writes, "broker": connected, "packages": packages});
     (status, Json(body))
 }
 

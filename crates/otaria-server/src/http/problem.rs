@@ -12,7 +12,7 @@ use crate::access::AccessError;
 use crate::enroll::EnrollError;
 use crate::keys::KeysError;
 use crate::model::Problem;
-use crate::packages::UploadError;
+use crate::packages::{BucketError, UploadError};
 use crate::query::QueryError;
 use crate::store::StoreError;
 use crate::trust::PkiError;
@@ -296,7 +296,27 @@ impl From<UploadError> for Fault {
                 detail,
             ),
             UploadError::Io(error) => Self::internal("a package could not be stored", &error),
+            UploadError::Bucket(error) => error.into(),
         }
+    }
+}
+
+/// What is wrong with the bucket is for the log: its name and its answers are the operator's.
+impl From<BucketError> for Fault {
+    fn from(error: BucketError) -> Self {
+        tracing::error!("{error}");
+        let detail = match error.is_missing() {
+            true => "the package is known, but its file is gone from the bucket: upload it again",
+            false => {
+                "the bucket does not answer as it should; the server's log says why, and what to check"
+            }
+        };
+        Self::new(
+            StatusCode::BAD_GATEWAY,
+            "bucket",
+            "The bucket failed",
+            detail,
+        )
     }
 }
 

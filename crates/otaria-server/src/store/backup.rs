@@ -8,8 +8,12 @@ use sqlx::{Connection as _, Row as _, SqliteConnection};
 
 use super::StoreError;
 
-/// Copies a database as it is at one moment, whoever writes to it meanwhile, and gives the packages that the copy names.
-pub(crate) async fn snapshot(from: &Path, to: &Path) -> Result<Vec<Sha256Digest>, StoreError> {
+/// Copies a database as it is at one moment, whoever writes to it meanwhile, and gives the packages that the copy names, with
+/// their lengths.
+pub(crate) async fn snapshot(
+    from: &Path,
+    to: &Path,
+) -> Result<Vec<(Sha256Digest, u64)>, StoreError> {
     let mut database = SqliteConnection::connect_with(&existing(from)).await?;
     sqlx::query("VACUUM INTO $1")
         .bind(to.to_string_lossy().into_owned())
@@ -17,15 +21,19 @@ pub(crate) async fn snapshot(from: &Path, to: &Path) -> Result<Vec<Sha256Digest>
         .await?;
     database.close().await?;
     let mut copy = SqliteConnection::connect_with(&existing(to).read_only(true)).await?;
-    let rows = sqlx::query("SELECT digest FROM packages ORDER BY digest")
+    let rows = sqlx::query("SELECT digest, size FROM packages ORDER BY digest")
         .fetch_all(&mut copy)
         .await?;
     copy.close().await?;
     rows.iter()
         .map(|row| {
-            row.try_get::<&str, _>("digest")?
-                .parse()
-                .map_err(|_| StoreError::Unexpected("digest"))
+            let digest = row.try_get::<&str, _>("digest")?;
+            let digest = digest.parse();
+            let size = row.try_get::<i64, _>("size")?.try_into();
+            Ok((
+                digest.map_err(|_| StoreError::Unexpected("digest"))?,
+                size.map_err(|_| StoreError::Unexpected("size"))?,
+            ))
         })
         .collect()
 }

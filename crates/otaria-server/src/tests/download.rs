@@ -13,7 +13,11 @@ struct Case {
 
 #[tokio::test]
 async fn packages_are_served_as_rfc_9110_says() {
-    let bench = Bench::new().await;
+    as_rfc_9110_says(Bench::new().await).await;
+}
+
+/// The same wherever they are.
+pub(super) async fn as_rfc_9110_says(bench: Bench) {
     let bytes = package("1.1.0");
     let len = bytes.len();
     let uploaded = bench.upload(bytes.clone()).await;
@@ -231,7 +235,11 @@ async fn only_packages_are_under_packages() {
 
 #[tokio::test]
 async fn a_resumed_download_has_the_same_bytes_as_one_in_one_go() {
-    let bench = Bench::new().await;
+    resumes(Bench::new().await).await;
+}
+
+/// The same wherever they are.
+pub(super) async fn resumes(bench: Bench) {
     let bytes = package_with("1.1.0", |options| {
         options.codec = otaria_package::pack::CodecChoice::Stored;
     });

@@ -4,6 +4,7 @@ mod access;
 mod again;
 mod api;
 mod audit;
+mod bucket;
 mod databases;
 mod download;
 mod keys;
@@ -18,6 +19,8 @@ mod problems;
 mod registry;
 mod reports;
 mod rollouts;
+#[path = "../../tests/common/s3.rs"]
+pub(crate) mod s3;
 mod stream;
 mod upload;
 mod webhooks;
@@ -36,11 +39,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
-use crate::config::{Access, Database, Downloads};
+use crate::config::{Access, Database, Delivery, Downloads, PackageStore};
 use crate::http::router;
 use crate::ingest;
 use crate::model::{Device, Live, Package, Problem, Published};
-use crate::packages::{PackageFiles, Place};
+use crate::packages::Packages;
 use crate::shared::{Entry, Shared};
 use crate::store::{OutboxRow, Store};
 
@@ -116,12 +119,29 @@ impl Bench {
     }
 
     async fn with(dir: TempDir, loopback: bool, public_url: &str) -> Self {
+        let (own, stream) = (PackageStore::Own, Delivery::Stream);
+        Self::delivering(dir, loopback, public_url, own, stream).await
+    }
+
+    /// With packages kept there, and delivered so.
+    async fn keeping(packages: PackageStore, delivery: Delivery) -> Self {
+        let dir = TempDir::new().unwrap();
+        Self::delivering(dir, true, "http://ota.test:8080", packages, delivery).await
+    }
+
+    async fn delivering(
+        dir: TempDir,
+        loopback: bool,
+        public_url: &str,
+        packages: PackageStore,
+        delivery: Delivery,
+    ) -> Self {
         let store = match postgres::database_for(dir.path()) {
             Some(url) => Store::open(&Database::Postgres(url.parse().unwrap()), dir.path()).await,
             None => Store::open(&Database::File, dir.path()).await,
         }
         .unwrap();
-        let packages = PackageFiles::open(Place::Own(dir.path().join("packages")), MAX_PACKAGE_LEN)
+        let packages = Packages::open(packages, dir.path(), MAX_PACKAGE_LEN, delivery)
             .await
             .unwrap();
         let shared = Arc::new(Shared::new(

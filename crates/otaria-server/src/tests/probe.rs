@@ -14,7 +14,7 @@ async fn a_server_is_ready_when_its_broker_is_there_and_its_database_takes_a_wri
 
     let reply = bench.get("/readyz").await;
     assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
-    let told = json!({"ready": false, "database": true, "broker": false});
+    let told = json!({"ready": false, "database": true, "broker": false, "packages": true});
     assert_eq!(reply.json::<Value>(), told);
 
     bench.shared.broker_connected.send_replace(true);
@@ -29,7 +29,7 @@ async fn a_server_is_ready_when_its_broker_is_there_and_its_database_takes_a_wri
     // Somebody else writes and does not end.
     let asked = tokio::time::timeout(Duration::from_secs(8), bench.get("/readyz"));
     let reply = asked.await.expect("an answer in time");
-    let told = json!({"ready": false, "database": false, "broker": true});
+    let told = json!({"ready": false, "database": false, "broker": true, "packages": true});
     assert_eq!(reply.json::<Value>(), told);
     drop(tx);
     assert_eq!(bench.get("/readyz").await.status, StatusCode::OK);

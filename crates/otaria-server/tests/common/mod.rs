@@ -120,7 +120,11 @@ pub(crate) struct Running(RunningServer);
 
 impl Running {
     pub(crate) async fn start(data: &Path, broker: &Broker) -> Self {
-        let server = Server::start(config(data, broker)).await.unwrap();
+        Self::with(config(data, broker)).await
+    }
+
+    pub(crate) async fn with(config: Config) -> Self {
+        let server = Server::start(config).await.unwrap();
         tokio::time::timeout(PATIENCE, server.connected())
             .await
             .expect("connected to the broker");

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use otaria_server::{Access, Config, Database, Mqtt, Server};
+use otaria_server::{Access, Config, Database, Mqtt, PackageStore, Server};
 use serde::{Deserialize, Serialize};
 
 use crate::common::{Http, wait_for};
@@ -40,7 +40,7 @@ pub(crate) async fn serve_if_asked() {
     if let Ok(share) = std::env::var(SHARE) {
         let share: Share = serde_json::from_str(&share).unwrap();
         config.database = Database::Postgres(share.database.parse().unwrap());
-        config.packages = Some(share.packages);
+        config.packages = PackageStore::Directory(share.packages);
         config.public_url = Some(share.public_url);
     }
     config.http = http;

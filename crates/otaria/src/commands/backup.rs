@@ -9,24 +9,26 @@ use otaria_server::{Manifest, backup, restore};
 use serde::Serialize;
 
 use crate::Context;
+use crate::commands::package_store;
 
 /// Copy all that a server keeps, while it works, into a new directory.
 ///
-/// Database, packages, and the private keys of `--tls`, each with its SHA-256. Keep it as secret as the server's own directory. What
+/// Database, packages, and the private keys of `--tls`, each with its SHA-256. Packages in a bucket stay there. Keep it as secret as the server's own directory. What
 /// the embedded broker keeps is not in it: devices report again.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   otaria backup --data ./data backup-2027-01-31
+  otaria backup --data ./data --packages s3://packages/ota backup-2027-01-31
   otaria restore backup-2027-01-31 --data ./data")]
 pub(crate) struct Backup {
     /// The directory of `otaria serve`.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
 
-    /// Its directory of packages, if `otaria serve` was given one.
-    #[arg(long, value_name = "DIR")]
-    packages: Option<PathBuf>,
+    /// Its --packages, if `otaria serve` was given a directory or a bucket; what is in a bucket is looked for, and stays there.
+    #[arg(long, value_name = "PLACE")]
+    packages: Option<String>,
 
     /// Where the copy goes; must not be there yet.
     to: PathBuf,
@@ -51,13 +53,16 @@ struct Done<'a> {
     bytes: u64,
     made_at: i64,
     version: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bucket: Option<&'a str>,
     #[serde(skip)]
     what: &'a str,
 }
 
 impl Backup {
     pub(crate) async fn run(self, ctx: &Context) -> anyhow::Result<()> {
-        let made = backup(&self.data, self.packages.as_deref(), &self.to).await?;
+        let packages = package_store(self.packages.as_deref())?;
+        let made = backup(&self.data, &packages, &self.to).await?;
         tell(ctx, &made, &format!("in {}", self.to.display()))
     }
 }
@@ -79,6 +84,7 @@ fn tell(ctx: &Context, manifest: &Manifest, what: &str) -> anyhow::Result<()> {
         bytes: manifest.bytes(),
         made_at: manifest.made_at,
         version: &manifest.version,
+        bucket: manifest.bucket.as_deref(),
         what,
     })
 }
@@ -86,6 +92,10 @@ fn tell(ctx: &Context, manifest: &Manifest, what: &str) -> anyhow::Result<()> {
 impl fmt::Display for Done<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = HumanBytes(self.bytes);
-        write!(f, "{} files, {bytes}, {}", self.files, self.what)
+        write!(f, "{} files, {bytes}, {}", self.files, self.what)?;
+        match self.bucket {
+            Some(bucket) => write!(f, "; the packages are in {bucket}"),
+            None => Ok(()),
+        }
     }
 }

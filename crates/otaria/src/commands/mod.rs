@@ -2,7 +2,7 @@
 //! the network is `async fn run` and is called in [`Command::run`](crate::cli::Command::run) as
 //! `runtime()?.block_on(command.run(ctx))`.
 
-use otaria_server::BrokerUrl;
+use otaria_server::{BrokerUrl, BucketUrl, PackageStore};
 
 use crate::output::UsageError;
 
@@ -54,6 +54,23 @@ pub(crate) fn broker(at: &str) -> Result<BrokerUrl, UsageError> {
 pub(crate) fn broker_with_tls(flag: &str, at: &str) -> Result<BrokerUrl, UsageError> {
     at.parse()
         .map_err(|error| UsageError(format!("the address that {flag} gives: {error}")))
+}
+
+/// Where packages are kept, as `--packages` says.
+pub(crate) fn package_store(at: Option<&str>) -> Result<PackageStore, UsageError> {
+    match at {
+        None => Ok(PackageStore::Own),
+        Some(at) if at.starts_with("s3://") => match BucketUrl::from_env(at) {
+            Ok(bucket) => Ok(PackageStore::Bucket(bucket)),
+            Err(error) => Err(UsageError(format!(
+                "the place that --packages gives: {error}"
+            ))),
+        },
+        Some(at) if at.contains("://") => Err(UsageError(format!(
+            "--packages takes a directory or s3://BUCKET[/PREFIX], not '{at}'; another store's address is AWS_ENDPOINT_URL"
+        ))),
+        Some(at) => Ok(PackageStore::Directory(at.into())),
+    }
 }
 
 /// Ctrl-C, or what a service manager sends: from now on it does not kill, but ends what is returned.

@@ -8,13 +8,14 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use otaria_package::files::{Existing, Readers, write_atomically};
 use otaria_server::{
-    Access, BrokerTls, Config, Database, Downloads, FirstAdmin, HomeAssistant, Mqtt, Server, Tls,
+    Access, BrokerTls, Config, Database, Delivery, Downloads, FirstAdmin, HomeAssistant, Mqtt,
+    Server, Tls,
 };
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
 use crate::Context;
-use crate::commands::{broker_with_tls, told_to_end};
+use crate::commands::{broker_with_tls, package_store, told_to_end};
 use crate::login::{Login, Logins};
 use crate::output::UsageError;
 
@@ -37,6 +38,7 @@ Examples:
   otaria serve --data ./data --mqtt mqtt://user:password@broker.lan
   otaria serve --data ./data --mqtt mqtts://broker.lan --mqtt-ca ca.pem --mqtt-cert server.pem --mqtt-key server.key
   otaria serve --data ./data --database postgres://otaria:password@db.lan/otaria --mqtt mqtt://broker.lan
+  otaria serve --data ./data --packages s3://packages/ota --downloads-by redirect
   otaria serve --data ./data --home-assistant mqtt://user:password@homeassistant.lan")]
 pub(crate) struct Serve {
     /// Where everything is kept: database, packages, the broker's files. Made if it is not there.
@@ -64,9 +66,20 @@ pub(crate) struct Serve {
     )]
     database: Option<String>,
 
-    /// The directory of packages, if it is not in --data: one that all servers on the same database have.
-    #[arg(long, value_name = "DIR")]
-    packages: Option<PathBuf>,
+    /// Where packages are kept, if not in --data: a directory that all servers on the same database have, or a bucket, s3://BUCKET[/PREFIX].
+    ///
+    /// A bucket's key and address are in the environment, as for other programs: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+    /// AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL; on Amazon's machines the role of the machine will do.
+    #[arg(long, value_name = "PLACE")]
+    packages: Option<String>,
+
+    /// Who sends packages in a bucket: this server, or the bucket, to which devices are redirected with a link for five minutes.
+    #[arg(long, value_name = "HOW", default_value = "stream")]
+    downloads_by: DownloadsBy,
+
+    /// Redirect devices to this address: a CDN or web server that has the packages as they are in the bucket or the directory.
+    #[arg(long, value_name = "URL", conflicts_with = "downloads_by")]
+    packages_cdn: Option<String>,
 
     /// Use this broker instead of the embedded one: mqtt://[USER:PASSWORD@]HOST[:PORT], or mqtts:// for TLS.
     #[arg(long, value_name = "URL", env = "OTARIA_MQTT", hide_env_values = true)]
@@ -189,6 +202,14 @@ enum Who {
     Known,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum DownloadsBy {
+    /// The server sends them.
+    Stream,
+    /// The server redirects to the bucket.
+    Redirect,
+}
+
 impl Serve {
     pub(crate) async fn run(self, ctx: &Context) -> anyhow::Result<()> {
         self.log_format.start();
@@ -202,7 +223,12 @@ impl Serve {
                 })?),
                 None => Database::File,
             },
-            packages: self.packages,
+            packages: package_store(self.packages.as_deref())?,
+            delivery: match (self.packages_cdn, self.downloads_by) {
+                (Some(cdn), _) => Delivery::Cdn(cdn),
+                (None, DownloadsBy::Stream) => Delivery::Stream,
+                (None, DownloadsBy::Redirect) => Delivery::LINKS,
+            },
             mqtt: match &self.mqtt {
                 Some(at) => Mqtt::External(broker_with_tls("--mqtt", at)?),
                 None => Mqtt::Embedded {

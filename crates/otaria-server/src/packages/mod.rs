@@ -1,14 +1,18 @@
-//! Package files, named by the SHA-256 of their content.
+//! Packages, named by the SHA-256 of their content: files in a directory, or objects in a [bucket].
 //!
 //! ```text
-//! DATA/packages/<first two digits>/<digest>.otaria    complete, verified, never changed
-//! DATA/packages/incoming/<name>                       being uploaded; removed at the next start
+//! PLACE/<first two digits>/<digest>.otaria    complete, verified, never changed
+//! DIR/incoming/<name>                         being uploaded, always on disk; removed at the next start
 //! ```
-//! A file gets its final name only after all of it is on disk and verified, so a reader never sees half a package. The
+//! A package gets its final name only after all of it is on disk and verified, so a reader never sees half of one. The
 //! server holds no keys: whose signature it is, and what is in an encrypted package, devices check.
+
+mod bucket;
+mod found;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,29 +23,39 @@ use otaria_wire::{Sha256Digest, Sha256Hasher};
 use tokio::fs::{self, File};
 use tokio::io::AsyncWriteExt as _;
 
+use crate::config::{Delivery, PackageStore};
 use crate::model::Package;
+pub(crate) use bucket::Bucket;
+pub use bucket::BucketError;
+use bucket::PutError;
+pub(crate) use found::FindError;
 
 /// Extension of package files and of their addresses.
 pub(crate) const EXTENSION: &str = ".otaria";
 /// How far a package's sequence may be ahead of the server's clock: a day, in milliseconds.
 const SEQUENCE_AHEAD_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// The directory of packages.
-#[derive(Clone, Debug)]
-pub(crate) struct PackageFiles {
-    dir: PathBuf,
+/// The packages of a server.
+#[derive(Debug)]
+pub(crate) struct Packages {
+    place: Place,
+    /// Where uploads grow.
+    incoming: PathBuf,
     max_len: u64,
+    delivery: Delivery,
+    /// Whether the bucket answered when it was last asked.
+    reached: AtomicBool,
 }
 
-/// Whose directory it is.
+/// Where packages are.
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
-    /// This server's alone.
-    Own(PathBuf),
-    /// Other servers take uploads there, too.
-    Shared(PathBuf),
+    Directory(PathBuf),
+    Bucket(Bucket),
 }
 
+/// How often it is asked whether the bucket is still there.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// After how long without a byte an upload to another server is taken for abandoned.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -63,20 +77,37 @@ pub(crate) enum UploadError {
     SequenceAhead { sequence: u64, now_ms: u64 },
     #[error("the package could not be stored")]
     Io(#[from] io::Error),
+    #[error("the package could not be stored")]
+    Bucket(#[from] BucketError),
 }
 
-/// Where the file of a package is in the directory of packages.
+/// Why packages cannot be kept where they should.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+}
+
+/// The name of a package in the directory, or in the bucket.
 pub(crate) fn place(digest: &Sha256Digest) -> String {
     let hex = digest.to_hex();
     format!("{}/{hex}{EXTENSION}", &hex[..2])
 }
 
-impl PackageFiles {
-    /// Opens or makes the directory, and removes what earlier uploads have left behind.
-    pub(crate) async fn open(place: Place, max_len: u64) -> io::Result<Self> {
-        let (dir, abandoned) = match place {
-            Place::Own(dir) => (dir, Duration::ZERO),
-            Place::Shared(dir) => (dir, ABANDONED),
+impl Packages {
+    /// Opens or makes the place, and removes what earlier uploads have left behind.
+    pub(crate) async fn open(
+        store: PackageStore,
+        data: &Path,
+        max_len: u64,
+        delivery: Delivery,
+    ) -> Result<Self, OpenError> {
+        let own = data.join("packages");
+        let (dir, abandoned) = match &store {
+            PackageStore::Own | PackageStore::Bucket(_) => (own, Duration::ZERO),
+            PackageStore::Directory(dir) => (dir.clone(), ABANDONED),
         };
         let incoming = dir.join("incoming");
         fs::create_dir_all(&incoming).await?;
@@ -91,12 +122,46 @@ impl PackageFiles {
                 fs::remove_file(file.path()).await?;
             }
         }
-        Ok(Self { dir, max_len })
+        let place = match store {
+            PackageStore::Own | PackageStore::Directory(_) => Place::Directory(dir),
+            PackageStore::Bucket(url) => {
+                let bucket = Bucket::new(url)?;
+                bucket.try_out().await?;
+                Place::Bucket(bucket)
+            }
+        };
+        Ok(Self {
+            place,
+            incoming,
+            max_len,
+            delivery,
+            reached: AtomicBool::new(true),
+        })
     }
 
-    /// Where the file of a package is, or would be.
-    pub(crate) fn path(&self, digest: &Sha256Digest) -> PathBuf {
-        self.dir.join(place(digest))
+    /// Whether packages can be read and written, as far as is known.
+    pub(crate) async fn is_ready(&self) -> bool {
+        match &self.place {
+            Place::Directory(_) => fs::metadata(&self.incoming).await.is_ok(),
+            Place::Bucket(_) => self.reached.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Asks every now and then whether the bucket is still there, so that nobody who asks this server makes it ask.
+    pub(crate) async fn watch(&self, every: Duration) {
+        let Place::Bucket(bucket) = &self.place else {
+            return;
+        };
+        loop {
+            tokio::time::sleep(every).await;
+            let looked = bucket.look().await;
+            let before = self.reached.swap(looked.is_ok(), Ordering::Relaxed);
+            match looked {
+                Err(error) if before => tracing::error!("packages cannot be had: {error}"),
+                Ok(()) if !before => tracing::info!("packages can be had again"),
+                Ok(()) | Err(_) => {}
+            }
+        }
     }
 
     /// Refuses an upload by the length that its client tells, before any of it is read.
@@ -113,21 +178,47 @@ impl PackageFiles {
         body: impl Stream<Item = Result<Bytes, axum::Error>> + Unpin,
         now_ms: u64,
     ) -> Result<Package, UploadError> {
-        let incoming = Incoming::new(self.dir.join("incoming").join(crate::id::random()));
+        let incoming = Incoming::new(self.incoming.join(crate::id::random()));
         let (digest, size) = self.receive(body, &incoming.path).await?;
         let contents = verify(incoming.path.clone()).await?;
         let sequence = contents.header.sequence;
         if sequence > now_ms.saturating_add(SEQUENCE_AHEAD_MS) {
             return Err(UploadError::SequenceAhead { sequence, now_ms });
         }
-        let target = self.path(&digest);
-        if let Some(parent) = target.parent() {
-            fs::create_dir_all(parent).await?;
-            fs::rename(&incoming.path, &target).await?;
-            sync_dir(parent).await?;
-            sync_dir(&self.dir).await?;
-        }
+        self.keep(incoming, digest, size).await?;
         Ok(describe(digest, size, &contents, now_ms))
+    }
+
+    /// Gives a verified file its final name.
+    async fn keep(
+        &self,
+        incoming: Incoming,
+        digest: Sha256Digest,
+        size: u64,
+    ) -> Result<(), UploadError> {
+        match &self.place {
+            Place::Directory(dir) => {
+                let target = dir.join(place(&digest));
+                if let Some(parent) = target.parent() {
+                    fs::create_dir_all(parent).await?;
+                    fs::rename(&incoming.path, &target).await?;
+                    sync_dir(parent).await?;
+                    sync_dir(dir).await?;
+                }
+                Ok(())
+            }
+            Place::Bucket(bucket) => {
+                let bucket = bucket.clone();
+                // Goes on if the client goes away: an upload in parts that is dropped leaves them in the bucket.
+                let put =
+                    tokio::spawn(async move { bucket.put(&digest, &incoming.path, size).await });
+                match put.await.map_err(io::Error::other)? {
+                    Ok(()) => Ok(()),
+                    Err(PutError::Io(error)) => Err(error.into()),
+                    Err(PutError::Bucket(error)) => Err(error.into()),
+                }
+            }
+        }
     }
 
     async fn receive(
