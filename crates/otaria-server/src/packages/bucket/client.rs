@@ -21,12 +21,26 @@ use object_store::client::{
 use object_store::{ClientConfigKey, ClientOptions};
 use tokio::time::{Sleep, sleep};
 
-/// For TCP.
-const CONNECT: Duration = Duration::from_secs(5);
-/// For TLS, sending a request (at most a part of an upload) and the head of its answer.
-const ANSWER: Duration = Duration::from_secs(60);
-/// For the next bytes of an answer.
-const STALL: Duration = Duration::from_secs(20);
+/// How long to wait for what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// For TCP.
+    connect: Duration,
+    /// For TLS, sending a request (at most a part of an upload) and the head of its answer.
+    answer: Duration,
+    /// For the next bytes of an answer.
+    stall: Duration,
+}
+
+impl Limits {
+    /// 5 s, 60 s, 20 s.
+    pub(super) const DEFAULT: Self = Self {
+        connect: Duration::from_secs(5),
+        answer: Duration::from_secs(60),
+        stall: Duration::from_secs(20),
+    };
+}
+
 /// How long a connection waits for another request.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -34,11 +48,12 @@ const IDLE: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
     client: Client<HttpsConnector<Tcp>, HttpRequestBody>,
+    limits: Limits,
 }
 
 impl Connector {
     /// Trusts the authorities of this machine (`SSL_CERT_FILE` names others).
-    pub(super) fn new() -> io::Result<Self> {
+    pub(super) fn new(limits: Limits) -> io::Result<Self> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -47,7 +62,7 @@ impl Connector {
             .with_no_client_auth();
         let mut tcp = Tcp::new();
         tcp.enforce_http(false);
-        tcp.set_connect_timeout(Some(CONNECT));
+        tcp.set_connect_timeout(Some(limits.connect));
         tcp.set_nodelay(true);
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
@@ -58,7 +73,7 @@ impl Connector {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .build(connector);
-        Ok(Self { client })
+        Ok(Self { client, limits })
     }
 }
 
@@ -67,6 +82,7 @@ impl HttpConnector for Connector {
         let plain = options.get_config_value(&ClientConfigKey::AllowHttp);
         Ok(HttpClient::new(Service {
             client: self.client.clone(),
+            limits: self.limits,
             plain: plain.as_deref() == Some("true"),
         }))
     }
@@ -76,6 +92,7 @@ impl HttpConnector for Connector {
 #[derive(Debug)]
 struct Service {
     client: Client<HttpsConnector<Tcp>, HttpRequestBody>,
+    limits: Limits,
     plain: bool,
 }
 
@@ -86,10 +103,11 @@ impl HttpService for Service {
             let why = io::Error::other("http:// is not allowed here, only https://");
             return Err(HttpError::new(HttpErrorKind::Unknown, why));
         }
-        match tokio::time::timeout(ANSWER, self.client.request(request)).await {
+        match tokio::time::timeout(self.limits.answer, self.client.request(request)).await {
             Ok(Ok(answer)) => Ok(answer.map(|body| {
                 HttpResponseBody::new(Limited {
                     body,
+                    stall: self.limits.stall,
                     waiting: None,
                 })
             })),
@@ -110,6 +128,7 @@ fn timed_out() -> HttpError {
 /// A body that fails if nothing of it comes for a while although somebody waits for it.
 struct Limited<B> {
     body: B,
+    stall: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
@@ -131,7 +150,8 @@ where
             return Poll::Ready(frame.map(|frame| frame.map_err(broken)));
         }
         // Begins when somebody waits: the time that a slow reader takes is not the bucket's.
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(STALL)));
+        let stall = self.stall;
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(stall)));
         ready!(waiting.as_mut().poll(cx));
         self.waiting = None;
         Poll::Ready(Some(Err(timed_out())))
@@ -139,5 +159,55 @@ where
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    /// Asks a server that says `answer` to each request, and nothing more.
+    async fn ask(answer: &'static [u8], plain: bool) -> Result<HttpResponse, HttpError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            let _ = stream.read(&mut request).await.unwrap();
+            stream.write_all(answer).await.unwrap();
+            std::future::pending::<()>().await;
+        });
+        let limits = Limits {
+            connect: Duration::from_secs(5),
+            answer: Duration::from_millis(300),
+            stall: Duration::from_millis(300),
+        };
+        let options = ClientOptions::new().with_allow_http(plain);
+        let client = Connector::new(limits).unwrap().connect(&options).unwrap();
+        let request = HttpRequest::new(HttpRequestBody::empty());
+        let (mut head, body) = request.into_parts();
+        head.uri = url.parse().unwrap();
+        client.execute(HttpRequest::from_parts(head, body)).await
+    }
+
+    #[tokio::test]
+    async fn a_store_that_says_nothing_or_stops_in_the_middle_is_not_waited_for() {
+        let error = ask(b"", true).await.unwrap_err();
+        assert_eq!(error.kind(), HttpErrorKind::Timeout, "{error}");
+        let half = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello";
+        let answer = ask(half, true).await.unwrap();
+        let error = answer.into_body().bytes().await.unwrap_err();
+        assert_eq!(error.kind(), HttpErrorKind::Timeout, "{error}");
+    }
+
+    #[tokio::test]
+    async fn nothing_goes_without_tls_unless_that_is_allowed() {
+        let whole = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
+        let answer = ask(whole, true).await.unwrap();
+        assert_eq!(answer.into_body().bytes().await.unwrap(), "hello");
+        let error = ask(whole, false).await.unwrap_err();
+        assert!(error.to_string().contains("https://"), "{error}");
     }
 }

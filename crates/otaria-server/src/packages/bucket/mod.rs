@@ -31,7 +31,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::place;
 use crate::config::BucketUrl;
-use client::Connector;
+use client::{Connector, Limits};
 pub use error::BucketError;
 use error::Why;
 
@@ -40,6 +40,8 @@ const PART: u64 = 8 * 1024 * 1024;
 /// A failed request is tried again at most so often, and not after [`RETRY_UNTIL`].
 const RETRIES: usize = 3;
 const RETRY_UNTIL: Duration = Duration::from_secs(15);
+/// How long whoever asks for a package, or for whether it is there, waits for the bucket: devices wait 20 s for an answer.
+const PATIENCE: Duration = Duration::from_secs(15);
 /// The object that a server writes when it starts, and looks at while it works: below the prefix, and no package.
 const MARK: &str = "otaria.txt";
 const MARK_TEXT: &str = "otaria serve keeps packages here, and writes this when it starts.\n";
@@ -55,7 +57,8 @@ impl Bucket {
     /// Whatever can be said without asking it.
     pub(crate) fn new(url: BucketUrl) -> Result<Self, BucketError> {
         let unusable = |why: String| BucketError::new(&url, Why::Settings(why));
-        let connector = Connector::new().map_err(|error| unusable(error.to_string()))?;
+        let connector =
+            Connector::new(Limits::DEFAULT).map_err(|error| unusable(error.to_string()))?;
         let mut builder = AmazonS3Builder::new();
         for (key, value) in &url.settings {
             builder = builder.with_config(*key, value);
@@ -88,7 +91,7 @@ impl Bucket {
 
     /// Reads a little, and puts it there again if somebody has taken it away.
     pub(crate) async fn look(&self) -> Result<(), BucketError> {
-        match self.store.head(&self.path(MARK)).await {
+        match self.soon(self.store.head(&self.path(MARK))).await? {
             Ok(_) => Ok(()),
             Err(object_store::Error::NotFound { .. }) => self.write_mark().await,
             Err(error) => Err(self.error(&error)),
@@ -97,7 +100,7 @@ impl Bucket {
 
     async fn write_mark(&self) -> Result<(), BucketError> {
         let text = PutPayload::from_static(MARK_TEXT.as_bytes());
-        let written = self.store.put(&self.path(MARK), text).await;
+        let written = self.soon(self.store.put(&self.path(MARK), text)).await?;
         written.map(|_| ()).map_err(|error| self.error(&error))
     }
 
@@ -109,13 +112,24 @@ impl Bucket {
         }
     }
 
+    /// What the store answers, if it answers soon.
+    async fn soon<T>(
+        &self,
+        asked: impl Future<Output = object_store::Result<T>>,
+    ) -> Result<object_store::Result<T>, BucketError> {
+        let late = |_| BucketError::new(&self.url, Why::Failed("no answer in 15 s".to_owned()));
+        tokio::time::timeout(PATIENCE, asked).await.map_err(late)
+    }
+
     fn error(&self, error: &object_store::Error) -> BucketError {
         BucketError::of(&self.url, error)
     }
 
     /// Whether a package of this length is there.
     pub(crate) async fn check(&self, digest: &Sha256Digest, len: u64) -> Result<(), BucketError> {
-        let there = self.store.head(&self.path(&place(digest))).await;
+        let there = self
+            .soon(self.store.head(&self.path(&place(digest))))
+            .await?;
         let there = there.map_err(|error| self.error(&error))?.size;
         match there == len {
             true => Ok(()),
@@ -182,7 +196,7 @@ impl Bucket {
             ..GetOptions::default()
         };
         let path = self.path(&place(digest));
-        let object = self.store.get_opts(&path, options).await;
+        let object = self.soon(self.store.get_opts(&path, options)).await?;
         let object = object.map_err(|error| self.error(&error))?;
         let there = object.meta.size;
         if there != len {
@@ -205,7 +219,9 @@ impl Bucket {
         valid: Duration,
     ) -> Result<Option<String>, BucketError> {
         let path = self.path(&place(digest));
-        let link = self.store.signed_url(method, &path, valid).await;
+        let link = self
+            .soon(self.store.signed_url(method, &path, valid))
+            .await?;
         let link = String::from(link.map_err(|error| self.error(&error))?);
         Ok((link.len() <= MAX_LOCATION_LEN).then_some(link))
     }
