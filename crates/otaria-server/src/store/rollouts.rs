@@ -28,6 +28,9 @@ pub(crate) struct Loaded {
 /// How long a rollout that is done is looked at again, in seconds: a device may yet fall back.
 const DONE_FOR: i64 = 30 * 24 * 3600;
 
+/// Devices of a rollout that are read at a time.
+const PART: i64 = 512;
+
 const ROLLOUT: &str = "\
     SELECT r.*, p.version, p.image_sha256, p.size FROM rollouts r JOIN packages p ON p.digest = r.package";
 
@@ -298,24 +301,7 @@ async fn load(conn: &mut Conn, id: &str) -> Result<Option<Loaded>, StoreError> {
         return Ok(None);
     };
     let image_sha256 = digest(&row, "image_sha256")?;
-    let rows = sql::query(
-        "SELECT m.*, d.online, d.image_sha256, d.on_trial, d.boot, d.job, a.job_id, a.status, a.event, a.code, \
-           a.confirmed_boot, t.value AS tz \
-         FROM rollout_devices m JOIN devices d ON d.id = m.device_id \
-         LEFT JOIN assignments a ON a.device_id = m.device_id \
-           AND a.job_id = m.rollout_id || '.' || CAST(m.offers AS TEXT) \
-         LEFT JOIN device_tags t ON t.device_id = m.device_id AND t.name = 'tz' \
-         WHERE m.rollout_id = $1 ORDER BY m.n",
-    )
-    .bind(id)
-    .fetch_all(&mut *conn)
-    .await?;
-    let mut members = Vec::with_capacity(rows.len());
-    let mut seen = Vec::with_capacity(rows.len());
-    for row in &rows {
-        members.push(member(row)?);
-        seen.push(seen_of(row, &image_sha256)?);
-    }
+    let (members, seen) = members(conn, id, &image_sha256).await?;
     let counted_from: i64 = row.try_get("counted_from")?;
     let rows = sql::query(
         "SELECT stratum, failed FROM rollout_outcomes WHERE rollout_id = $1 AND id > $2 ORDER BY id",
@@ -345,6 +331,45 @@ async fn load(conn: &mut Conn, id: &str) -> Result<Option<Loaded>, StoreError> {
         seen,
         outcomes,
     }))
+}
+
+/// The devices of a rollout, and what is known of each. A part at a time: rows take several times the room of what is made of them.
+async fn members(
+    conn: &mut Conn,
+    id: &str,
+    image_sha256: &Sha256Digest,
+) -> Result<(Vec<Member>, Vec<Seen>), StoreError> {
+    let mut all = Vec::new();
+    let mut after = String::new();
+    loop {
+        let rows = sql::query(
+            "SELECT m.*, d.online, d.image_sha256, d.on_trial, d.boot, d.job, a.job_id, a.status, a.event, a.code, \
+               a.confirmed_boot, t.value AS tz \
+             FROM rollout_devices m JOIN devices d ON d.id = m.device_id \
+             LEFT JOIN assignments a ON a.device_id = m.device_id \
+               AND a.job_id = m.rollout_id || '.' || CAST(m.offers AS TEXT) \
+             LEFT JOIN device_tags t ON t.device_id = m.device_id AND t.name = 'tz' \
+             WHERE m.rollout_id = $1 AND m.device_id > $2 ORDER BY m.device_id LIMIT $3",
+        )
+        .bind(id)
+        .bind(&after)
+        .bind(PART)
+        .fetch_all(&mut *conn)
+        .await?;
+        let Some(last) = rows.last() else {
+            break;
+        };
+        after = last.try_get("device_id")?;
+        for row in &rows {
+            let n: i64 = row.try_get("n")?;
+            all.push((n, member(row)?, seen_of(row, image_sha256)?));
+        }
+    }
+    all.sort_by_key(|(n, ..)| *n);
+    Ok(all
+        .into_iter()
+        .map(|(_, member, seen)| (member, seen))
+        .unzip())
 }
 
 fn course(row: &Row) -> Result<Course, StoreError> {
