@@ -28,6 +28,9 @@ const RECEIVE_MAXIMUM: u16 = 512;
 const MAX_PACKET_LEN: u32 = 64 * 1024;
 /// More than the acknowledgements and publishes that can be under way at once.
 const REQUESTS: usize = 4096;
+/// Messages that wait for the broker's acknowledgement; the bus hands over fewer. rumqttc sets 216 bytes aside for each, and for
+/// 65,535 of them unless it is told.
+const INFLIGHT: u16 = 64;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// What happened on the connection.
@@ -191,6 +194,7 @@ fn options(way: &Way, tunnel: Option<&Tunnel>) -> MqttOptions {
         .set_clean_start(false)
         .set_session_expiry_interval(Some(SESSION_EXPIRY_S))
         .set_receive_maximum(Some(RECEIVE_MAXIMUM))
+        .set_outgoing_inflight_upper_limit(INFLIGHT)
         .set_max_packet_size(Some(MAX_PACKET_LEN))
         .set_manual_acks(true)
         .set_connection_timeout(10);
