@@ -24,7 +24,7 @@ use crate::packages::{BucketError, LOOK_EVERY, OpenError, Packages};
 use crate::rollout;
 use crate::shared::{Entry, Shared};
 use crate::store::{Store, StoreError};
-use crate::trust::{self, Peer, PkiError, TlsListener, Trust, plain_listener};
+use crate::trust::{self, PkiError, TlsListener, Trust, plain_listener};
 use crate::webhooks::{self, Sender, Targets};
 
 /// How often history beyond what is kept is removed.
@@ -373,13 +373,7 @@ async fn serve(listener: TlsListener, shared: Arc<Shared>) {
     let end = async move {
         let _ = stopping.wait_for(|stopping| *stopping).await;
     };
-    let service = http::router(shared).into_make_service_with_connect_info::<Peer>();
-    if let Err(error) = axum::serve(listener, service)
-        .with_graceful_shutdown(end)
-        .await
-    {
-        tracing::error!("the HTTP server has stopped: {error}");
-    }
+    http::serve(listener, http::router(shared), end).await;
 }
 
 /// An error with its cause.

@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::Context;
 use crate::commands;
+use crate::heap;
 
 /// Over-the-air firmware updates for ESP32: sign, publish, watch.
 #[derive(Debug, Parser)]
@@ -73,7 +74,10 @@ impl Command {
             Self::Verify(command) => command.run(ctx),
             Self::Provision(command) => command.run(ctx),
             Self::Image(command) => command.run(ctx),
-            Self::Serve(command) => commands::runtime()?.block_on(command.run(ctx)),
+            Self::Serve(command) => {
+                heap::keep_together();
+                commands::runtime()?.block_on(command.run(ctx))
+            }
             Self::Publish(command) => command.run(ctx),
             Self::Rollout(command) => command.run(ctx),
             Self::Devices(command) => command.run(ctx),

@@ -6,13 +6,14 @@
     rustdoc::broken_intra_doc_links,
     reason = "clap prints these comments: their brackets say what may be left out"
 )]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod bars;
 mod cli;
 mod client;
 mod commands;
 mod demo;
+mod heap;
 mod login;
 mod output;
 mod passphrase;

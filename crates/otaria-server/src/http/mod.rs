@@ -1,6 +1,7 @@
 //! HTTP: packages for devices, the API, the page.
 
 mod auth;
+mod connections;
 mod download;
 mod etag;
 mod guard;
@@ -10,6 +11,7 @@ mod problem;
 mod range;
 
 pub(crate) use auth::{Session, address, cookie};
+pub(crate) use connections::serve;
 pub(crate) use etag::{IfMatch, tagged};
 pub(crate) use idempotency::{IDEMPOTENCY_KEY, takes_key};
 pub(crate) use problem::{Answer, Fault, as_problem, chain};

@@ -17,7 +17,7 @@ use crate::config::Delivery;
 use crate::store::{Store, StoreError};
 
 /// Bytes read from disk at a time.
-const CHUNK: usize = 64 * 1024;
+const CHUNK: usize = 32 * 1024;
 
 /// The bytes of a package, or of a part of it.
 pub(crate) type Bytestream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;

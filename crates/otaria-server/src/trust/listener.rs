@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
 use futures_util::FutureExt as _;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -198,31 +196,6 @@ pub(crate) fn plain_listener(listener: TcpListener) -> io::Result<TlsListener> {
 impl Drop for TlsListener {
     fn drop(&mut self) {
         self.task.abort();
-    }
-}
-
-impl Listener for TlsListener {
-    type Io = Secured;
-    type Addr = Peer;
-
-    async fn accept(&mut self) -> (Secured, Peer) {
-        match self.next().await {
-            Some(connection) => connection,
-            None => std::future::pending().await,
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<Peer> {
-        Ok(Peer {
-            address: self.address,
-            identity: None,
-        })
-    }
-}
-
-impl Connected<IncomingStream<'_, TlsListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
-        stream.remote_addr().clone()
     }
 }
 
