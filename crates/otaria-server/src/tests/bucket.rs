@@ -83,6 +83,20 @@ async fn a_package_comes_into_the_bucket_only_when_it_is_verified_and_leaves_not
 }
 
 #[tokio::test]
+async fn what_the_bucket_says_that_it_has_and_has_not_is_not_known_to_the_server() {
+    let s3 = S3::start().await;
+    let bench = Bench::keeping(bucket(&s3), Delivery::Stream).await;
+    s3.forget();
+    let reply = bench.try_upload(package("1.1.0")).await;
+    assert_eq!(
+        (reply.status, reply.problem().as_str()),
+        (StatusCode::BAD_GATEWAY, "bucket")
+    );
+    let known: crate::model::Page<Package> = bench.get("/api/v1/packages").await.json();
+    assert_eq!(known.items, []);
+}
+
+#[tokio::test]
 async fn a_file_larger_than_a_part_comes_and_goes_whole() {
     let s3 = S3::start().await;
     let bucket = Bucket::new(url(s3.settings())).unwrap();
