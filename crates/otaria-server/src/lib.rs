@@ -23,6 +23,7 @@
 //! | `access` | users, tokens, and what each may do; what a device may do at the broker |
 //! | `trust`, `enroll` | TLS: the server's authority, devices' certificates, and how a device is cut off |
 //! | `webhooks` | whom the server tells what happens |
+//! | `membership`, `neighbours` | servers that share a PostgreSQL database: which of them fit together, and what they tell each other |
 //! | `home_assistant` | devices as entities of Home Assistant |
 //! | [`audit`] | who changed what, in a chain that shows if an entry is changed or gone |
 //! | `packages` | packages by their hash, in a directory or in a bucket |
@@ -51,6 +52,7 @@ mod http;
 mod id;
 mod ingest;
 mod keys;
+mod membership;
 mod metrics;
 mod neighbours;
 mod openapi;
@@ -77,6 +79,7 @@ pub use config::{
     Access, BrokerTls, BucketUrl, BucketUrlError, Config, Database, DatabaseUrlError, Delivery,
     DeliveryError, Downloads, HomeAssistant, Mqtt, PackageStore, PostgresUrl, PublicUrlError, Tls,
 };
+pub use membership::Taken;
 pub use openapi::document as openapi_document;
 pub use packages::BucketError;
 pub use server::{Addresses, RunningServer, Server, StartError};

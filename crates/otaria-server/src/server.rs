@@ -19,6 +19,7 @@ use crate::config::{
 };
 use crate::home_assistant::HomeAssistant;
 use crate::http;
+use crate::membership::{Keeper, Kind, Membership, Taken};
 use crate::neighbours::{self, Teller};
 use crate::packages::{BucketError, LOOK_EVERY, OpenError, Packages};
 use crate::rollout;
@@ -69,6 +70,8 @@ pub struct RunningServer {
     rollouts: JoinHandle<()>,
     webhooks: JoinHandle<()>,
     neighbours: Option<JoinHandle<()>>,
+    membership: Option<Arc<Membership>>,
+    keeper: Option<Keeper>,
     _lock: File,
 }
 
@@ -84,6 +87,9 @@ pub enum StartError {
     /// The store failed.
     #[error("cannot open the database")]
     Store(#[from] StoreError),
+    /// Other servers use the database in a way that excludes this one.
+    #[error(transparent)]
+    Taken(#[from] Taken),
     /// The broker failed.
     #[error(transparent)]
     Broker(#[from] BrokerError),
@@ -182,6 +188,19 @@ impl Server {
         shared.webhooks = Sender::new(Targets { private });
         shared.neighbours = teller;
         let shared = Arc::new(shared);
+        let kind = match config.mqtt {
+            Mqtt::Embedded { .. } => Kind::Alone,
+            Mqtt::External(_) => Kind::OneOfMany,
+        };
+        let membership = match shared.store.is_shared() {
+            true => Some(Membership::begin(Arc::clone(&shared), kind, server.clone()).await??),
+            false => None,
+        };
+        // At a broker outside it is renewed with the lanes.
+        let keeper = match (&membership, kind) {
+            (Some(membership), Kind::Alone) => Some(membership.keep()),
+            (Some(_), Kind::OneOfMany) | (None, _) => None,
+        };
 
         let moved = shared.note_address().await?;
         if moved > 0 {
@@ -238,17 +257,18 @@ impl Server {
             client_id,
             will: None,
         };
-        let neighbours = told.map(|told| {
-            let (shared, server) = (Arc::clone(&shared), server.clone());
-            tokio::spawn(async move { neighbours::run(shared, server, told).await })
-        });
-        let bus = match (&broker, shared.store.is_shared()) {
-            (None, true) => {
+        let neighbours =
+            told.map(|told| tokio::spawn(neighbours::run(Arc::clone(&shared), server, told)));
+        let bus = match (&broker, &membership) {
+            (None, Some(server)) => {
                 shared.leads.send_replace(false);
-                Bus::share(Arc::clone(&shared), way, server)?
+                Bus::share(Arc::clone(&shared), way, Arc::clone(server))?
             }
-            (None, false) => Bus::start(Arc::clone(&shared), way, &Topic::FROM_DEVICE)?,
-            (Some(_), _) => Bus::start(Arc::clone(&shared), way, Broker::LEAVES)?,
+            (None, None) => Bus::start(Arc::clone(&shared), way, &Topic::FROM_DEVICE, None)?,
+            (Some(_), server) => {
+                let lease = server.as_ref().map(|server| server.lease());
+                Bus::start(Arc::clone(&shared), way, Broker::LEAVES, lease)?
+            }
         };
         let http = tokio::spawn(serve(listener, Arc::clone(&shared)));
         let housekeeping = tokio::spawn(housekeeping(Arc::clone(&shared)));
@@ -272,6 +292,8 @@ impl Server {
             rollouts,
             webhooks,
             neighbours,
+            membership,
+            keeper,
             _lock: lock,
         })
     }
@@ -283,6 +305,14 @@ impl RunningServer {
         let mut connected = self.shared.broker_connected.subscribe();
         // The sender lives in `shared`, so this cannot fail.
         let _ = connected.wait_for(|connected| *connected).await;
+    }
+
+    /// Waits until this server must not go on, because others have taken over the database while it slept. Shut it down then.
+    pub async fn taken(&self) -> Taken {
+        match &self.membership {
+            Some(membership) => membership.lost().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Ends everything in good order.
@@ -304,6 +334,12 @@ impl RunningServer {
         self.bus.stop().await;
         if let Some(broker) = self.broker {
             broker.stop().await;
+        }
+        if let Some(keeper) = self.keeper {
+            keeper.end().await;
+        }
+        if let Some(membership) = self.membership {
+            membership.leave().await;
         }
         self.shared.store.close().await;
     }

@@ -8,6 +8,7 @@ mod victim;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use common::{Http, Mosquitto, free_port, servers, wait_for, wait_for_fleet};
 use otaria_package::keys::SigningKey;
 use otaria_package::pack::{Options, TimeStamp, pack};
 use otaria_server::model::{Page, ReceivedEvent, Rollout, RolloutDevice, RolloutState, Stage};
+use otaria_server::{Access, Config, Database, Mqtt, RunningServer, Server, StartError, Taken};
 use otaria_sim::device::Settings;
 use otaria_sim::fleet::{Blueprint, Fleet};
 use otaria_sim::images::Stamp;
@@ -265,4 +267,69 @@ async fn whoever_watches_one_server_sees_what_the_other_was_told() {
         assert!(waited.is_ok(), "{seen} of 20 events at server {n}");
         drop(device);
     }
+}
+
+/// A server in this process.
+async fn start(data: &Path, share: &Share, mqtt: Mqtt) -> Result<RunningServer, StartError> {
+    let config = Config {
+        access: Access::Open,
+        http: "127.0.0.1:0".parse().unwrap(),
+        database: Database::Postgres(share.database.parse().unwrap()),
+        packages: Some(share.packages.clone()),
+        public_url: Some(share.public_url.clone()),
+        mqtt,
+        ..Config::new(data)
+    };
+    Server::start(config).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_with_its_own_broker_has_a_database_to_itself_until_it_dies() {
+    let (Some(cluster), Some(broker)) = (postgres::cluster(), Mosquitto::start("")) else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let share = Share {
+        database: cluster.database("alone"),
+        packages: dir.path().join("packages"),
+        public_url: "http://ota.test".to_owned(),
+    };
+    let own = || Mqtt::Embedded {
+        listen: "127.0.0.1:0".parse().unwrap(),
+    };
+    let outside = || Mqtt::External(format!("mqtt://{}", broker.address).parse().unwrap());
+    let next = dir.path().join("next");
+    let taken = |started: Result<RunningServer, StartError>| match started {
+        Err(StartError::Taken(taken)) => taken,
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("it has started beside another one"),
+    };
+
+    let first = Victim::alone(&dir.path().join("first"), &share);
+    assert_eq!(taken(start(&next, &share, own()).await), Taken::ByOthers);
+    let refused = taken(start(&next, &share, outside()).await);
+    assert_eq!(refused, Taken::ByOneAlone);
+
+    // Nobody gives its lease up; whoever comes waits for its end.
+    first.kill();
+    let killed = Instant::now();
+    let running = start(&next, &share, own()).await.unwrap();
+    assert!(killed.elapsed() < Duration::from_secs(15), "{killed:?}");
+    running.shutdown().await;
+
+    // After an end in good order nobody waits.
+    let ended = Instant::now();
+    let others = Victim::sharing(&dir.path().join("o"), broker.address, free_port(), &share);
+    assert!(ended.elapsed() < Duration::from_secs(8), "{ended:?}");
+    connected(&others.http).await;
+    assert_eq!(taken(start(&next, &share, own()).await), Taken::ByOthers);
+
+    // One that sleeps for longer than its lease lasts, and finds its place taken when it wakes.
+    others.sleep();
+    let running = start(&next, &share, own()).await.unwrap();
+    running.connected().await;
+    others.wake();
+    let soon = tokio::time::timeout(Duration::from_secs(8), running.taken()).await;
+    assert!(soon.is_err(), "the one that slept has taken it back");
+    running.shutdown().await;
 }

@@ -12,13 +12,14 @@
 //! A server that was only slow finds out before it stores anything: see [`Lease::check`].
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use otaria_wire::topics::Topic;
 use tokio::sync::watch;
 
+use crate::membership::{EVERY, LAST, Lease, Membership, SERVER};
 use crate::shared::Shared;
-use crate::store::{StoreError, Tx};
+use crate::store::StoreError;
 
 /// How many lanes there are: as many servers as can take part.
 pub(super) const LANES: usize = 4;
@@ -26,40 +27,6 @@ pub(super) const LANES: usize = 4;
 pub(super) const ORDERED: &[Topic] = &[Topic::Presence, Topic::State];
 /// Reports that are right in any order.
 pub(super) const UNORDERED: &[Topic] = &[Topic::Event, Topic::Progress, Topic::Log];
-
-/// How often leases are renewed, and how long they last without.
-const EVERY: Duration = Duration::from_secs(2);
-const LAST: Duration = Duration::from_secs(10);
-/// A server's own lease, by which the others count it.
-const SERVER: &str = "server/";
-
-/// A lane's lease, as the session that works under it sees it.
-#[derive(Clone, Debug)]
-pub(super) struct Lease {
-    name: String,
-    holder: String,
-    held: watch::Receiver<bool>,
-}
-
-impl Lease {
-    /// Waits until it is ours.
-    pub(super) async fn held(&mut self) {
-        // An error means that the server ends, and then nothing is to be done.
-        if self.held.wait_for(|held| *held).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-
-    /// Waits until it is not.
-    pub(super) async fn lost(&mut self) {
-        let _ = self.held.wait_for(|held| !*held).await;
-    }
-
-    /// Whether it is ours, for as long as the transaction lasts.
-    pub(super) async fn check(&self, tx: &mut Tx) -> Result<bool, StoreError> {
-        tx.holds(&self.name, &self.holder).await
-    }
-}
 
 /// A lane as whoever hands them out sees it.
 struct Lane {
@@ -70,12 +37,14 @@ struct Lane {
 
 /// All lanes, and who this is.
 pub(super) struct Lanes {
+    server: Arc<Membership>,
     holder: String,
     lanes: Vec<Lane>,
 }
 
 impl Lanes {
-    pub(super) fn new(holder: String) -> (Self, Vec<Lease>) {
+    pub(super) fn new(server: Arc<Membership>) -> (Self, Vec<Lease>) {
+        let holder = server.lease().holder;
         let lanes: Vec<Lane> = (0..LANES)
             .map(|lane| Lane {
                 name: format!("lane/{lane}"),
@@ -91,7 +60,12 @@ impl Lanes {
                 held: lane.held.subscribe(),
             })
             .collect();
-        (Self { holder, lanes }, leases)
+        let lanes = Self {
+            server,
+            holder,
+            lanes,
+        };
+        (lanes, leases)
     }
 
     /// Keeps this server's part of the lanes until told to stop, then gives them up.
@@ -115,21 +89,20 @@ impl Lanes {
             let leads = self.lanes.first().is_some_and(|lane| *lane.held.borrow());
             shared.leads.send_replace(leads);
         }
-        let own = format!("{SERVER}{}", self.holder);
-        for name in self.lanes.iter().map(|lane| &lane.name).chain([&own]) {
+        for lane in &self.lanes {
             // It runs out by itself if this fails.
-            let _ = shared.store.release(name, &self.holder).await;
+            let _ = shared.store.release(&lane.name, &self.holder).await;
         }
     }
 
     async fn renew(&mut self, shared: &Shared) -> Result<(), StoreError> {
         let (store, holder) = (&shared.store, self.holder.as_str());
         let last = LAST.as_secs_f64();
-        store
-            .hold(&format!("{SERVER}{holder}"), holder, last)
-            .await?;
-        let servers = store.held(SERVER).await?.max(1);
-        let mut left = LANES.div_ceil(servers);
+        let mut left = match self.server.renew().await? {
+            true => LANES.div_ceil(store.held(SERVER).await?.max(1)),
+            // A server with a broker of its own has all of it.
+            false => 0,
+        };
         let (ours, others): (Vec<&mut Lane>, Vec<&mut Lane>) =
             self.lanes.iter_mut().partition(|lane| *lane.held.borrow());
         for lane in ours {

@@ -11,7 +11,7 @@ mod link;
 mod tunnel;
 
 pub use address::{BrokerUrl, BrokerUrlError};
-use lanes::{Lanes, Lease};
+use lanes::Lanes;
 pub(crate) use link::{Happened, Link, LinkError};
 pub(crate) use tunnel::Connector;
 
@@ -27,6 +27,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::ingest::{self, What};
+use crate::membership::{Lease, Membership};
 use crate::model::Live;
 use crate::shared::Shared;
 use crate::store::{OutboxRow, StoreError};
@@ -53,16 +54,18 @@ pub(crate) struct Bus {
 }
 
 impl Bus {
-    /// Starts to keep a connection to the broker. `reports` are what devices say there that is to be stored.
+    /// Starts to keep a connection to the broker, which this server has to itself, by a lease if the database could be others', too.
+    /// `reports` are what devices say there that is to be stored.
     pub(crate) fn start(
         shared: Arc<Shared>,
         way: Way,
         reports: &[Topic],
+        lease: Option<Lease>,
     ) -> Result<Self, NameError> {
         let work = Work {
             filters: filters(&shared.root, reports)?,
             leads: true,
-            lease: None,
+            lease,
         };
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(keep_connected(shared, way, work, stopped));
@@ -73,7 +76,11 @@ impl Bus {
     }
 
     /// Starts to keep this server's part of the connections that the servers of one database have to the broker.
-    pub(crate) fn share(shared: Arc<Shared>, way: Way, server: String) -> Result<Self, NameError> {
+    pub(crate) fn share(
+        shared: Arc<Shared>,
+        way: Way,
+        server: Arc<Membership>,
+    ) -> Result<Self, NameError> {
         let (stop, stopped) = watch::channel(false);
         let (lanes, leases) = Lanes::new(server);
         let mut tasks = vec![tokio::spawn(

@@ -41,6 +41,24 @@ impl Store {
         Ok(held.is_some())
     }
 
+    /// Goes on with a lease that nobody else has taken or forgotten meanwhile; whether it is the holder's.
+    pub(crate) async fn prolong(
+        &self,
+        name: &str,
+        holder: &str,
+        seconds: f64,
+    ) -> Result<bool, StoreError> {
+        let held = sql::query(sqlx::AssertSqlSafe(format!(
+            "UPDATE leases SET until = {NOW} + $3 WHERE name = $1 AND holder = $2 RETURNING holder"
+        )))
+        .bind(name)
+        .bind(holder)
+        .bind(seconds)
+        .fetch_optional(&self.reader)
+        .await?;
+        Ok(held.is_some())
+    }
+
     /// Gives a lease up.
     pub(crate) async fn release(&self, name: &str, holder: &str) -> Result<(), StoreError> {
         sql::query("DELETE FROM leases WHERE name = $1 AND holder = $2")
@@ -88,6 +106,47 @@ impl Store {
 }
 
 impl Tx {
+    /// Until when a lease of another holder lasts, of this name or of any; nothing if there is none. Those that ran out are
+    /// forgotten, so that their holders find out.
+    pub(crate) async fn held_by_others(
+        &mut self,
+        holder: &str,
+        name: Option<&str>,
+    ) -> Result<Option<f64>, StoreError> {
+        sql::query(sqlx::AssertSqlSafe(format!(
+            "DELETE FROM leases WHERE until < {NOW}"
+        )))
+        .execute(self.conn())
+        .await?;
+        let row = sql::query(
+            "SELECT MAX(until) AS until FROM leases WHERE holder <> $1 AND ($2 IS NULL OR name = $2)",
+        )
+        .bind(holder)
+        .bind(name)
+        .fetch_one(self.conn())
+        .await?;
+        Ok(row.try_get("until")?)
+    }
+
+    /// Takes a lease of which it was seen in this transaction that nobody else has it.
+    pub(crate) async fn hold(
+        &mut self,
+        name: &str,
+        holder: &str,
+        seconds: f64,
+    ) -> Result<(), StoreError> {
+        sql::query(sqlx::AssertSqlSafe(format!(
+            "INSERT INTO leases (name, holder, until) VALUES ($1, $2, {NOW} + $3) \
+             ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until"
+        )))
+        .bind(name)
+        .bind(holder)
+        .bind(seconds)
+        .execute(self.conn())
+        .await?;
+        Ok(())
+    }
+
     /// Whether a lease is still this holder's. If so, nobody else gets it before this transaction has ended.
     pub(crate) async fn holds(&mut self, name: &str, holder: &str) -> Result<bool, StoreError> {
         let row = sql::query("SELECT 1 FROM leases WHERE name = $1 AND holder = $2 FOR SHARE")

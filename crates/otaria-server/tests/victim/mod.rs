@@ -89,6 +89,12 @@ impl Victim {
         Self::spawn(data, &broker, Some(listen), Some(share))
     }
 
+    /// With a broker of its own, on a database that others could use, too.
+    pub(crate) fn alone(data: &Path, share: &Share) -> Self {
+        let any = "127.0.0.1:0";
+        Self::spawn(data, EMBEDDED, Some(format!("{any} {any}")), Some(share))
+    }
+
     /// With its own broker, at the same addresses each time: for devices that fetch packages.
     pub(crate) fn at(data: &Path, http: SocketAddr, mqtt: SocketAddr) -> Self {
         Self::spawn(data, EMBEDDED, Some(format!("{http} {mqtt}")), None)

@@ -320,9 +320,15 @@ impl Serve {
             ),
             (true, false, true) => {}
         }
-        end.await;
+        let taken = tokio::select! {
+            () = end => None,
+            taken = running.taken() => Some(taken),
+        };
         running.shutdown().await;
-        Ok(())
+        match taken {
+            None => Ok(()),
+            Some(taken) => Err(taken).context("this server slept, and another one went on"),
+        }
     }
 }
 
