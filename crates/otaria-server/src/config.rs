@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use otaria_wire::messages::Desired;
 use otaria_wire::topics::DEFAULT_ROOT;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use crate::bus::BrokerUrl;
 pub use bucket::{BucketUrl, BucketUrlError};
@@ -174,7 +174,8 @@ pub enum Database {
 }
 
 /// The address of a PostgreSQL database: `postgres://USER:PASSWORD@HOST[:PORT]/DATABASE`, with what `libpq` takes behind a `?`,
-/// such as `sslmode=verify-full`.
+/// such as `sslmode=verify-full`. Where it says no `sslmode`, a database on another machine is reached with TLS or not at all:
+/// libpq's default would fall back to plain text, and with it the password to whoever is in between.
 #[derive(Clone)]
 pub struct PostgresUrl(pub(crate) Box<PgConnectOptions>);
 
@@ -196,11 +197,33 @@ impl FromStr for PostgresUrl {
         if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
             return Err(DatabaseUrlError::Scheme);
         }
-        match text.parse() {
-            Ok(options) => Ok(Self(Box::new(options))),
-            Err(error) => Err(DatabaseUrlError::Unusable(error.to_string())),
-        }
+        let options: PgConnectOptions = text
+            .parse()
+            .map_err(|error: sqlx::Error| DatabaseUrlError::Unusable(error.to_string()))?;
+        let (_, parameters) = text.split_once('?').unwrap_or_default();
+        let says = ["sslmode=", "ssl-mode="];
+        let says = parameters
+            .split('&')
+            .any(|one| says.iter().any(|name| one.starts_with(name)))
+            || std::env::var_os("PGSSLMODE").is_some();
+        let options = match says || is_this_machine(&options) {
+            true => options,
+            false => options.ssl_mode(PgSslMode::Require),
+        };
+        Ok(Self(Box::new(options)))
     }
+}
+
+/// Whether what is said to a database stays on this machine.
+fn is_this_machine(options: &PgConnectOptions) -> bool {
+    let host = options.get_host();
+    options.get_socket().is_some()
+        || host.starts_with('/')
+        || host.eq_ignore_ascii_case("localhost")
+        || host
+            .trim_matches(['[', ']'])
+            .parse()
+            .is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 /// Without the password.
@@ -395,6 +418,33 @@ mod tests {
         assert_eq!(made("[::1]:8080"), "http://[::1]:8080");
         assert!(!made("0.0.0.0:8080").contains("0.0.0.0"));
         assert!(made("0.0.0.0:8080").ends_with(":8080"));
+    }
+
+    #[test]
+    fn a_database_elsewhere_is_reached_with_tls_unless_its_address_says_how() {
+        let mode = |url: &str| match url.parse::<PostgresUrl>().unwrap().0.get_ssl_mode() {
+            PgSslMode::Disable => "disable",
+            PgSslMode::Allow => "allow",
+            PgSslMode::Prefer => "prefer",
+            PgSslMode::Require => "require",
+            PgSslMode::VerifyCa => "verify-ca",
+            PgSslMode::VerifyFull => "verify-full",
+        };
+        for (url, expected) in [
+            ("postgres://o:p@db.lan/o", "require"),
+            ("postgres://o:p@db.lan/o?application_name=a", "require"),
+            ("postgres://10.0.0.1/o", "require"),
+            ("postgres://[fd00::1]/o", "require"),
+            ("postgres://db.lan/o?sslmode=disable", "disable"),
+            ("postgres://db.lan/o?sslmode=prefer", "prefer"),
+            ("postgres://db.lan/o?sslmode=verify-full", "verify-full"),
+            ("postgres://localhost/o", "prefer"),
+            ("postgres://127.0.0.1:5433/o", "prefer"),
+            ("postgres://[::1]/o", "prefer"),
+            ("postgres://o@localhost/o?host=/run/postgresql", "prefer"),
+        ] {
+            assert_eq!(mode(url), expected, "{url}");
+        }
     }
 
     #[test]

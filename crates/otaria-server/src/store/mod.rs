@@ -107,6 +107,12 @@ pub enum StoreError {
     /// The database cannot do it.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
+    /// The database is reached with TLS, which does not come about.
+    #[error(
+        "the database cannot be reached with TLS. Turn TLS on there (ssl = on), or, if nobody can listen in between, end its \
+         address with ?sslmode=disable"
+    )]
+    NoTls(#[source] sqlx::Error),
     /// The database could not be brought to this version's tables.
     #[error("the database could not be prepared")]
     Migrate(#[from] sqlx::migrate::MigrateError),
@@ -193,10 +199,7 @@ impl Store {
             ("tcp_keepalives_interval", "5"),
             ("tcp_keepalives_count", "3"),
         ]);
-        // Not by a pool: that tries for long, and says in the end only that it has no connection.
-        let mut first = tokio::time::timeout(PATIENCE, PgConnection::connect_with(&writing))
-            .await
-            .map_err(|_| sqlx::Error::Io(io::ErrorKind::TimedOut.into()))??;
+        let mut first = Self::reach(&writing).await?;
         schema::postgres(migrations).run(&mut first).await?;
         first.close().await?;
         let writer = PgPoolOptions::new()
@@ -211,6 +214,17 @@ impl Store {
             writer: Writer::Postgres(writer),
             reader: Reader::Postgres(reader),
         })
+    }
+
+    /// A first connection to PostgreSQL. Not by a pool: that tries for long, and says in the end only that it has no connection.
+    async fn reach(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
+        tokio::time::timeout(PATIENCE, PgConnection::connect_with(options))
+            .await
+            .map_err(|_| sqlx::Error::Io(io::ErrorKind::TimedOut.into()))?
+            .map_err(|error| match error {
+                sqlx::Error::Tls(_) => StoreError::NoTls(error),
+                error => error.into(),
+            })
     }
 
     /// Starts to write.

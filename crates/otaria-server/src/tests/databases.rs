@@ -55,3 +55,22 @@ async fn who_writes_waits_for_whoever_writes_already() {
     first.commit().await.unwrap();
     assert_eq!(waits.await.as_deref(), Some("first"));
 }
+
+#[tokio::test]
+async fn a_database_that_speaks_no_tls_is_refused_with_a_word_what_to_do() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let plain = tokio::spawn(async move {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let (mut client, _) = listener.accept().await.unwrap();
+        // The request for TLS is eight bytes, and N says no (PostgreSQL, "Message Flow", SSL).
+        client.read_exact(&mut [0; 8]).await.unwrap();
+        client.write_all(b"N").await.unwrap();
+    });
+    let url = format!("postgres://o:p@{address}/o?sslmode=require");
+    let dir = TempDir::new().unwrap();
+    let opened = Store::open(&Database::Postgres(url.parse().unwrap()), dir.path()).await;
+    plain.await.unwrap();
+    let error = opened.unwrap_err().to_string();
+    assert!(error.contains("sslmode=disable"), "{error}");
+}
