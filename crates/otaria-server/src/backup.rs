@@ -16,9 +16,9 @@ use std::path::{Component, Path, PathBuf};
 use otaria_wire::{Sha256Digest, Sha256Hasher};
 use serde::{Deserialize, Serialize};
 
-use crate::config::PackageStore;
+use crate::config::{Database, PackageStore};
 use crate::packages::{self, Bucket, BucketError};
-use crate::store::{self, StoreError};
+use crate::store::{self, Store, StoreError, TransferError};
 
 const MANIFEST: &str = "manifest.json";
 /// What this version writes and reads.
@@ -84,6 +84,12 @@ pub enum BackupError {
     /// The bucket cannot be used.
     #[error("the packages' bucket")]
     NoBucket(#[source] BucketError),
+    /// The PostgreSQL database is not empty.
+    #[error(
+        "the database that --database names is not empty: there are rows in its table '{0}'. Nothing is ever replaced; make a new \
+         database with createdb"
+    )]
+    Occupied(String),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -149,11 +155,25 @@ pub async fn backup(
     Ok(manifest)
 }
 
-/// Puts a backup into the directory `data`, which must not be there yet, or be empty. Every byte is checked first.
+impl From<TransferError> for BackupError {
+    fn from(error: TransferError) -> Self {
+        match error {
+            TransferError::Store(error) => Self::Store(error),
+            TransferError::Occupied(table) => Self::Occupied(table),
+        }
+    }
+}
+
+/// Puts a backup into the directory `data`, which must not be there yet, or be empty, and what is in its database into `database`,
+/// which must be empty, too, if that is not a file in `data`. Every byte is checked first.
 ///
 /// # Errors
-/// See [`BackupError`]; `data` is as it was after an error.
-pub async fn restore(from: &Path, data: &Path) -> Result<Manifest, BackupError> {
+/// See [`BackupError`]; `data` is as it was after an error, and in a PostgreSQL database there are empty tables at most.
+pub async fn restore(
+    from: &Path,
+    data: &Path,
+    database: &Database,
+) -> Result<Manifest, BackupError> {
     let path = from.join(MANIFEST);
     let unreadable = |why: String| BackupError::Manifest(from.to_owned(), why);
     let text = fs::read(&path).map_err(|error| unreadable(error.to_string()))?;
@@ -183,6 +203,11 @@ pub async fn restore(from: &Path, data: &Path) -> Result<Manifest, BackupError> 
         }
     }
     store::check(&dir.path.join(store::FILE)).await?;
+    if let Database::Postgres(url) = database {
+        // Before it gets any tables.
+        Store::is_free(url).await?;
+        transfer(&dir.path, database).await?;
+    }
     dir.finish(data)?;
     Ok(manifest)
 }
@@ -204,6 +229,18 @@ fn copy_packages(
         files.push(entry);
     }
     Ok(())
+}
+
+/// Moves the database in `data` to another place.
+async fn transfer(data: &Path, database: &Database) -> Result<(), BackupError> {
+    let from = Store::open(&Database::File, data).await?;
+    let to = Store::open(database, data).await?;
+    let copied = to.copy_from(&from).await;
+    from.close().await;
+    to.close().await;
+    copied?;
+    let file = data.join(store::FILE);
+    fs::remove_file(&file).map_err(at(&file))
 }
 
 /// A directory that gets its name when all is in it, and is removed if that does not come about.

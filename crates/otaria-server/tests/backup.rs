@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Broker, FakeDevice, Running, package, wait_for};
-use otaria_server::{BackupError, PackageStore, backup, restore};
+use otaria_server::{BackupError, Database, PackageStore, backup, restore};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -62,7 +62,7 @@ async fn what_was_answered_before_a_backup_is_in_it_while_the_server_works_on() 
     assert!(last.files.len() >= manifests[0].files.len());
 
     let again = kept.path().join("data");
-    assert_eq!(restore(&to, &again).await.unwrap(), last);
+    assert_eq!(restore(&to, &again, &Database::File).await.unwrap(), last);
     assert_eq!(
         std::fs::read_to_string(again.join("tls/deep/ca.key")).unwrap(),
         "secret"
@@ -118,7 +118,10 @@ async fn nothing_is_replaced_and_nothing_damaged_is_restored() {
             "a backup",
             backup(data.path(), &PackageStore::Own, &to).await,
         ),
-        ("a server's data", restore(&to, data.path()).await),
+        (
+            "a server's data",
+            restore(&to, data.path(), &Database::File).await,
+        ),
     ] {
         assert!(matches!(error, Err(BackupError::Exists(_))), "{what}");
     }
@@ -129,16 +132,16 @@ async fn nothing_is_replaced_and_nothing_damaged_is_restored() {
     let mut bad = good.clone();
     bad[1000] ^= 1;
     std::fs::write(&file, bad).unwrap();
-    let error = restore(&to, &empty).await.unwrap_err();
+    let error = restore(&to, &empty, &Database::File).await.unwrap_err();
     assert!(matches!(error, BackupError::Damaged(_)), "{error}");
     std::fs::write(&file, good).unwrap();
 
     let manifest = to.join("manifest.json");
     let text = std::fs::read_to_string(&manifest).unwrap();
     std::fs::write(&manifest, text.replace("otaria.db", "../otaria.db")).unwrap();
-    let error = restore(&to, &empty).await.unwrap_err();
+    let error = restore(&to, &empty, &Database::File).await.unwrap_err();
     assert!(matches!(error, BackupError::Manifest(..)), "{error}");
     assert!(is_empty(&empty), "what failed left nothing");
     std::fs::write(&manifest, text).unwrap();
-    restore(&to, &empty).await.unwrap();
+    restore(&to, &empty, &Database::File).await.unwrap();
 }

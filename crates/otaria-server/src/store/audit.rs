@@ -1,7 +1,7 @@
 //! The audit trail; what it is, and how entries are chained, is in [`audit`](crate::audit).
 
 use super::{Conn, Row, Store, StoreError, Tx, digest, number, page, parsed, sql};
-use crate::audit::{Action, Origin, hash};
+use crate::audit::{Action, Broken, Origin, hash, verify};
 use crate::model::{AuditEnd, AuditEntry, AuditPage, Outcome};
 
 /// How long entries are kept: 400 days, so that a year can be looked back on. By age and not by count, so that nobody can
@@ -49,7 +49,13 @@ impl Tx {
             from,
         } = Origin::current();
         let before = end(self.conn(), HEAD).await?;
-        let short = |text: &str| text.chars().take(LONGEST).collect();
+        // What is hashed is what can be stored: PostgreSQL has no text with a NUL in it.
+        let short = |text: &str| {
+            text.replace('\0', "\u{FFFD}")
+                .chars()
+                .take(LONGEST)
+                .collect()
+        };
         let mut entry = AuditEntry {
             n: before.n + 1,
             // The clock's word, whatever the caller takes for now.
@@ -150,6 +156,17 @@ impl Store {
             .await?;
         tx.commit().await
     }
+}
+
+/// Follows the chain from one end to the other: its head, or where it breaks.
+pub(super) async fn trail(conn: &mut Conn) -> Result<Result<AuditEnd, Broken>, StoreError> {
+    let rows = sql::query("SELECT * FROM audit ORDER BY n")
+        .fetch_all(&mut *conn)
+        .await?;
+    let entries: Vec<AuditEntry> = rows.iter().map(entry).collect::<Result<_, _>>()?;
+    let head = end(conn, HEAD).await?;
+    let checkpoint = end(conn, CHECKPOINT).await?;
+    Ok(verify(checkpoint, &entries, head).map(|()| head))
 }
 
 async fn end(conn: &mut Conn, name: &str) -> Result<AuditEnd, StoreError> {

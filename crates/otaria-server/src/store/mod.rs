@@ -26,6 +26,7 @@ mod rollouts;
 mod schema;
 mod sql;
 mod tally;
+mod transfer;
 mod webhooks;
 
 pub(crate) use backup::{check, snapshot};
@@ -37,6 +38,7 @@ pub(crate) use leases::LONGEST_NOTICE;
 pub(crate) use outbox::{NewMessage, OutboxRow};
 pub(crate) use rollouts::Loaded;
 pub(crate) use tally::Tally;
+pub(crate) use transfer::TransferError;
 pub(crate) use webhooks::{Due, Tried};
 
 #[cfg(test)]

@@ -212,6 +212,13 @@ impl<T: ToValue + Clone> ToValue for &T {
     }
 }
 
+impl ToValue for Value {
+    const NULL: Value = Value::Text(None);
+    fn to_value(self) -> Value {
+        self
+    }
+}
+
 macro_rules! values {
     ($($kind:ident: $($from:ty)*;)*) => {$($(
         impl ToValue for $from {

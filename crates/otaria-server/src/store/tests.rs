@@ -2,8 +2,8 @@
 
 use tempfile::TempDir;
 
-use super::Store;
 use super::schema::MIGRATIONS;
+use super::{Store, TransferError};
 use crate::config::Database;
 use crate::model::Stage;
 use crate::tests::postgres;
@@ -199,6 +199,66 @@ async fn what_every_earlier_version_left_in_postgresql_is_read() {
         Database::Postgres(url.parse().unwrap())
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_is_in_a_file_is_read_in_postgresql_once_it_is_copied_there() {
+    let Some(cluster) = postgres::cluster() else {
+        return;
+    };
+    let (version, data) = (MIGRATIONS.len(), TempDir::new().unwrap());
+    left_by(version, &Database::File, &data).await;
+    let file = Store::open(&Database::File, data.path()).await.unwrap();
+    for change in [
+        // A number that was given out, and is in use elsewhere perhaps.
+        "INSERT INTO outbox (id, topic, payload, retain, created_at) VALUES (70, 't', '', TRUE, 7)",
+        "DELETE FROM outbox WHERE id = 70",
+    ] {
+        assert_eq!(file.tamper(change).await.unwrap(), 1);
+    }
+    // More than go at once.
+    let many = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 2500) \
+                INSERT INTO logs (device_id, install, boot, n, received_at, line) SELECT 'd1', 'copied', 1, n, 1, '{}' FROM n";
+    assert_eq!(file.tamper(many).await.unwrap(), 2500);
+
+    let database = Database::Postgres(cluster.database("copied").parse().unwrap());
+    let copy = Store::open(&database, data.path()).await.unwrap();
+    copy.copy_from(&file).await.unwrap();
+    let logs = "DELETE FROM logs WHERE install = 'copied'";
+    assert_eq!(copy.tamper(logs).await.unwrap(), 2500);
+    is_read(version, &copy).await;
+    let next = "INSERT INTO outbox (topic, payload, retain, created_at) VALUES ('t', '', TRUE, 7)";
+    assert_eq!(copy.tamper(next).await.unwrap(), 1);
+    let reused = "DELETE FROM outbox WHERE id > 1 AND id <= 70";
+    assert_eq!(copy.tamper(reused).await.unwrap(), 0, "a number came twice");
+
+    let again = copy.copy_from(&file).await;
+    assert!(
+        matches!(again, Err(TransferError::Occupied(_))),
+        "{again:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_copy_that_fails_leaves_nothing_and_can_be_made_again() {
+    let Some(cluster) = postgres::cluster() else {
+        return;
+    };
+    let data = TempDir::new().unwrap();
+    left_by(MIGRATIONS.len(), &Database::File, &data).await;
+    let file = Store::open(&Database::File, data.path()).await.unwrap();
+    let database = Database::Postgres(cluster.database("not_copied").parse().unwrap());
+    let copy = Store::open(&database, data.path()).await.unwrap();
+    // The last table, and one that is not known there.
+    file.tamper("CREATE TABLE later (id TEXT)").await.unwrap();
+    file.tamper("INSERT INTO later (id) VALUES ('1')")
+        .await
+        .unwrap();
+    let failed = copy.copy_from(&file).await;
+    assert!(matches!(failed, Err(TransferError::Store(_))), "{failed:?}");
+    file.tamper("DROP TABLE later").await.unwrap();
+    copy.copy_from(&file).await.unwrap();
+    is_read(MIGRATIONS.len(), &copy).await;
 }
 
 #[test]

@@ -206,7 +206,7 @@ async fn a_backup_leaves_packages_in_the_bucket_and_says_so_if_one_is_not_there(
     assert!(files_with(&to, SECRET).is_empty(), "the key is not in it");
 
     let again = kept.path().join("data");
-    assert_eq!(restore(&to, &again).await.unwrap(), made);
+    assert_eq!(restore(&to, &again, &Database::File).await.unwrap(), made);
     let server = Running::with(in_bucket(&again, &broker, &s3, Delivery::Stream)).await;
     let url = format!(
         "http://{}/packages/{digest}.otaria",

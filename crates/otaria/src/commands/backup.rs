@@ -9,7 +9,7 @@ use otaria_server::{Manifest, backup, restore};
 use serde::Serialize;
 
 use crate::Context;
-use crate::commands::package_store;
+use crate::commands::{database, package_store};
 
 /// Copy all that a server keeps, while it works, into a new directory.
 ///
@@ -37,7 +37,12 @@ pub(crate) struct Backup {
 /// Put a backup into a directory for `otaria serve` that is not there yet, or empty.
 ///
 /// Every byte is checked before the directory gets its name. A backup of an earlier version is brought up to date when the server starts.
+/// With --database, what was in the server's file goes to an empty PostgreSQL database: start `otaria serve` with the same --database then.
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  otaria restore backup-2027-01-31 --data ./data
+  otaria restore backup-2027-01-31 --data ./data --database postgres://otaria:password@db.lan/otaria")]
 pub(crate) struct Restore {
     /// The backup.
     from: PathBuf,
@@ -45,6 +50,15 @@ pub(crate) struct Restore {
     /// The directory for `otaria serve`.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+
+    /// The PostgreSQL database for `otaria serve`, which must be empty; without it, a file in --data.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "OTARIA_DATABASE",
+        hide_env_values = true
+    )]
+    database: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -69,7 +83,8 @@ impl Backup {
 
 impl Restore {
     pub(crate) async fn run(self, ctx: &Context) -> anyhow::Result<()> {
-        let restored = restore(&self.from, &self.data).await?;
+        let restored =
+            restore(&self.from, &self.data, &database(self.database.as_deref())?).await?;
         tell(
             ctx,
             &restored,

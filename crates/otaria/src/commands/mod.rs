@@ -2,7 +2,7 @@
 //! the network is `async fn run` and is called in [`Command::run`](crate::cli::Command::run) as
 //! `runtime()?.block_on(command.run(ctx))`.
 
-use otaria_server::{BrokerUrl, BucketUrl, PackageStore};
+use otaria_server::{BrokerUrl, BucketUrl, Database, DatabaseUrlError, PackageStore};
 
 use crate::output::UsageError;
 
@@ -91,6 +91,18 @@ pub(crate) fn told_to_end() -> std::io::Result<impl Future<Output = ()>> {
     Ok(async {
         let _ = tokio::signal::ctrl_c().await;
     })
+}
+
+/// The database that `--database` names.
+pub(crate) fn database(at: Option<&str>) -> Result<Database, UsageError> {
+    let Some(at) = at else {
+        return Ok(Database::File);
+    };
+    let url = at.parse();
+    url.map(Database::Postgres)
+        .map_err(|error: DatabaseUrlError| {
+            UsageError(format!("the address that --database gives: {error}"))
+        })
 }
 
 /// The runtime of the commands that use the network.

@@ -8,16 +8,14 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use otaria_package::files::{Existing, Readers, write_atomically};
 use otaria_server::{
-    Access, BrokerTls, Config, Database, Delivery, Downloads, FirstAdmin, HomeAssistant, Mqtt,
-    Server, Tls,
+    Access, BrokerTls, Config, Delivery, Downloads, FirstAdmin, HomeAssistant, Mqtt, Server, Tls,
 };
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
 use crate::Context;
-use crate::commands::{broker_with_tls, package_store, told_to_end};
+use crate::commands::{broker_with_tls, database, package_store, told_to_end};
 use crate::login::{Login, Logins};
-use crate::output::UsageError;
 
 /// Ports of HTTP and MQTT, without TLS and with it.
 const PORTS: (u16, u16) = (8080, 1883);
@@ -217,12 +215,7 @@ impl Serve {
         let (http_port, mqtt_port) = if self.tls { TLS_PORTS } else { PORTS };
         let mut config = Config {
             http: self.http.unwrap_or(on(http_port)),
-            database: match &self.database {
-                Some(at) => Database::Postgres(at.parse().map_err(|error| {
-                    UsageError(format!("the address that --database gives: {error}"))
-                })?),
-                None => Database::File,
-            },
+            database: database(self.database.as_deref())?,
             packages: package_store(self.packages.as_deref())?,
             delivery: match (self.packages_cdn, self.downloads_by) {
                 (Some(cdn), _) => Delivery::Cdn(cdn),
