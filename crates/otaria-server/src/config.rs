@@ -55,6 +55,8 @@ pub struct Config {
     pub downloads: Downloads,
     /// Webhooks may be at private addresses, and be reached by http.
     pub webhooks_to_private: bool,
+    /// The authorities of webhooks' receivers, a PEM file, in place of those that the web trusts.
+    pub webhook_ca: Option<PathBuf>,
     /// Shows devices in Home Assistant.
     pub home_assistant: Option<HomeAssistant>,
 }
@@ -279,6 +281,7 @@ impl Config {
             exposed: false,
             downloads: Downloads::Anybody,
             webhooks_to_private: false,
+            webhook_ca: None,
             home_assistant: None,
         }
     }

@@ -155,6 +155,11 @@ impl Server {
             Some(_) | None => None,
         };
 
+        let receivers = match &config.webhook_ca {
+            Some(ca) => trust::certificates(ca)?,
+            None => Vec::new(),
+        };
+
         let store = Store::open(&config.database, &config.data).await?;
         let client_id = format!("otaria-server-{}", store.instance().await?);
         let server = crate::id::random();
@@ -185,7 +190,7 @@ impl Server {
             .and_then(|trust| trust.server_ca().map(str::to_owned));
         let mut shared = Shared::new(store, packages, config.root, public_url, entry, trust);
         let private = config.webhooks_to_private;
-        shared.webhooks = Sender::new(Targets { private });
+        shared.webhooks = Sender::new(Targets { private }, &receivers);
         shared.neighbours = teller;
         let shared = Arc::new(shared);
         let kind = match config.mqtt {

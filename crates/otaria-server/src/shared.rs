@@ -87,7 +87,7 @@ impl Shared {
             passwords: Passwords::default(),
             limiter: Limiter::default(),
             metrics: Metrics::default(),
-            webhooks: Sender::new(Targets { private: false }),
+            webhooks: Sender::new(Targets { private: false }, &[]),
             outbox_ready: Notify::new(),
             rollouts_ready: Notify::new(),
             offer_changed: Notify::new(),

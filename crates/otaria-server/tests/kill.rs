@@ -5,8 +5,15 @@
 mod common;
 mod victim;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
 use common::{FakeDevice, Mosquitto, free_port, package, wait_for};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use victim::{EMBEDDED, Victim, connected};
 
 /// Not a test of its own: the server for the others.
@@ -225,5 +232,126 @@ async fn the_embedded_broker_declares_what_was_decided_last_whenever_it_died() {
         let expected = if withdrawn { vec![] } else { vec![json!(job)] };
         assert_eq!(retained, expected, "round {round}");
         server.kill();
+    }
+}
+
+/// Takes messages to a webhook.
+struct Receiver {
+    url: String,
+    /// What it was sent, as webhook-id and device.
+    sent: Arc<Mutex<Vec<(String, String)>>>,
+    /// Whether it answers.
+    answers: Arc<AtomicBool>,
+}
+
+impl Receiver {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let receiver = Self {
+            url: format!("http://{}/", listener.local_addr().unwrap()),
+            sent: Arc::default(),
+            answers: Arc::default(),
+        };
+        let (sent, answers) = (Arc::clone(&receiver.sent), Arc::clone(&receiver.answers));
+        tokio::spawn(async move {
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                tokio::spawn(take(client, Arc::clone(&sent), Arc::clone(&answers)));
+            }
+        });
+        receiver
+    }
+
+    /// Of each device, the ids under which it was told of.
+    fn ids(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let mut ids: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (id, device) in &*self.sent.lock().unwrap() {
+            ids.entry(device.clone()).or_default().insert(id.clone());
+        }
+        ids
+    }
+}
+
+async fn take(
+    mut client: TcpStream,
+    sent: Arc<Mutex<Vec<(String, String)>>>,
+    answers: Arc<AtomicBool>,
+) {
+    let mut request = Vec::new();
+    // The body ends it: an object that ends with one.
+    while !request.ends_with(b"}}") {
+        if client.read_buf(&mut request).await.unwrap_or(0) == 0 {
+            return;
+        }
+    }
+    let request = String::from_utf8(request).unwrap();
+    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+    let id = head
+        .lines()
+        .find_map(|line| line.strip_prefix("webhook-id: "));
+    let body: Value = serde_json::from_str(body).unwrap();
+    let device = body["data"]["device"].as_str().unwrap().to_owned();
+    sent.lock().unwrap().push((id.unwrap().to_owned(), device));
+    if !answers.load(Ordering::Relaxed) {
+        // Until whoever sent it is gone.
+        let _ = client.read(&mut [0]).await;
+        return;
+    }
+    let _ = client.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_webhook_is_to_be_told_arrives_under_one_id_whenever_the_server_is_killed() {
+    const ROUNDS: usize = 4;
+    let receiver = Receiver::start().await;
+    let data = tempfile::tempdir().unwrap();
+    let mut victim = Victim::with(data.path(), EMBEDDED);
+    let new = json!({"url": receiver.url, "events": ["device.appeared"]});
+    let (status, made) = victim.http.post("/api/v1/webhooks", &new).await;
+    assert_eq!(status, 201, "{made}");
+    let appear = async |victim: &Victim, n: usize| {
+        let device = FakeDevice::connect(victim.mqtt, &format!("d{n}")).await;
+        device.presence(true).await;
+        device.state(&"ab".repeat(32), "1.0.0", None).await;
+    };
+
+    // In the middle of deliveries: two are under way, the others wait for them.
+    for n in 0..5 {
+        appear(&victim, n).await;
+    }
+    wait_for("a delivery", || async { !receiver.ids().is_empty() }).await;
+    victim.kill();
+    let cut_off = receiver.ids();
+    receiver.answers.store(true, Ordering::Relaxed);
+
+    // Between what happens and its delivery: the report was acknowledged a moment ago.
+    for n in 5..5 + ROUNDS {
+        victim = Victim::with(data.path(), EMBEDDED);
+        appear(&victim, n).await;
+        victim.kill();
+    }
+    let victim = Victim::with(data.path(), EMBEDDED);
+    let list = format!(
+        "/api/v1/webhooks/{}/deliveries",
+        made["id"].as_str().unwrap()
+    );
+    let all_taken = async || {
+        let (_, list) = victim.http.get(&list).await;
+        let all = list["items"].as_array().unwrap();
+        all.len() == 5 + ROUNDS && all.iter().all(|one| one["state"] == "delivered")
+    };
+    // What was under way is left alone for a minute, since another server may be at it.
+    let deadline = Instant::now() + Duration::from_secs(150);
+    while !all_taken().await {
+        assert!(Instant::now() < deadline, "{:?}", receiver.ids());
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let ids = receiver.ids();
+    assert_eq!(ids.len(), 5 + ROUNDS, "{ids:?}");
+    assert!(ids.values().all(|ids| ids.len() == 1), "{ids:?}");
+    let sent = receiver.sent.lock().unwrap();
+    for device in cut_off.keys() {
+        let times = sent.iter().filter(|(_, to)| to == device).count();
+        assert!(times >= 2, "{device} was never told again: {sent:?}");
     }
 }

@@ -57,6 +57,11 @@ pub(super) const MIGRATIONS: &[(i64, &str, &str)] = &[
         "idempotency",
         include_str!("../../migrations/0013_idempotency.sql"),
     ),
+    (
+        14,
+        "waiting",
+        include_str!("../../migrations/0014_waiting.sql"),
+    ),
 ];
 
 /// Words of SQLite, and PostgreSQL's for the same, in the order in which they are looked for.

@@ -136,6 +136,26 @@ impl Tx {
         Ok(row.try_get("id")?)
     }
 
+    /// Gives up all but the newest so many messages that wait for a webhook; how many that were.
+    pub(crate) async fn give_up_beyond(
+        &mut self,
+        webhook: &str,
+        newest: u32,
+    ) -> Result<u64, StoreError> {
+        let given_up = sql::query(
+            "UPDATE webhook_deliveries SET state = $3, next_at = NULL, reason = $4 \
+             WHERE webhook = $1 AND state = 'waiting' AND id <= (SELECT id FROM webhook_deliveries \
+             WHERE webhook = $1 AND state = 'waiting' ORDER BY id DESC LIMIT 1 OFFSET $2)",
+        )
+        .bind(webhook)
+        .bind(newest)
+        .bind(DeliveryState::GivenUp.name())
+        .bind(format!("more than {newest} newer messages wait"))
+        .execute(self.conn())
+        .await?;
+        Ok(given_up)
+    }
+
     /// Takes the oldest messages of a webhook that are due; until `lease`, nobody else does.
     pub(crate) async fn claim_deliveries(
         &mut self,

@@ -112,3 +112,33 @@ async fn a_message_that_was_under_way_when_the_server_was_killed_is_sent_again_u
     assert_eq!(removed.status, StatusCode::NO_CONTENT);
     assert_eq!(bench.get(&path).await.status, StatusCode::NOT_FOUND);
 }
+
+#[tokio::test]
+async fn beyond_what_may_wait_for_a_webhook_the_oldest_are_given_up_and_nobody_elses() {
+    let bench = Bench::new().await;
+    let away = add(&bench, &["device.appeared"]).await;
+    let other = add(&bench, &["device.appeared"]).await;
+    for n in 1..=5 {
+        let id = format!("d{n}");
+        bench.device_runs(&id, &other_image(), "1.0.0").await;
+    }
+    let mut tx = bench.shared.store.write().await.unwrap();
+    assert_eq!(tx.give_up_beyond(&away.id, 5).await.unwrap(), 0);
+    assert_eq!(tx.give_up_beyond(&away.id, 3).await.unwrap(), 2);
+    assert_eq!(tx.give_up_beyond(&away.id, 3).await.unwrap(), 0);
+    tx.commit().await.unwrap();
+    let devices = |due: &[Due]| -> Vec<String> {
+        let device = |due: &Due| serde_json::from_str::<Value>(&due.body).unwrap();
+        let device = |due| device(due)["data"]["device"].as_str().unwrap().to_owned();
+        due.iter().map(device).collect()
+    };
+    let left = claim(&bench, &away, NOW).await;
+    assert_eq!(devices(&left), ["d3", "d4", "d5"]);
+    assert_eq!(claim(&bench, &other, NOW).await.len(), 5);
+    let store = &bench.shared.store;
+    let shown = store.webhook(&away.id).await.unwrap().unwrap();
+    assert_eq!((shown.waiting, shown.given_up), (3, 2));
+    let all = store.deliveries(&away.id, None, 10).await.unwrap().items;
+    let reason = all.last().unwrap().reason.as_deref();
+    assert_eq!(reason, Some("more than 3 newer messages wait"));
+}

@@ -12,7 +12,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use tokio::task::JoinSet;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::unversioned::transport::DefaultConnector;
 
 use crate::audit::Action;
@@ -25,6 +27,9 @@ use crate::store::{Due, StoreError, Tried};
 
 /// Webhooks that there can be.
 const MAX_WEBHOOKS: u64 = 32;
+/// Messages that wait for one receiver at most: several for each device of a large fleet. Beyond that the oldest are given up, so that
+/// a receiver that is away does not fill the database within the day for which messages are tried.
+const MAX_WAITING: u32 = 50_000;
 /// Messages under way to one receiver, so that a slow one keeps nobody else waiting.
 const IN_FLIGHT: u32 = 2;
 /// How long a try may take.
@@ -69,8 +74,17 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
-    pub(crate) fn new(targets: Targets) -> Self {
+    /// Receivers show certificates of these authorities, or, without any, of those that the web trusts.
+    pub(crate) fn new(targets: Targets, authorities: &[CertificateDer<'static>]) -> Self {
+        let mut tls = TlsConfig::builder();
+        if !authorities.is_empty() {
+            let roots = authorities
+                .iter()
+                .map(|root| Certificate::from_der(root).to_owned());
+            tls = tls.root_certs(RootCerts::from(roots));
+        }
         let config = ureq::Agent::config_builder()
+            .tls_config(tls.build())
             .https_only(!targets.private)
             // A proxy would resolve names itself, past the check; a redirect would lead past it, too.
             .proxy(None)
@@ -297,6 +311,13 @@ async fn claim(shared: &Shared, busy: &HashMap<String, u32>) -> Result<Vec<Due>,
         let room = IN_FLIGHT.saturating_sub(busy.get(&webhook).copied().unwrap_or(0));
         if room > 0 {
             let mut tx = shared.store.write().await?;
+            let given_up = tx.give_up_beyond(&webhook, MAX_WAITING).await?;
+            if given_up > 0 {
+                tracing::warn!(
+                    webhook,
+                    "{given_up} messages are given up: more than {MAX_WAITING} wait"
+                );
+            }
             claimed.extend(
                 tx.claim_deliveries(&webhook, room, now + LEASE_S, now)
                     .await?,

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use otaria_server::Server;
+use otaria_server::{Config, Server, Tls};
 use serde_json::{Value, json};
 
 use crate::common::{Broker, FakeDevice, Http, config, package, servers, wait_for};
@@ -215,4 +215,35 @@ async fn a_name_of_this_machine_is_refused_when_it_is_resolved() {
         "{sent}"
     );
     server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_with_an_authority_of_its_own_is_reached_once_that_is_given() {
+    // Any server with TLS is one: it answers a message with what it thinks of it.
+    let dir = tempfile::tempdir().unwrap();
+    let mut receiving = config(&dir.path().join("receiver"), &Broker::Embedded);
+    receiving.tls = Some(Tls::default());
+    let receiver = Server::start(receiving).await.unwrap();
+    let ca = dir.path().join("ca.pem");
+    std::fs::write(&ca, receiver.server_ca.as_deref().unwrap()).unwrap();
+    let url = format!("https://127.0.0.1:{}/hook", receiver.addresses.http.port());
+    for (webhook_ca, expected) in [(None, false), (Some(ca), true)] {
+        let name = format!("sender-{expected}");
+        let config = Config {
+            webhooks_to_private: true,
+            webhook_ca,
+            ..config(&dir.path().join(name), &Broker::Embedded)
+        };
+        let sender = Server::start(config).await.unwrap();
+        let http = Http::at(sender.addresses.http);
+        let made = add(http, &url, &[]).await;
+        let test = format!("/api/v1/webhooks/{}/test", made["id"].as_str().unwrap());
+        let (status, came) = http.post(&test, &json!({})).await;
+        assert_eq!(status, 200, "{came}");
+        let reason = came["reason"].as_str().unwrap();
+        // It knows no such page, but to say so it was reached.
+        assert_eq!(reason.starts_with("404"), expected, "{reason}");
+        sender.shutdown().await;
+    }
+    receiver.shutdown().await;
 }

@@ -25,6 +25,7 @@ pub(crate) async fn serve_if_asked() {
     };
     let mut config = Config::new(data);
     config.access = Access::Open;
+    config.webhooks_to_private = true;
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let (http, mqtt) = match std::env::var(LISTEN) {
         Ok(listen) => {

@@ -149,6 +149,10 @@ pub(crate) struct Serve {
     #[arg(long)]
     webhooks_to_private: bool,
 
+    /// Whom webhooks' receivers have their certificates from, PEM, in place of the authorities that the web trusts.
+    #[arg(long, value_name = "FILE")]
+    webhook_ca: Option<PathBuf>,
+
     /// No log-in: whoever reaches the server may do everything.
     #[arg(long)]
     open: bool,
@@ -229,6 +233,7 @@ impl Serve {
                 },
             },
             webhooks_to_private: self.webhooks_to_private,
+            webhook_ca: self.webhook_ca,
             home_assistant: match &self.home_assistant {
                 Some(at) => Some(HomeAssistant {
                     broker: broker_with_tls("--home-assistant", at)?,
