@@ -14,6 +14,16 @@ pub(crate) struct Report {
     pub(crate) what: What,
 }
 
+impl Report {
+    /// Whether it is right in any order among other devices' reports, and changes nothing but what is known of its device.
+    pub(crate) const fn is_unordered(&self) -> bool {
+        match self.what {
+            What::Event(_) | What::Progress(_) | What::Log(_) => true,
+            What::Presence(_) | What::State(_) | What::Wish(_) => false,
+        }
+    }
+}
+
 /// What is reported.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum What {

@@ -451,16 +451,25 @@ impl<'a> Session<'a> {
         }
         let now = crate::clock::now();
         let mut changes: Vec<Live> = Vec::new();
-        let mut tx = self.shared.store.write().await?;
+        let mut reports: Vec<(&Publish, ingest::Report)> = Vec::new();
+        for message in &self.received {
+            reports.extend(self.read(message).map(|report| (message, report)));
+        }
+        let store = &self.shared.store;
+        let unordered = reports.iter().all(|(_, report)| report.is_unordered());
+        let mut tx = if unordered && self.done.is_empty() {
+            // Those of one device stay in their order.
+            reports.sort_by(|(_, a), (_, b)| a.device.cmp(&b.device));
+            store.write_reports().await?
+        } else {
+            store.write().await?
+        };
         if let Some(lease) = &self.lease
             && !lease.check(&mut tx).await?
         {
             return Err(SessionError::Lease);
         }
-        for message in &self.received {
-            let Some(report) = self.read(message) else {
-                continue;
-            };
+        for (message, report) in reports {
             if let What::Wish(_) = report.what
                 && report.retained
             {

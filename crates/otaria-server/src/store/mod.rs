@@ -6,6 +6,11 @@
 //! begins with an advisory lock, which the servers of one database share. So what is read in a transaction may be decided
 //! upon, whichever database it is, and no transaction has to be tried again.
 //!
+//! What grows with the fleet is an exception in PostgreSQL: events, progress and logs ([`Store::write_reports`]). Transactions
+//! that store nothing else hold the lock together. They change rows of the devices that report, and add rows that nobody else
+//! changes. [`Tx::apply`] begins with the row of the device, which it locks so, and devices come in the order of their names:
+//! of one device one transaction writes at a time, and no two wait for each other.
+//!
 //! WAL with `synchronous = FULL`, and PostgreSQL's own defaults: what a device or an operator was told is on disk.
 
 mod access;
@@ -125,7 +130,7 @@ pub enum StoreError {
 
 /// The lock that a transaction holds while it writes to PostgreSQL: a number that means nothing, and no other program takes.
 const WRITE_LOCK: i64 = 0x6f74_6172_6961_7772;
-/// Connections to PostgreSQL that write, and those that read. All but one that write wait for their turn.
+/// Connections to PostgreSQL that write, and those that read.
 const PG_WRITERS: u32 = 4;
 const PG_READERS: u32 = 8;
 
@@ -231,14 +236,21 @@ impl Store {
 
     /// Starts to write.
     pub(crate) async fn write(&self) -> Result<Tx, StoreError> {
+        self.begin("SELECT pg_advisory_xact_lock($1)").await
+    }
+
+    /// Starts to store events, progress and logs, and nothing else: others may do the same meanwhile. Reports are to be applied in
+    /// the order of their devices' names.
+    pub(crate) async fn write_reports(&self) -> Result<Tx, StoreError> {
+        self.begin("SELECT pg_advisory_xact_lock_shared($1)").await
+    }
+
+    async fn begin(&self, lock: &'static str) -> Result<Tx, StoreError> {
         match &self.writer {
             Writer::Sqlite(pool) => Ok(Tx(Conn::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?))),
             Writer::Postgres(pool) => {
                 let mut tx = Tx(Conn::Postgres(pool.begin().await?));
-                sql::query("SELECT pg_advisory_xact_lock($1)")
-                    .bind(WRITE_LOCK)
-                    .execute(tx.conn())
-                    .await?;
+                sql::query(lock).bind(WRITE_LOCK).execute(tx.conn()).await?;
                 Ok(tx)
             }
         }

@@ -69,16 +69,17 @@ impl Tx {
         if known > 0 {
             return Ok(());
         }
-        sql::query(
+        // Another transaction may have been first since.
+        let appeared = sql::query(
             "INSERT INTO devices (id, first_seen, last_seen) VALUES ($1, $2, $3) \
-             ON CONFLICT (id) DO UPDATE SET last_seen = coalesce($3, devices.last_seen)",
+             ON CONFLICT (id) DO UPDATE SET last_seen = $3 WHERE devices.last_seen IS NULL",
         )
         .bind(device)
         .bind(now)
         .bind(seen)
         .execute(self.conn())
         .await?;
-        if alive {
+        if alive && appeared > 0 {
             let data = serde_json::json!({ "device": device });
             self.announce(WebhookEvent::DeviceAppeared, &data, now)
                 .await?;

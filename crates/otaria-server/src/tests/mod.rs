@@ -22,6 +22,7 @@ mod rollouts;
 #[path = "../../tests/common/s3.rs"]
 pub(crate) mod s3;
 mod stream;
+mod together;
 mod upload;
 mod webhooks;
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 pub(crate) const ASKED: &str = "OTARIA_TEST_DATABASE";
 /// Starts the cluster, and ends it and removes its files when nobody holds its standard input any more.
 const KEEP: &str = r#"
-"$1" -D "$2/data" -k "$2" -c listen_addresses= -c fsync=off -c max_connections=300 >"$2/log" 2>&1 &
+"$1" -D "$2/data" -k "$2" -c listen_addresses= -c "fsync=$3" -c max_connections=300 >"$2/log" 2>&1 &
 cat
 kill -QUIT $!
 wait
@@ -31,7 +31,7 @@ pub(crate) struct Cluster {
     _keeper: Child,
 }
 
-static CLUSTER: LazyLock<Option<Cluster>> = LazyLock::new(Cluster::start);
+static CLUSTER: LazyLock<Option<Cluster>> = LazyLock::new(|| Cluster::start("off"));
 
 /// The database for a data directory, if tests run against PostgreSQL at all.
 pub(crate) fn database_for(data: &Path) -> Option<String> {
@@ -54,7 +54,12 @@ pub(crate) fn cluster() -> Option<&'static Cluster> {
 }
 
 impl Cluster {
-    fn start() -> Option<Self> {
+    /// One that waits for the disk, as everybody's does: for measurements.
+    pub(crate) fn durable() -> Option<Self> {
+        Self::start("on")
+    }
+
+    fn start(fsync: &str) -> Option<Self> {
         let Some(programs) = programs() else {
             assert!(
                 std::env::var_os("OTARIA_REQUIRE_PEERS").is_none(),
@@ -85,6 +90,7 @@ impl Cluster {
             .args(["-c", KEEP, "sh"])
             .arg(programs.join("postgres"))
             .arg(&dir)
+            .arg(fsync)
             .stdin(Stdio::piped())
             .stdout(Stdio::null());
         let keeper = keeper.spawn().unwrap();
