@@ -30,11 +30,11 @@ pub(crate) fn blocks(document: &str, heading: &str, language: &str) -> Vec<Strin
         .collect()
 }
 
-/// The lines of the `sh` blocks under a heading of a document.
+/// The commands in the `sh` blocks under a heading of a document, one a line unless a line says that it goes on.
 pub(crate) fn commands(document: &str, heading: &str) -> Vec<String> {
-    let blocks = blocks(document, heading, "sh");
-    let lines = blocks.iter().flat_map(|block| block.lines());
-    lines.map(str::to_owned).collect()
+    let text = blocks(document, heading, "sh").concat();
+    let lines = text.replace("\\\n", "");
+    lines.lines().map(str::to_owned).collect()
 }
 
 /// Puts something of the test's in the place of something of the reader's, which has to be there.
@@ -92,6 +92,7 @@ impl Desk {
             .env_remove("OTARIA_SERVER")
             .env_remove("OTARIA_MQTT")
             .env_remove("OTARIA_TOKEN")
+            .env_remove("OTARIA_DATABASE")
             .env("OTARIA_CONFIG", self.0.path().join("config.toml"));
         shell
     }
