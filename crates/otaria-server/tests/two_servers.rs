@@ -16,7 +16,9 @@ use common::{Http, Mosquitto, free_port, servers, wait_for, wait_for_fleet};
 use otaria_package::keys::SigningKey;
 use otaria_package::pack::{Options, TimeStamp, pack};
 use otaria_server::model::{Page, ReceivedEvent, Rollout, RolloutDevice, RolloutState, Stage};
-use otaria_server::{Access, Config, Database, Mqtt, RunningServer, Server, StartError, Taken};
+use otaria_server::{
+    Access, Config, Database, Mqtt, PackageStore, RunningServer, Server, StartError, Taken,
+};
 use otaria_sim::device::Settings;
 use otaria_sim::fleet::{Blueprint, Fleet};
 use otaria_sim::images::Stamp;
@@ -275,7 +277,7 @@ async fn start(data: &Path, share: &Share, mqtt: Mqtt) -> Result<RunningServer, 
         access: Access::Open,
         http: "127.0.0.1:0".parse().unwrap(),
         database: Database::Postgres(share.database.parse().unwrap()),
-        packages: Some(share.packages.clone()),
+        packages: PackageStore::Directory(share.packages.clone()),
         public_url: Some(share.public_url.clone()),
         mqtt,
         ..Config::new(data)
