@@ -1,6 +1,5 @@
 //! `/rollouts/new`: a form, a dry run of it, and its beginning.
 
-use std::str::FromStr;
 use std::sync::Arc;
 
 use askama::Template;
@@ -13,10 +12,10 @@ use super::device::unreadable;
 use super::form::see;
 use super::frame::Frame;
 use super::page;
-use super::words::{bytes, encoded, span};
+use super::words::{bytes, complaint, encoded, field, span};
 use crate::clock::now;
 use crate::http::{Answer, Fault};
-use crate::model::{Gate, Plan, PlanRequest, RolloutSpec, Wave};
+use crate::model::{Day, Gate, Plan, PlanRequest, RolloutSpec, Wave, Window};
 use crate::shared::Shared;
 
 /// Packages to choose from, and devices of a wave that are named.
@@ -68,6 +67,11 @@ pub(super) struct Asked {
     failures: String,
     concurrent: String,
     retries: String,
+    bandwidth: String,
+    from: String,
+    to: String,
+    days: String,
+    tz: String,
     approve: Option<String>,
 }
 
@@ -86,19 +90,13 @@ impl Default for Asked {
             failures: String::new(),
             concurrent: spec.concurrent.to_string(),
             retries: spec.retries.to_string(),
+            bandwidth: String::new(),
+            from: String::new(),
+            to: String::new(),
+            days: String::new(),
+            tz: "UTC".to_owned(),
             approve: None,
         }
-    }
-}
-
-/// A field's value; nothing for an empty one.
-fn field<T: FromStr>(label: &str, text: &str) -> Answer<Option<T>> {
-    match text.trim() {
-        "" => Ok(None),
-        text => text
-            .parse()
-            .map(Some)
-            .map_err(|_| Fault::bad_request(format!("'{label}' cannot be '{text}'"))),
     }
 }
 
@@ -116,6 +114,11 @@ impl Asked {
             ("failures", &self.failures),
             ("concurrent", &self.concurrent),
             ("retries", &self.retries),
+            ("bandwidth", &self.bandwidth),
+            ("from", &self.from),
+            ("to", &self.to),
+            ("days", &self.days),
+            ("tz", &self.tz),
         ];
         pairs.extend(self.approve.as_deref().map(|approve| ("approve", approve)));
         pairs
@@ -156,6 +159,7 @@ impl Asked {
         limits.concurrent =
             field("At the same time", &self.concurrent)?.unwrap_or(limits.concurrent);
         limits.retries = field("Retries", &self.retries)?.unwrap_or(limits.retries);
+        limits.bytes_per_second = field("Bandwidth", &self.bandwidth)?;
         Ok(RolloutSpec {
             name: self.name.trim().to_owned(),
             package,
@@ -167,9 +171,35 @@ impl Asked {
             },
             timeouts: crate::model::Timeouts::default(),
             limits,
-            window: None,
+            window: self.window()?,
         })
     }
+
+    fn window(&self) -> Answer<Option<Window>> {
+        let (from, to) = (field("From", &self.from)?, field("To", &self.to)?);
+        let named = self.days.split([',', ' ']).filter(|day| !day.is_empty());
+        let days = named.map(day).collect::<Answer<Vec<_>>>()?;
+        match (from, to) {
+            (None, None) if days.is_empty() => Ok(None),
+            (Some(from), Some(to)) => Ok(Some(Window {
+                from,
+                to,
+                days,
+                tz: field("Time zone", &self.tz)?.unwrap_or_else(|| "UTC".to_owned()),
+            })),
+            _ => Err(Fault::bad_request(
+                "a window has a time at which it begins and one at which it ends",
+            )),
+        }
+    }
+}
+
+fn day(name: &str) -> Answer<Day> {
+    serde_json::from_value(name.to_lowercase().into()).map_err(|_| {
+        Fault::bad_request(format!(
+            "'{name}' is no day: mon, tue, wed, thu, fri, sat, sun"
+        ))
+    })
 }
 
 pub(super) async fn blank(State(shared): Shares, frame: Frame) -> Answer<Response> {
@@ -206,9 +236,7 @@ async fn begin(shared: &Shared, asked: &Asked) -> Answer<String> {
 
 /// The form again, with what is wrong.
 async fn refused(shared: &Shared, frame: Frame, asked: Asked, fault: Fault) -> Answer<Response> {
-    let problem = fault.problem();
-    let text = format!("{}: {}", problem.title, problem.detail);
-    let again = form(shared, frame, asked, None, text).await?;
+    let again = form(shared, frame, asked, None, complaint(&fault)).await?;
     Ok((fault.status(), again).into_response())
 }
 

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::form::see;
 use super::frame::Frame;
 use super::page;
-use super::words::{Mark, ago, bar, encoded};
+use super::words::{Mark, ago, bar, encoded, name};
 use crate::clock::now;
 use crate::http::{Answer, Fault};
 use crate::model::{Rollout, RolloutAction, RolloutSpec, RolloutState, Stage, StageCounts};
@@ -247,8 +247,13 @@ fn in_words(spec: &RolloutSpec) -> Vec<(&'static str, String)> {
         lines.push(("Halts at", format!("{failures} failures")));
     }
     if let Some(window) = &spec.window {
-        let text = format!("{} to {} ({})", window.from, window.to, window.tz);
-        lines.push(("Window", text));
+        let days: Vec<_> = window.days.iter().map(name).collect();
+        let days = match days.as_slice() {
+            [] => "every day".to_owned(),
+            some => some.join(", "),
+        };
+        let (from, to, tz) = (window.from, window.to, &window.tz);
+        lines.push(("Window", format!("{from} to {to} ({tz}), {days}")));
     }
     lines
 }

@@ -1,10 +1,12 @@
-//! Values as people read them.
+//! Values as people read and write them.
 
 use std::fmt::Write as _;
+use std::str::FromStr;
 
 use askama::Template;
 use serde::Serialize;
 
+use crate::http::{Answer, Fault};
 use crate::model::{RolloutState, Stage, StageCounts, Status};
 
 /// A word with a tone for its colour and sign: `good`, `bad`, `busy`, `warn` or nothing.
@@ -123,6 +125,23 @@ pub(super) fn name(of: &impl Serialize) -> String {
         Ok(serde_json::Value::String(name)) => name.replace('_', " "),
         _ => String::new(),
     }
+}
+
+/// A field's value; nothing for an empty one.
+pub(super) fn field<T: FromStr>(label: &str, text: &str) -> Answer<Option<T>> {
+    match text.trim() {
+        "" => Ok(None),
+        text => text
+            .parse()
+            .map(Some)
+            .map_err(|_| Fault::bad_request(format!("'{label}' cannot be '{text}'"))),
+    }
+}
+
+/// What is wrong, for a page that shows the form again.
+pub(super) fn complaint(fault: &Fault) -> String {
+    let problem = fault.problem();
+    format!("{}: {}", problem.title, problem.detail)
 }
 
 /// How long ago.

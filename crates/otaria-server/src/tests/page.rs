@@ -191,7 +191,8 @@ async fn a_rollout_is_planned_begun_and_held_with_forms() {
     }
     let package = bench.upload(package("1.1.0")).await;
     let form = format!(
-        "name=r1&package={}&target=all&canary=1&percent=&confirmed=100&soak=1h&failures=&concurrent=2&retries=0",
+        "name=r1&package={}&target=all&canary=1&percent=&confirmed=100&soak=1h&failures=&concurrent=2&retries=0\
+         &bandwidth=2MB&from=22%3A00&to=05%3A30&days=Fri%2C+sat&tz=Europe%2FBerlin",
         package.digest
     );
     let post =
@@ -214,6 +215,9 @@ async fn a_rollout_is_planned_begun_and_held_with_forms() {
         html.contains("/rollouts/r1/pause") && !html.contains("/rollouts/r1/resume"),
         "{html}"
     );
+    for asked in ["2MB a second", "22:00 to 05:30 (Europe/Berlin), fri, sat"] {
+        assert!(html.contains(asked), "{asked}: {html}");
+    }
     assert_eq!(
         post("/rollouts/r1/pause", String::new()).await.status,
         StatusCode::SEE_OTHER
@@ -230,14 +234,18 @@ async fn a_rollout_is_planned_begun_and_held_with_forms() {
             .contains("No device is at this stage")
     );
 
-    let wrong = post("/rollouts/plan", form.replace("soak=1h", "soak=soon")).await;
-    assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
-    assert!(
-        std::str::from_utf8(&wrong.body)
-            .unwrap()
-            .contains("cannot be &#39;soon&#39;"),
-        "{wrong:?}"
-    );
+    for (right, wrong, says) in [
+        ("soak=1h", "soak=soon", "cannot be &#39;soon&#39;"),
+        ("2MB", "fast", "cannot be &#39;fast&#39;"),
+        ("Fri", "someday", "&#39;someday&#39; is no day"),
+        ("to=05%3A30", "to=", "one at which it ends"),
+        ("Berlin", "Atlantis", "no time zone"),
+    ] {
+        let refused = post("/rollouts/plan", form.replace(right, wrong)).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+        let html = std::str::from_utf8(&refused.body).unwrap();
+        assert!(html.contains(says), "{says}: {html}");
+    }
 }
 
 #[tokio::test]
