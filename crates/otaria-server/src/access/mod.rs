@@ -155,6 +155,8 @@ mod tests {
             ("POST", "/rollouts/a/pause", Scope::Operate),
             ("POST", "/rollouts/a/resume", Scope::Publish),
             ("POST", "/users/a/remove", Scope::Admin),
+            ("POST", "/keys", Scope::Operate),
+            ("POST", "/keys/pump/forget", Scope::Admin),
             ("POST", "/assets/a", Scope::Admin),
             ("GET", "/api/v1/stream", Scope::Read),
             ("POST", "/api/v1/packages", Scope::Publish),

@@ -24,8 +24,8 @@ pub(super) struct Frame {
     pub(super) publish: bool,
     /// May command and stop devices.
     pub(super) operate: bool,
-    /// May manage users.
-    admin: bool,
+    /// May manage users and webhooks, and forget key records.
+    pub(super) admin: bool,
     /// Nobody has to log in.
     pub(super) open: bool,
     pub(super) broker_connected: bool,
@@ -44,8 +44,12 @@ impl Frame {
             ("Packages", "/packages"),
             ("Keys", "/keys"),
         ];
+        if self.user.is_some() {
+            sections.push(("Tokens", "/tokens"));
+        }
         if self.admin {
             sections.push(("Users", "/users"));
+            sections.push(("Webhooks", "/webhooks"));
             sections.push(("Audit", "/audit"));
         }
         sections

@@ -1,4 +1,4 @@
-//! `/packages` and `/keys`: what the server holds.
+//! `/packages`: what the server holds.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::page;
 use super::words::{ago, bytes, moment};
 use crate::clock::now;
 use crate::http::Answer;
-use crate::model::{KeyEpoch, Package};
+use crate::model::Package;
 use crate::shared::Shared;
 
 /// Packages on one page.
@@ -34,13 +34,6 @@ struct Row {
     size: String,
     uploaded: String,
     facts: Vec<(&'static str, String)>,
-}
-
-#[derive(Template)]
-#[template(path = "keys.html")]
-struct Keys {
-    frame: Frame,
-    rows: Vec<KeyEpoch>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -87,11 +80,4 @@ fn row(package: Package, now: i64) -> Row {
         size: bytes(package.size),
         uploaded: ago(Some(package.uploaded_at), now),
     }
-}
-
-pub(super) async fn keys(State(shared): State<Arc<Shared>>, frame: Frame) -> Answer<Response> {
-    page(&Keys {
-        frame: frame.of("Keys"),
-        rows: shared.key_epochs().await?,
-    })
 }

@@ -1,4 +1,4 @@
-//! The dashboard: the fleet, its rollouts, packages, keys and users, for people.
+//! The dashboard: the fleet, its rollouts, packages, keys, users, tokens and webhooks, for people.
 //!
 //! Pages are made on the server and are read without JavaScript (those with something live then reload themselves); what changes
 //! something is a form. With it, htmx fetches a page's live part again when the event stream says that something happened.
@@ -10,10 +10,13 @@ mod fleet;
 mod form;
 mod frame;
 mod inventory;
+mod keys;
 mod login;
 mod people;
 mod planning;
 mod rollout;
+mod tokens;
+mod webhooks;
 mod words;
 
 use std::sync::Arc;
@@ -50,11 +53,18 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/rollouts/{id}", get(rollout::show))
         .route("/rollouts/{id}/{action}", post(rollout::act))
         .route("/packages", get(inventory::packages))
-        .route("/keys", get(inventory::keys))
+        .route("/keys", get(keys::list).post(keys::publish))
+        .route("/keys/{product}", get(keys::show))
+        .route("/keys/{product}/forget", post(keys::forget))
         .route("/audit", get(people::audit))
         .route("/users", get(people::show).post(people::add))
         .route("/users/{name}/remove", post(people::remove))
-        .route("/users/tokens/{id}/revoke", post(people::revoke))
+        .route("/tokens", get(tokens::show).post(tokens::make))
+        .route("/tokens/{id}/revoke", post(tokens::revoke))
+        .route("/webhooks", get(webhooks::list).post(webhooks::add))
+        .route("/webhooks/{id}", get(webhooks::show))
+        .route("/webhooks/{id}/test", post(webhooks::test))
+        .route("/webhooks/{id}/remove", post(webhooks::remove))
         .route("/login", get(login::show).post(login::log_in))
         .route("/logout", post(login::log_out))
         .route("/assets/{hash}/{name}", get(assets::serve))

@@ -1,9 +1,8 @@
-//! `/users` and `/audit`: users, tokens, and who has done what, for administrators.
+//! `/users` and `/audit`: users, and who has done what, for administrators.
 
 use std::sync::Arc;
 
 use askama::Template;
-use axum::Extension;
 use axum::extract::rejection::{FormRejection, QueryRejection};
 use axum::extract::{Form, Path, Query, State};
 use axum::response::Response;
@@ -14,10 +13,9 @@ use super::form::see;
 use super::frame::Frame;
 use super::page;
 use super::words::{Mark, ago, moment, name};
-use crate::access::Caller;
 use crate::clock::now;
 use crate::http::Answer;
-use crate::model::{AuditEntry, NewUser, Outcome, Role, Scope};
+use crate::model::{AuditEntry, NewUser, Outcome, Role};
 use crate::shared::Shared;
 
 /// Entries of the audit trail on one page.
@@ -30,7 +28,6 @@ type Shares = State<Arc<Shared>>;
 struct People {
     frame: Frame,
     users: Vec<User>,
-    tokens: Vec<Token>,
 }
 
 struct User {
@@ -39,19 +36,9 @@ struct User {
     since: String,
 }
 
-struct Token {
-    id: String,
-    name: String,
-    user: String,
-    scopes: String,
-    used: String,
-    until: String,
-}
-
 pub(super) async fn show(State(shared): Shares, frame: Frame) -> Answer<Response> {
     let now = now();
     let users = shared.store.users().await?.into_iter();
-    let tokens = shared.store.tokens(None).await?.into_iter();
     page(&People {
         frame: frame.of("Users"),
         users: users
@@ -59,21 +46,6 @@ pub(super) async fn show(State(shared): Shares, frame: Frame) -> Answer<Response
                 name: user.name,
                 role: user.role,
                 since: ago(Some(user.created_at), now),
-            })
-            .collect(),
-        tokens: tokens
-            .map(|token| Token {
-                id: token.id,
-                name: token.name,
-                user: token.user,
-                scopes: token
-                    .scopes
-                    .into_iter()
-                    .map(Scope::name)
-                    .collect::<Vec<_>>()
-                    .join(", "),
-                used: ago(token.last_used_at, now),
-                until: moment(token.expires_at),
             })
             .collect(),
     })
@@ -90,15 +62,6 @@ pub(super) async fn add(
 
 pub(super) async fn remove(State(shared): Shares, Path(name): Path<String>) -> Answer<Response> {
     shared.remove_user(&name).await?;
-    Ok(see("/users"))
-}
-
-pub(super) async fn revoke(
-    State(shared): Shares,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-) -> Answer<Response> {
-    shared.revoke_token(&caller, &id).await?;
     Ok(see("/users"))
 }
 

@@ -1,6 +1,7 @@
 //! Key records, and which device was told which.
 
-use super::{Store, StoreError, Tx, number, sql};
+use super::{Store, StoreError, Tx, number, page, sql};
+use crate::model::Page;
 
 /// The newest record of a product.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,18 @@ pub(crate) struct KeyEpochRow {
     pub(crate) devices: u64,
     /// Those of them that report this epoch.
     pub(crate) in_force: u64,
+}
+
+/// How far a device is with the newest record of its product.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeyFollower {
+    pub(crate) device: String,
+    pub(crate) online: bool,
+    pub(crate) last_seen: Option<i64>,
+    /// The epoch of the record that it says it goes by; 0 is none.
+    pub(crate) epoch: u32,
+    /// Whether it was sent the newest.
+    pub(crate) told: bool,
 }
 
 /// What a device has been told, so that it is told once.
@@ -137,5 +150,42 @@ impl Store {
                 })
             })
             .collect()
+    }
+
+    /// The devices of a product by their ids, with how far they are with its newest record; only those that do not go by it, if
+    /// `behind`.
+    pub(crate) async fn key_followers(
+        &self,
+        (product, newest): (&str, u32),
+        behind: bool,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Page<KeyFollower>, StoreError> {
+        let rows = sql::query(
+            "SELECT id, online, last_seen, COALESCE(keys_epoch, 0) AS epoch, COALESCE(keys_told, '') = $2 AS told \
+             FROM devices WHERE product = $1 AND id > $3 AND (NOT $4 OR COALESCE(keys_epoch, 0) <> $5) \
+             ORDER BY id LIMIT $6",
+        )
+        .bind(product)
+        .bind(told(product, newest))
+        .bind(after.unwrap_or_default())
+        .bind(behind)
+        .bind(newest)
+        .bind(limit + 1)
+        .fetch_all(&self.reader)
+        .await?;
+        let followers = rows.iter().map(|row| {
+            Ok(KeyFollower {
+                device: row.try_get("id")?,
+                online: row.try_get("online")?,
+                last_seen: row.try_get("last_seen")?,
+                epoch: number(row, "epoch")?,
+                told: row.try_get("told")?,
+            })
+        });
+        let followers = followers.collect::<Result<_, StoreError>>()?;
+        Ok(page(followers, limit, |one: &KeyFollower| {
+            one.device.clone()
+        }))
     }
 }

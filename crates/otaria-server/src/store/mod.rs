@@ -38,7 +38,7 @@ pub(crate) use backup::{check, snapshot};
 pub(crate) use devices::{Filter, facts};
 pub(crate) use idempotency::{Answered, Known};
 pub(crate) use jobs::NewJobRow;
-pub(crate) use keys::KeyEpochRow;
+pub(crate) use keys::{KeyEpochRow, KeyFollower};
 pub(crate) use leases::LONGEST_NOTICE;
 pub(crate) use outbox::{NewMessage, OutboxRow};
 pub(crate) use rollouts::Loaded;

@@ -5,7 +5,7 @@ use super::*;
 use crate::model::{KeyEpoch, Page, PublishedKeys};
 
 /// A key record of the product whose devices the tests have.
-fn record(epoch: u32, product: &str) -> Vec<u8> {
+pub(super) fn record(epoch: u32, product: &str) -> Vec<u8> {
     let plan = Plan {
         epoch,
         threshold: 1,

@@ -7,6 +7,7 @@ mod audit;
 mod bucket;
 mod databases;
 mod download;
+mod forms;
 mod keys;
 mod lists;
 mod openapi;

@@ -17,6 +17,9 @@ use crate::servers;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How WebDriver calls an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+/// How WebDriver calls keys.
+pub(crate) const ENTER: &str = "\u{E007}";
+pub(crate) const SPACE: &str = " ";
 
 /// A window.
 pub(crate) struct Browser {
@@ -125,6 +128,19 @@ impl Browser {
             self.post(&format!("{element}/clear"), &json!({}));
         }
         self.post(&format!("{element}/value"), &json!({"text": text}));
+    }
+
+    /// Presses keys while an element has the focus.
+    pub(crate) fn press(&self, css: &str, keys: &str) {
+        let element = format!("/element/{}/value", self.element(css));
+        self.post(&element, &json!({"text": keys}));
+    }
+
+    /// Says yes to the question that the page asks.
+    pub(crate) fn agree(&self) {
+        self.until("question", || {
+            self.try_post("/alert/accept", &json!({})).ok()
+        });
     }
 
     /// What a person reads on the page.

@@ -1,4 +1,4 @@
-//! The dashboard in a real browser: first start, log-in, upload, plan, rollout, halt, device page.
+//! The dashboard in a real browser: first start, log-in, upload, plan, rollout, halt, device page; tokens, keys, webhooks.
 
 mod browser;
 #[path = "../../../otaria-sim/tests/servers/mod.rs"]
@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
+use otaria_package::key_record::Plan;
 use otaria_package::keys::SigningKey;
 use otaria_package::pack::{Options, TimeStamp, pack};
 use otaria_sim::device::Settings;
@@ -19,7 +20,7 @@ use otaria_sim::images::Stamp;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use self::browser::Browser;
+use self::browser::{Browser, ENTER, SPACE};
 
 const DEVICES: usize = 4;
 const IMAGE_LEN: usize = 32 * 1024;
@@ -157,6 +158,12 @@ fn look(browser: &Browser, site: &Site) {
     self_contained(browser, site);
 }
 
+fn log_in(browser: &Browser, site: &Site) {
+    browser.fill("input[name=user]", "admin");
+    browser.fill("input[name=password]", &site.password());
+    browser.click("button.main");
+}
+
 fn upload(browser: &Browser, package: &std::path::Path, version: &str) {
     browser.go("/packages");
     browser.fill("#file", package.to_str().unwrap());
@@ -195,9 +202,7 @@ fn a_person_updates_a_fleet_in_a_browser_from_the_first_log_in_to_a_halt() {
     browser.fill("input[name=password]", "not this one");
     browser.click("button.main");
     browser.reads("password");
-    browser.fill("input[name=user]", "admin");
-    browser.fill("input[name=password]", &site.password());
-    browser.click("button.main");
+    log_in(&browser, &site);
     for n in 0..DEVICES {
         browser.reads(&format!("pump-{n}"));
     }
@@ -244,11 +249,93 @@ fn a_person_updates_a_fleet_in_a_browser_from_the_first_log_in_to_a_halt() {
         ("/rollouts", "pumps-1.1.0"),
         ("/keys", "Keys"),
         ("/users", "admin"),
+        ("/rollouts/new", "by each device's clock"),
         ("/audit", "rollout"),
         ("/devices/nobody", "nobody"),
     ] {
         browser.go(path);
         browser.reads(says);
         look(&browser, &site);
+    }
+}
+
+#[test]
+fn a_person_makes_a_token_changes_the_release_keys_and_adds_a_webhook() {
+    let site = Site::open();
+    let profile = tempfile::tempdir().unwrap();
+    let Some(browser) = Browser::open(&site.page, profile.path()) else {
+        return;
+    };
+    browser.go("/tokens");
+    log_in(&browser, &site);
+    browser.reads("pump-0");
+
+    // With the keyboard alone: the box is ticked with the space bar, and the form is sent with the enter key.
+    browser.go("/tokens");
+    browser.press("input[name=name]", "deploys");
+    browser.press("input[value=publish]", SPACE);
+    browser.press("input[name=days]", ENTER);
+    browser.reads("Copy it now");
+    let secret = browser.script("return document.getElementById('secret').innerText");
+    let secret = secret.as_str().unwrap().to_owned();
+    assert!(secret.starts_with("otaria_"), "{secret}");
+    look(&browser, &site);
+    browser.go("/tokens");
+    browser.reads("deploys");
+    assert!(!browser.text().contains(&secret), "it is shown once");
+    browser.click("#content tr:first-child button.danger");
+    browser.agree();
+    while browser.text().contains("deploys") {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+
+    // The devices trust this key as their root: they take the record, and say so.
+    let plan = Plan {
+        epoch: 1,
+        threshold: 1,
+        product: "otaria-demo".to_owned(),
+        keys: vec![SigningKey::generate().unwrap().public_key()],
+    };
+    let record = site.dir.path().join("keys.bin");
+    fs::write(&record, plan.sign(&[&site.key]).unwrap()).unwrap();
+    browser.go("/keys");
+    look(&browser, &site);
+    browser.press("input[type=file]", record.to_str().unwrap());
+    browser.click("#publish button");
+    browser.agree();
+    browser.reads("Was sent it");
+    for n in 0..DEVICES {
+        browser.reads(&format!("pump-{n}"));
+    }
+    let everybody = Value::from(DEVICES.to_string());
+    while browser.script("return document.getElementById('in-force').innerText") != everybody {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        browser.go("/keys/otaria-demo");
+    }
+    browser.picture("keys");
+    look(&browser, &site);
+    browser.go("/keys/otaria-demo?behind=yes");
+    browser.reads("all go by it");
+
+    // Nobody is there: the test says so.
+    browser.go("/webhooks");
+    browser.fill("input[name=url]", "https://hooks.invalid/otaria");
+    browser.press("input[value='update.failed']", SPACE);
+    browser.click("#add button");
+    browser.reads("Copy the secret");
+    look(&browser, &site);
+    browser.click("th a[href^='/webhooks/']");
+    browser.click("#test");
+    browser.reads("given up");
+    look(&browser, &site);
+
+    browser.go("/audit");
+    for action in [
+        "token.create",
+        "token.revoke",
+        "keys.publish",
+        "webhook.add",
+    ] {
+        browser.reads(action);
     }
 }
