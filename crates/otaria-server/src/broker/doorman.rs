@@ -7,10 +7,11 @@
 //! | without TLS: anybody | cannot be known | everything but to be the server |
 //! | whoever finds the listener for the server | - | nothing |
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use mqtt5::broker::auth::{AuthProvider, AuthResult};
 use mqtt5::error::Result;
@@ -46,13 +47,65 @@ pub(super) struct Server {
     pub(super) password: String,
 }
 
+/// Which connection is the latest of each client that is connected, by client id.
+///
+/// mqtt5 publishes the will of a connection that another one has replaced when it comes to it, which may be after the new one has
+/// said that the device is there. A device that restarts at once would then count as gone for as long as it stays.
+#[derive(Debug, Default)]
+struct Latest(Mutex<Connections>);
+
+#[derive(Debug, Default)]
+struct Connections {
+    by_client: HashMap<String, u64>,
+    /// Each connection has a number of its own.
+    last: u64,
+}
+
+impl Latest {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Connections> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A client has come; its connection's number.
+    fn came(&self, client: &str) -> u64 {
+        let mut connections = self.lock();
+        connections.last += 1;
+        let number = connections.last;
+        connections.by_client.insert(client.to_owned(), number);
+        number
+    }
+
+    fn is_replaced(&self, (client, number): &(String, u64)) -> bool {
+        let latest = self.lock().by_client.get(client).copied();
+        latest.is_some_and(|latest| latest != *number)
+    }
+
+    fn went(&self, (client, number): &(String, u64)) {
+        let mut connections = self.lock();
+        if connections.by_client.get(client) == Some(number) {
+            connections.by_client.remove(client);
+        }
+    }
+}
+
 /// Asked by the broker about everything that one connection, or the server's listener, wants.
 #[derive(Debug)]
 pub(super) struct Doorman {
     server: Arc<Server>,
     caller: Caller,
+    latest: Arc<Latest>,
+    /// The client that was let in, and its connection's number.
+    client: OnceLock<(String, u64)>,
     /// The caller's place among those that arrive, until it has.
     arriving: Mutex<Option<OwnedSemaphorePermit>>,
+}
+
+impl Drop for Doorman {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.get() {
+            self.latest.went(client);
+        }
+    }
 }
 
 impl Doorman {
@@ -61,6 +114,8 @@ impl Doorman {
         Self {
             server: Arc::new(server),
             caller: Caller::Server,
+            latest: Arc::default(),
+            client: OnceLock::new(),
             arriving: Mutex::default(),
         }
     }
@@ -70,6 +125,8 @@ impl Doorman {
         Self {
             server: Arc::clone(&self.server),
             caller,
+            latest: Arc::clone(&self.latest),
+            client: OnceLock::new(),
             arriving: Mutex::new(place),
         }
     }
@@ -122,16 +179,20 @@ impl Doorman {
     }
 
     fn may_publish(&self, user: Option<&str>, topic: &str) -> bool {
+        let presence_of = topics::parse(&self.server.root, topic)
+            .filter(|(_, topic)| *topic == Topic::Presence)
+            .map(|(device, _)| device);
+        // Its presence is said by the connection that has replaced this one.
+        let is_replaced = self.client.get().is_some_and(|client| {
+            presence_of == Some(client.0.as_str()) && self.latest.is_replaced(client)
+        });
         let Caller::Device(device, cut) = &self.caller else {
-            return self.may_all(user);
+            return self.may_all(user) && !is_replaced;
         };
         // The will of a device that is cut off is still published: it says that the device is gone.
-        let will = || {
-            topics::parse(&self.server.root, topic)
-                .is_some_and(|(_, topic)| topic == Topic::Presence)
-        };
         rules::may_publish(&self.server.root, device.as_str(), topic)
-            && (!cut.is_cancelled() || will())
+            && (!cut.is_cancelled() || presence_of.is_some())
+            && !is_replaced
     }
 
     fn may_subscribe(&self, user: Option<&str>, filter: &str) -> bool {
@@ -148,7 +209,14 @@ impl AuthProvider for Doorman {
         connect: &'a ConnectPacket,
         client_addr: SocketAddr,
     ) -> Now<'a, Result<AuthResult>> {
-        Box::pin(std::future::ready(Ok(self.admit(connect, client_addr))))
+        let result = self.admit(connect, client_addr);
+        // The server's listener has one doorman for all who come there.
+        if result.authenticated && !matches!(self.caller, Caller::Server) {
+            let client = &connect.client_id;
+            self.client
+                .get_or_init(|| (client.clone(), self.latest.came(client)));
+        }
+        Box::pin(std::future::ready(Ok(result)))
     }
 
     fn authorize_publish<'a>(
@@ -270,5 +338,32 @@ mod tests {
             doorman.may_publish(me, "otaria/v1/pump-1/presence"),
             "its will says that it is gone"
         );
+    }
+
+    #[tokio::test]
+    async fn the_will_of_a_connection_that_was_replaced_says_nothing_any_more() {
+        let cut = CancellationToken::new();
+        for caller in [Caller::Anybody, device(&cut)] {
+            let old = doorman(caller.clone());
+            let new = old.with(caller.clone(), None);
+            let me = Some("pump-1");
+            let of = async |doorman: &Doorman, leaf| {
+                let topic = format!("otaria/v1/pump-1/{leaf}");
+                doorman.authorize_publish("pump-1", me, &topic).await
+            };
+            let hello = connect("pump-1", None);
+            old.authenticate(&hello, FROM.into()).await.unwrap();
+            assert!(of(&old, "presence").await);
+            new.authenticate(&hello, FROM.into()).await.unwrap();
+            assert!(!of(&old, "presence").await && of(&old, "event").await);
+            assert!(of(&new, "presence").await);
+            // The old one ends after the new one has come, and takes nothing of it along.
+            drop(old);
+            let newest = new.with(caller, None);
+            newest.authenticate(&hello, FROM.into()).await.unwrap();
+            assert!(!of(&new, "presence").await && of(&newest, "presence").await);
+            drop(newest);
+            assert!(of(&new, "presence").await);
+        }
     }
 }

@@ -183,11 +183,15 @@ enum LogFormat {
     Json,
 }
 
+/// What is in the log unless OTARIA_LOG says otherwise. The broker's warnings about wills are left out: a device that comes back before
+/// its old connection has ended has one that is not published.
+const LOGGED: &str = "warn,otaria=info,mqtt5::broker::client_handler::lifecycle=error";
+
 impl LogFormat {
     /// The log begins.
     fn start(self) {
-        let filter = EnvFilter::try_from_env("OTARIA_LOG")
-            .unwrap_or_else(|_| EnvFilter::new("warn,otaria=info"));
+        let filter =
+            EnvFilter::try_from_env("OTARIA_LOG").unwrap_or_else(|_| EnvFilter::new(LOGGED));
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(std::io::stderr);
