@@ -74,7 +74,7 @@ pub use access::FirstAdmin;
 pub use access::rules::{AclFormat, acl};
 pub use backup::{BackupError, Entry, Manifest, backup, restore};
 pub use broker::BrokerError;
-pub use bus::{BrokerUrl, BrokerUrlError};
+pub use bus::{BrokerUrl, BrokerUrlError, RetainError, retain};
 pub use config::{
     Access, BrokerTls, BucketUrl, BucketUrlError, Config, Database, DatabaseUrlError, Delivery,
     DeliveryError, Downloads, HomeAssistant, Mqtt, PackageStore, PostgresUrl, PublicUrlError, Tls,

@@ -157,13 +157,13 @@ impl Drop for Link {
 }
 
 #[cfg(unix)]
-fn tunnel(way: &Way) -> Result<Option<Tunnel>, LinkError> {
+pub(super) fn tunnel(way: &Way) -> Result<Option<Tunnel>, LinkError> {
     let open = |to| Tunnel::open(to).map_err(|error| LinkError::Tls(error.to_string()));
     way.tls.clone().map(open).transpose()
 }
 
 #[cfg(not(unix))]
-fn tunnel(way: &Way) -> Result<Option<Tunnel>, LinkError> {
+pub(super) fn tunnel(way: &Way) -> Result<Option<Tunnel>, LinkError> {
     match way.tls {
         None => Ok(None),
         Some(_) => Err(LinkError::Tls(
@@ -172,7 +172,7 @@ fn tunnel(way: &Way) -> Result<Option<Tunnel>, LinkError> {
     }
 }
 
-fn options(way: &Way, tunnel: Option<&Tunnel>) -> MqttOptions {
+pub(super) fn options(way: &Way, tunnel: Option<&Tunnel>) -> MqttOptions {
     let broker = &way.broker;
     let mut options = MqttOptions::new(&way.client_id, broker.host.clone(), broker.port);
     #[cfg(unix)]
@@ -207,17 +207,13 @@ async fn poll(
     tell: mpsc::Sender<Result<Happened, LinkError>>,
     tunnel: Option<Tunnel>,
 ) {
-    let why = |error| match tunnel.as_ref().and_then(Tunnel::failure) {
-        Some(why) => LinkError::Tls(why.to_owned()),
-        None => end(error),
-    };
     loop {
         let happened = match events.poll().await {
             Ok(event) => match translate(event) {
                 Some(happened) => Ok(happened),
                 None => continue,
             },
-            Err(error) => Err(why(error)),
+            Err(error) => Err(why(tunnel.as_ref(), error)),
         };
         let over = happened.is_err();
         if over {
@@ -252,6 +248,14 @@ fn translate(event: Event) -> Option<Happened> {
         )),
         Event::Outgoing(Outgoing::Publish(packet)) => Some(Happened::Sent(packet)),
         Event::Incoming(_) | Event::Outgoing(_) => None,
+    }
+}
+
+/// Why a connection has ended: there may have been none to speak MQTT on.
+pub(super) fn why(tunnel: Option<&Tunnel>, error: ConnectionError) -> LinkError {
+    match tunnel.and_then(Tunnel::failure) {
+        Some(why) => LinkError::Tls(why.to_owned()),
+        None => end(error),
     }
 }
 

@@ -8,11 +8,13 @@
 mod address;
 mod lanes;
 mod link;
+mod retain;
 mod tunnel;
 
 pub use address::{BrokerUrl, BrokerUrlError};
 use lanes::Lanes;
 pub(crate) use link::{Happened, Link, LinkError};
+pub use retain::{RetainError, retain};
 pub(crate) use tunnel::Connector;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};

@@ -17,10 +17,13 @@ use otaria_wire::topics::DeviceId;
 use serde::Serialize;
 
 use crate::Context;
-use crate::client::ServerArgs;
+use crate::client::{Client, ServerArgs};
 use crate::commands::provision::{self, Provisioned, Target};
 use crate::commands::settings::{SettingsArgs, now};
 use crate::output::UsageError;
+
+/// The file of the authorities that a device trusts, beside its certificate.
+pub(crate) const CA: &str = "ca.pem";
 
 /// Give a device a certificate, with which the server's broker knows it, and the settings that go onto the board.
 ///
@@ -69,65 +72,20 @@ pub(crate) struct Add {
 impl Add {
     pub(crate) fn run(self, ctx: &Context) -> anyhow::Result<()> {
         let client = self.server.client()?;
-        let (request, key) = match &self.csr {
-            Some(path) => {
-                let request = fs::read_to_string(path)
-                    .with_context(|| format!("cannot read {}", path.display()))?;
-                (request, None)
-            }
-            None => {
-                let key = new_device_key(&self.id)?;
-                (key.request.clone(), Some(key))
-            }
-        };
-        let file = |suffix: &str| self.out.join(format!("{}.{suffix}", self.id));
+        let request = self.csr.as_deref().map(|path| {
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+        });
+        let request = request.transpose()?;
         // Before a certificate is issued, not after.
-        if key.is_some() && file("key.pem").exists() {
-            bail!(
-                "{} is there already; a device keeps its key: sign a request (--csr), or move the file away",
-                file("key.pem").display()
-            );
-        }
-        // So is everything that may be wrong with the settings.
         let settings = self.prepared_settings()?;
-        fs::create_dir_all(&self.out)
-            .with_context(|| format!("cannot make {}", self.out.display()))?;
-        let issued = client.certify(
-            &self.id,
-            &NewCertificate {
-                request,
-                days: self.days,
-            },
-        )?;
-        let mut files = Vec::new();
-        let mut write = |path: PathBuf, readers, bytes: &[u8]| -> anyhow::Result<()> {
-            write(&path, readers, bytes)
-                .with_context(|| format!("cannot write {}", path.display()))?;
-            files.push(path);
-            Ok(())
-        };
-        if let Some(key) = &key {
-            write(file("key.pem"), Readers::Owner, key.pem.as_bytes())?;
-            write(file("key.der"), Readers::Owner, &key.der)?;
-        }
-        let pem = issued.certificate.as_bytes();
-        write(file("cert.pem"), Readers::Umask, pem)?;
-        write(file("cert.der"), Readers::Umask, &der(pem)?)?;
-        if let Some(ca) = &issued.ca {
-            write(self.out.join("ca.pem"), Readers::Umask, ca.as_bytes())?;
-            write(
-                self.out.join("ca.der"),
-                Readers::Umask,
-                &der(ca.as_bytes())?,
-            )?;
-        }
-        let provisioned = match (settings, &key) {
-            (Some((target, mut settings)), Some(_)) => {
-                complete(&mut settings, &file, &self.out, &issued)?;
+        let (issued, files) = certify(&client, &self.id, request, self.days, &self.out)?;
+        let provisioned = match settings {
+            Some((target, mut settings)) if self.csr.is_none() => {
+                complete(&mut settings, &self.id, &self.out, &issued)?;
                 let print = self.settings.setup_password;
                 Some((provision::write(target, &settings, print)?, settings))
             }
-            _ => None,
+            Some(_) | None => None,
         };
         let (provisioned, settings) = provisioned.unzip();
         ctx.output.result(&Added {
@@ -158,18 +116,68 @@ impl Add {
     }
 }
 
+/// A file of a device among others.
+pub(crate) fn file(dir: &Path, device: &str, suffix: &str) -> PathBuf {
+    dir.join(format!("{device}.{suffix}"))
+}
+
+/// Has the server certify a device, and writes what is needed to be it into `out`: certificate, key (unless it comes with a
+/// `request` of its own), and whom to trust. With the files that were written.
+pub(crate) fn certify(
+    client: &Client,
+    device: &DeviceId,
+    request: Option<String>,
+    days: Option<u32>,
+    out: &Path,
+) -> anyhow::Result<(IssuedCertificate, Vec<PathBuf>)> {
+    let file = |suffix: &str| file(out, device, suffix);
+    let (request, key) = match request {
+        Some(request) => (request, None),
+        None => {
+            let key = new_device_key(device)?;
+            (key.request.clone(), Some(key))
+        }
+    };
+    if key.is_some() && file("key.pem").exists() {
+        bail!(
+            "{} is there already; a device keeps its key: sign a request (--csr), or move the file away",
+            file("key.pem").display()
+        );
+    }
+    fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+    let issued = client.certify(device, &NewCertificate { request, days })?;
+    let mut files = Vec::new();
+    let mut write = |path: PathBuf, readers, bytes: &[u8]| -> anyhow::Result<()> {
+        write(&path, readers, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+        files.push(path);
+        Ok(())
+    };
+    if let Some(key) = &key {
+        write(file("key.pem"), Readers::Owner, key.pem.as_bytes())?;
+        write(file("key.der"), Readers::Owner, &key.der)?;
+    }
+    let pem = issued.certificate.as_bytes();
+    write(file("cert.pem"), Readers::Umask, pem)?;
+    write(file("cert.der"), Readers::Umask, &der(pem)?)?;
+    if let Some(ca) = &issued.ca {
+        write(out.join(CA), Readers::Umask, ca.as_bytes())?;
+        write(out.join("ca.der"), Readers::Umask, &der(ca.as_bytes())?)?;
+    }
+    Ok((issued, files))
+}
+
 /// Adds what the server knows and what was made here, out of the files that were written.
 fn complete(
     settings: &mut Settings,
-    file: &dyn Fn(&str) -> PathBuf,
+    device: &str,
     out: &Path,
     issued: &IssuedCertificate,
 ) -> anyhow::Result<()> {
     let now = now()?;
-    let key = PrivateKeyFile::read(&file("key.pem"))?.open(None)?;
-    settings.tls.identity = Some(read_identity(&file("cert.pem"), &key, now)?);
+    let key = PrivateKeyFile::read(&file(out, device, "key.pem"))?.open(None)?;
+    settings.tls.identity = Some(read_identity(&file(out, device, "cert.pem"), &key, now)?);
     if issued.ca.is_some() {
-        settings.tls.authorities = read_authorities(&out.join("ca.pem"), now)?;
+        settings.tls.authorities = read_authorities(&out.join(CA), now)?;
     }
     if settings.broker.is_none() {
         let broker = issued.broker.as_deref().context(

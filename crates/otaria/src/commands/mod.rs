@@ -2,7 +2,10 @@
 //! the network is `async fn run` and is called in [`Command::run`](crate::cli::Command::run) as
 //! `runtime()?.block_on(command.run(ctx))`.
 
-use otaria_server::{BrokerUrl, BucketUrl, Database, DatabaseUrlError, PackageStore};
+use std::path::PathBuf;
+
+use clap::Args;
+use otaria_server::{BrokerTls, BrokerUrl, BucketUrl, Database, DatabaseUrlError, PackageStore};
 
 use crate::output::UsageError;
 
@@ -39,19 +42,9 @@ pub(crate) mod verify;
 pub(crate) mod watch;
 pub(crate) mod webhook;
 
-/// A broker's address. Not read by the parser of the command line, whose errors repeat what they were given: there may be
-/// a password in it.
-pub(crate) fn broker(at: &str) -> Result<BrokerUrl, UsageError> {
-    let broker = broker_with_tls("--mqtt", at)?;
-    if broker.tls {
-        let problem = "the address that --mqtt gives: mqtts:// works with `otaria serve` alone; use mqtt:// here";
-        return Err(UsageError(problem.to_owned()));
-    }
-    Ok(broker)
-}
-
-/// The same, where TLS is spoken, too; `flag` is what gave it.
-pub(crate) fn broker_with_tls(flag: &str, at: &str) -> Result<BrokerUrl, UsageError> {
+/// A broker's address, which `flag` gave. Not read by the parser of the command line, whose errors repeat what they were given: there
+/// may be a password in it.
+pub(crate) fn broker(flag: &str, at: &str) -> Result<BrokerUrl, UsageError> {
     at.parse()
         .map_err(|error| UsageError(format!("the address that {flag} gives: {error}")))
 }
@@ -70,6 +63,31 @@ pub(crate) fn package_store(at: Option<&str>) -> Result<PackageStore, UsageError
             "--packages takes a directory or s3://BUCKET[/PREFIX], not '{at}'; another store's address is AWS_ENDPOINT_URL"
         ))),
         Some(at) => Ok(PackageStore::Directory(at.into())),
+    }
+}
+
+/// What a broker is known by, and what it is shown.
+#[derive(Debug, Args)]
+pub(crate) struct BrokerTlsArgs {
+    /// The authority (PEM) that the broker's certificate comes from, for mqtts://.
+    #[arg(long, value_name = "FILE", requires = "mqtt")]
+    mqtt_ca: Option<PathBuf>,
+
+    /// A certificate (PEM) to show to that broker, if it asks for one.
+    #[arg(long, value_name = "FILE", requires = "mqtt_ca", requires = "mqtt_key")]
+    mqtt_cert: Option<PathBuf>,
+
+    /// The private key of --mqtt-cert (PEM).
+    #[arg(long, value_name = "FILE", requires = "mqtt_cert")]
+    mqtt_key: Option<PathBuf>,
+}
+
+impl From<BrokerTlsArgs> for BrokerTls {
+    fn from(args: BrokerTlsArgs) -> Self {
+        Self {
+            ca: args.mqtt_ca,
+            identity: args.mqtt_cert.zip(args.mqtt_key),
+        }
     }
 }
 

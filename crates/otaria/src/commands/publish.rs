@@ -9,19 +9,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use otaria_server::BrokerUrl;
 use otaria_server::model::{NewJob, Published, Status, Target};
+use otaria_server::{BrokerTls, BrokerUrl, retain};
 use otaria_wire::messages::Desired;
 use otaria_wire::package::{Cipher, HEADER_LEN, SignedHeader};
 use otaria_wire::topics::{DEFAULT_ROOT, Topic, Topics};
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, PubAck, PubAckReason};
-use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use serde::Serialize;
 
 use crate::Context;
 use crate::client::ServerArgs;
-use crate::commands::{broker, runtime};
+use crate::commands::{BrokerTlsArgs, broker, runtime};
 use crate::output::{Negative, UsageError};
 use crate::watch;
 
@@ -40,7 +37,8 @@ Examples:
   otaria publish app-1.1.0.otaria --device pump-7 --watch
   otaria publish app-1.1.0.otaria --group canary
   otaria publish app-1.1.0.otaria --all
-  otaria publish --mqtt mqtt://broker.lan --url http://files.lan/app-1.1.0.otaria --device pump-7")]
+  otaria publish --mqtt mqtt://broker.lan --url http://files.lan/app-1.1.0.otaria --device pump-7
+  otaria publish --mqtt mqtts://broker.lan --mqtt-ca ca.pem --url https://files.lan/app-1.1.0.otaria --device pump-7")]
 pub(crate) struct Publish {
     /// The package.
     #[arg(required_unless_present = "url", conflicts_with = "url")]
@@ -65,9 +63,12 @@ pub(crate) struct Publish {
     #[arg(long, conflicts_with = "url")]
     encrypted: bool,
 
-    /// Without a server: the broker that the device is connected to.
+    /// Without a server: the broker that the device is connected to: mqtt://[USER:PASSWORD@]HOST[:PORT], or mqtts:// for TLS.
     #[arg(long, value_name = "URL", requires = "url")]
     mqtt: Option<String>,
+
+    #[command(flatten)]
+    mqtt_tls: BrokerTlsArgs,
 
     /// Without a server: where the package lies.
     #[arg(long, requires = "mqtt")]
@@ -113,8 +114,9 @@ impl Publish {
     pub(crate) fn run(self, ctx: &Context) -> anyhow::Result<()> {
         match (&self.mqtt, &self.url, &self.file) {
             (Some(at), Some(url), _) => {
-                let broker = broker(at)?;
-                declare(ctx, &broker, url, self.job.as_deref(), self.target)
+                let broker = broker("--mqtt", at)?;
+                let tls = self.mqtt_tls.into();
+                declare(ctx, (&broker, &tls), url, self.job.as_deref(), self.target)
             }
             (_, _, Some(_)) => self.through_server(ctx),
             (_, _, None) => {
@@ -206,7 +208,7 @@ impl fmt::Display for Done {
 /// Declares a package to one device without a server.
 fn declare(
     ctx: &Context,
-    broker: &BrokerUrl,
+    (broker, tls): (&BrokerUrl, &BrokerTls),
     url: &str,
     job: Option<&str>,
     target: TargetArgs,
@@ -227,57 +229,16 @@ fn declare(
     }
     let topic = topics.name(Topic::Desired);
     runtime()?.block_on(async {
-        tokio::time::timeout(BROKER, retain(broker, &topic, payload))
+        tokio::time::timeout(BROKER, retain(broker, tls, topic.as_str(), payload))
             .await
-            .with_context(|| {
-                format!("{broker} did not acknowledge within {} s", BROKER.as_secs())
-            })?
+            .with_context(|| format!("{broker} did not acknowledge within {} s", BROKER.as_secs()))?
+            .map_err(anyhow::Error::from)
     })?;
     ctx.output.result(&Declared {
         device,
         url: url.to_owned(),
         topic: topic.as_str().to_owned(),
     })
-}
-
-/// Publishes a retained message and waits for its acknowledgement.
-async fn retain(broker: &BrokerUrl, topic: &str, payload: String) -> anyhow::Result<()> {
-    let name = format!("otaria-publish-{}", std::process::id());
-    let mut options = MqttOptions::new(name, broker.host.clone(), broker.port);
-    if let Some((user, password)) = &broker.login {
-        options.set_credentials(user.clone(), password.clone());
-    }
-    let (client, mut events) = AsyncClient::new(options, 4);
-    client
-        .publish(topic, QoS::AtLeastOnce, true, payload)
-        .await?;
-    loop {
-        let polled = events.poll().await;
-        // Mosquitto ends a connection on which it has refused something: its answer may lie behind the end.
-        for event in polled.iter().chain(&events.state.events) {
-            match event {
-                Event::Incoming(Packet::PubAck(answer)) => return accepted(broker, topic, answer),
-                Event::Incoming(Packet::Disconnect(why)) => {
-                    bail!("{broker} disconnected: {:?}", why.reason_code)
-                }
-                Event::Incoming(_) | Event::Outgoing(_) => {}
-            }
-        }
-        polled.with_context(|| format!("cannot publish at {broker}"))?;
-    }
-}
-
-fn accepted(broker: &BrokerUrl, topic: &str, answer: &PubAck) -> anyhow::Result<()> {
-    match answer.reason {
-        PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Ok(()),
-        reason => {
-            let who = match &broker.login {
-                Some((user, _)) => format!("the user '{user}'"),
-                None => "a client without a log-in".to_owned(),
-            };
-            bail!("{broker} refuses the wish ({reason:?}): check that {who} may publish on {topic}")
-        }
-    }
 }
 
 #[derive(Serialize)]

@@ -14,7 +14,7 @@ use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
 use crate::Context;
-use crate::commands::{broker_with_tls, database, package_store, told_to_end};
+use crate::commands::{BrokerTlsArgs, broker, database, package_store, told_to_end};
 use crate::login::{Login, Logins};
 
 /// Ports of HTTP and MQTT, without TLS and with it.
@@ -83,17 +83,8 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "URL", env = "OTARIA_MQTT", hide_env_values = true)]
     mqtt: Option<String>,
 
-    /// The authority (PEM) that the broker's certificate comes from, for mqtts://.
-    #[arg(long, value_name = "FILE", requires = "mqtt")]
-    mqtt_ca: Option<PathBuf>,
-
-    /// The server's own certificate (PEM) for that broker, if it asks for one.
-    #[arg(long, value_name = "FILE", requires = "mqtt_ca", requires = "mqtt_key")]
-    mqtt_cert: Option<PathBuf>,
-
-    /// The private key of --mqtt-cert (PEM).
-    #[arg(long, value_name = "FILE", requires = "mqtt_cert")]
-    mqtt_key: Option<PathBuf>,
+    #[command(flatten)]
+    mqtt_tls: BrokerTlsArgs,
 
     /// Show devices in Home Assistant, as update entities, over its broker: mqtt://[USER:PASSWORD@]HOST[:PORT], or mqtts:// for TLS.
     #[arg(
@@ -231,7 +222,7 @@ impl Serve {
                 (None, DownloadsBy::Redirect) => Delivery::LINKS,
             },
             mqtt: match &self.mqtt {
-                Some(at) => Mqtt::External(broker_with_tls("--mqtt", at)?),
+                Some(at) => Mqtt::External(broker("--mqtt", at)?),
                 None => Mqtt::Embedded {
                     listen: self.mqtt_listen.unwrap_or(on(mqtt_port)),
                 },
@@ -240,7 +231,7 @@ impl Serve {
             webhook_ca: self.webhook_ca,
             home_assistant: match &self.home_assistant {
                 Some(at) => Some(HomeAssistant {
-                    broker: broker_with_tls("--home-assistant", at)?,
+                    broker: broker("--home-assistant", at)?,
                     tls: BrokerTls {
                         ca: self.home_assistant_ca,
                         identity: None,
@@ -248,10 +239,7 @@ impl Serve {
                 }),
                 None => None,
             },
-            broker_tls: BrokerTls {
-                ca: self.mqtt_ca,
-                identity: self.mqtt_cert.zip(self.mqtt_key),
-            },
+            broker_tls: self.mqtt_tls.into(),
             public_url: self.public_url,
             tls: self.tls.then(|| Tls {
                 certificate: self.tls_cert.zip(self.tls_key),

@@ -1,5 +1,7 @@
 //! `otaria simulate`: devices that run the real device code, among real brokers and web servers.
 
+mod certificates;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use otaria_sim::real::RadioConfig;
 use otaria_wire::esp_image::{self, ImageInfo};
 use serde::Serialize;
 
+use self::certificates::TlsArgs;
 use crate::Context;
 use crate::commands::{broker, told_to_end};
 use crate::output::UsageError;
@@ -30,11 +33,15 @@ const FLASH_LEN: usize = 0x40_0000;
 ///
 /// Each device is a modelled ESP32-C3: 4 MB of NOR flash, the bootloader's slot selection, and Otaria's device code
 /// unchanged. They run until Ctrl-C or SIGTERM. With --data their flash is kept, so that a later run goes on where this one ended.
+///
+/// With mqtts:// each device comes with a certificate of its own, as a board does: the server issues them. They fetch packages over
+/// HTTPS by the same authority, with the TLS that boards have.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   otaria simulate --key otaria.pub.pem
   otaria simulate --key otaria.pub.pem --mqtt mqtt://broker.lan --devices 20 --data ./devices
+  otaria simulate --key otaria.pub.pem --mqtt mqtts://ota.lan:8883 --devices 200 --certs ./certs
   otaria simulate --key otaria.pub.pem --image app-1.0.0.bin --link-kbps 500 --flash w25q")]
 pub(crate) struct Simulate {
     /// How many devices.
@@ -45,9 +52,12 @@ pub(crate) struct Simulate {
     #[arg(long, default_value = "sim-")]
     prefix: String,
 
-    /// The broker: mqtt://[USER:PASSWORD@]HOST[:PORT].
+    /// The broker: mqtt://[USER:PASSWORD@]HOST[:PORT], or mqtts:// for TLS.
     #[arg(long, value_name = "URL", default_value = "mqtt://127.0.0.1:1883")]
     mqtt: String,
+
+    #[command(flatten)]
+    tls: TlsArgs,
 
     /// A public key (NAME.pub.pem) whose packages they take; can be given up to four times.
     #[arg(long = "key", value_name = "FILE", required = true)]
@@ -101,8 +111,8 @@ impl Simulate {
         let ids: Vec<String> = (1..=self.devices)
             .map(|n| format!("{}{n}", self.prefix))
             .collect();
-        let broker = broker(&self.mqtt)?;
-        let fleet = Fleet::start(self.blueprints(&ids, &broker, &Arc::from(image), &info)?)
+        let broker = broker("--mqtt", &self.mqtt)?;
+        let fleet = Fleet::start(self.blueprints(ctx, &ids, &broker, &Arc::from(image), &info)?)
             .context("cannot start the devices' thread")?;
         let end = told_to_end().context("cannot wait for Ctrl-C")?;
         ctx.output.json_line(&Started {
@@ -136,6 +146,7 @@ impl Simulate {
 
     fn blueprints(
         &self,
+        ctx: &Context,
         ids: &[String],
         broker: &BrokerUrl,
         image: &Arc<[u8]>,
@@ -153,6 +164,8 @@ impl Simulate {
             .iter()
             .map(|path| keyfile::read_public(path).map(|key| key.to_sec1()))
             .collect::<Result<Vec<_>, _>>()?;
+        // Certificates are issued when all else is right.
+        let tls = self.tls.of(ctx, ids, broker, self.data.as_deref())?;
         let hardware = Hardware {
             chip: info.chip,
             ..Hardware::default()
@@ -166,10 +179,12 @@ impl Simulate {
             latency: Duration::from_millis(self.latency_ms.into()),
         };
         let mut blueprints = Vec::with_capacity(ids.len());
-        for (id, seed) in ids.iter().zip(1..) {
+        for ((id, tls), seed) in ids.iter().zip(tls).zip(1..) {
             let product = info.desc.project.as_str();
             let mut settings = Settings::new(id, product, &keys, &broker.host, broker.port)
                 .map_err(|error| UsageError(format!("a device '{id}' cannot be made: {error}")))?;
+            settings.broker_tls = broker.tls;
+            settings.tls = tls;
             settings.login = broker
                 .login
                 .clone()
