@@ -1,267 +1,27 @@
 //! The commands that talk to a server, as people and scripts use them: against `otaria serve` itself, with a device that is
 //! played by an MQTT client.
 
-#[path = "../../otaria-sim/tests/servers/mod.rs"]
+mod device;
+#[path = "../../../otaria-sim/tests/servers/mod.rs"]
 mod servers;
+mod site;
 
 use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, Publish};
-use rumqttc::v5::{Client, Event, MqttOptions};
 use serde_json::{Value, json};
-use tempfile::TempDir;
+
+use device::{Device, known_device};
+use site::{Ran, Server, otaria};
 
 /// Far longer than anything here takes; a test that reaches it has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn otaria() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_otaria"));
-    command
-        .env_remove("OTARIA_SERVER")
-        .env_remove("OTARIA_MQTT")
-        .env_remove("OTARIA_TOKEN")
-        // Nobody is logged in anywhere.
-        .env(
-            "OTARIA_CONFIG",
-            std::env::temp_dir().join("otaria-no-log-in"),
-        );
-    command
-}
-
 fn package() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../otaria-package/tests/golden/demo-1.1.0-deflate.otaria")
-}
-
-/// `otaria serve`, as a process of its own.
-struct Server {
-    process: Child,
-    http: String,
-    mqtt: SocketAddr,
-    data: TempDir,
-}
-
-impl Server {
-    fn start() -> Self {
-        Self::start_with(&[], Stdio::null())
-    }
-
-    fn start_with(more: &[&str], log: Stdio) -> Self {
-        let data = tempfile::tempdir().unwrap();
-        let mut process = otaria()
-            .args([
-                "serve",
-                "--json",
-                "--open",
-                "--http",
-                "127.0.0.1:0",
-                "--mqtt-listen",
-                "127.0.0.1:0",
-                "--data",
-            ])
-            .arg(data.path())
-            .args(more)
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let started: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("'{line}'"));
-        Self {
-            process,
-            http: format!("http://{}", started["http"].as_str().unwrap()),
-            mqtt: started["mqtt"].as_str().unwrap().parse().unwrap(),
-            data,
-        }
-    }
-
-    /// Runs a command against this server.
-    fn run(&self, arguments: &[&str]) -> Ran {
-        Ran::of(self.command(arguments))
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = otaria();
-        command.args(arguments).env("OTARIA_SERVER", &self.http);
-        command
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// A command that has ended.
-#[derive(Debug)]
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Ran {
-    fn of(mut command: Command) -> Self {
-        let Output {
-            status,
-            stdout,
-            stderr,
-        } = command.output().unwrap();
-        Self {
-            code: status.code().unwrap(),
-            out: String::from_utf8(stdout).unwrap(),
-            err: String::from_utf8(stderr).unwrap(),
-        }
-    }
-
-    fn ok(self) -> Self {
-        assert_eq!(self.code, 0, "{self:?}");
-        self
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-
-    /// One JSON object a line.
-    fn lines(&self) -> Vec<Value> {
-        self.out
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
-    }
-}
-
-/// An MQTT 5 client that plays a device.
-struct Device {
-    id: String,
-    client: Client,
-    received: Receiver<Publish>,
-    acknowledged: Receiver<()>,
-}
-
-impl Device {
-    fn connect(broker: SocketAddr, id: &str) -> Self {
-        let mut options = MqttOptions::new(id, broker.ip().to_string(), broker.port());
-        options.set_keep_alive(Duration::from_secs(30));
-        let (client, mut connection) = Client::new(options, 100);
-        let (tell, received) = channel();
-        let (done, acknowledged) = channel();
-        std::thread::spawn(move || {
-            for event in connection.iter() {
-                let told = match event {
-                    Ok(Event::Incoming(Packet::Publish(publish))) => tell.send(publish).is_ok(),
-                    Ok(Event::Incoming(Packet::PubAck(_) | Packet::SubAck(_))) => {
-                        done.send(()).is_ok()
-                    }
-                    Ok(_) => true,
-                    Err(_) => false,
-                };
-                if !told {
-                    return;
-                }
-            }
-        });
-        let device = Self {
-            id: id.to_owned(),
-            client,
-            received,
-            acknowledged,
-        };
-        for leaf in ["desired", "cmd"] {
-            device
-                .client
-                .subscribe(format!("otaria/v1/{id}/{leaf}"), QoS::AtLeastOnce)
-                .unwrap();
-            device.acknowledged.recv_timeout(PATIENCE).unwrap();
-        }
-        device
-    }
-
-    fn publish(&self, leaf: &str, retain: bool, payload: &Value) {
-        self.publish_raw(leaf, retain, payload.to_string());
-    }
-
-    fn publish_raw(&self, leaf: &str, retain: bool, payload: String) {
-        let topic = format!("otaria/v1/{}/{leaf}", self.id);
-        self.client
-            .publish(topic, QoS::AtLeastOnce, retain, payload)
-            .unwrap();
-        self.acknowledged.recv_timeout(PATIENCE).unwrap();
-    }
-
-    /// Connected, and running an image.
-    fn runs(&self, image: &str, version: &str) {
-        self.publish("presence", true, &json!({"online": true}));
-        let state = json!({
-            "device": self.id, "product": "otaria-demo", "version": version, "image_sha256": image, "sequence": 1,
-            "security_version": 0, "chip": "esp32c3", "chip_rev": 4, "slot": 0, "trial": null, "reset": "software",
-            "boot": 1, "uptime_s": 1, "heap_free": 100_000, "heap_min": 90_000, "rssi": -60, "ip": "10.0.0.7",
-            "bootloader_rollback": null, "job": null, "phase": "idle"
-        });
-        self.publish("state", true, &state);
-    }
-
-    fn event(&self, n: u32, job: &str, kind: &str, code: Option<u16>) {
-        self.say(json!({"n": n, "job": job, "event": kind, "code": code}));
-    }
-
-    /// The last report of an update that went well, with where its time went.
-    fn confirms(&self, n: u32, job: &str) {
-        let timing = json!({
-            "connect_ms": 120, "tls_ms": 0, "receive_ms": 3_250, "erase_ms": 400, "write_ms": 900, "verify_ms": 100,
-            "total_ms": 17_849, "bytes": 384_000, "heap_min": 80_000, "rssi": -60, "confirm_ms": 12_000, "reconnects": 1
-        });
-        self.say(json!({"n": n, "job": job, "event": "confirmed", "timing": timing}));
-    }
-
-    fn say(&self, mut event: Value) {
-        event["install"] = json!("00000000000000aa");
-        event["boot"] = json!(1);
-        self.publish("event", false, &event);
-    }
-
-    fn next(&self, leaf: &str) -> Publish {
-        loop {
-            let publish = self.received.recv_timeout(PATIENCE).unwrap();
-            if publish.topic.ends_with(leaf.as_bytes()) {
-                return publish;
-            }
-        }
-    }
-
-    fn wish(&self) -> Value {
-        serde_json::from_slice(&self.next("desired").payload).unwrap()
-    }
-}
-
-/// A device that the server knows.
-fn known_device(server: &Server, id: &str) -> Device {
-    let device = Device::connect(server.mqtt, id);
-    device.runs(&"00".repeat(32), "1.0.0");
-    let deadline = std::time::Instant::now() + PATIENCE;
-    while !server
-        .run(&["device", id, "--json"])
-        .out
-        .contains("\"1.0.0\"")
-    {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "the server does not hear of {id}"
-        );
-    }
-    device
 }
 
 #[test]
