@@ -168,7 +168,8 @@ impl From<TransferError> for BackupError {
 /// which must be empty, too, if that is not a file in `data`. Every byte is checked first.
 ///
 /// # Errors
-/// See [`BackupError`]; `data` is as it was after an error, and in a PostgreSQL database there are empty tables at most.
+/// See [`BackupError`]. After an error nothing is in `data`, and in a PostgreSQL database there are empty tables at most; but for
+/// an end of the process, or of the disk, between the last two steps: then the database is moved, and `data` has to be restored by hand.
 pub async fn restore(
     from: &Path,
     data: &Path,
@@ -206,6 +207,8 @@ pub async fn restore(
     if let Database::Postgres(url) = database {
         // Before it gets any tables.
         Store::is_free(url).await?;
+        // What cannot be replaced (a mount point, for one) is to be known before anything is moved for good.
+        make_way(data)?;
         transfer(&dir.path, database).await?;
     }
     dir.finish(data)?;
@@ -243,6 +246,14 @@ async fn transfer(data: &Path, database: &Database) -> Result<(), BackupError> {
     fs::remove_file(&file).map_err(at(&file))
 }
 
+/// Removes an empty directory, if there is one.
+fn make_way(to: &Path) -> Result<(), BackupError> {
+    match fs::remove_dir(to) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(to)(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// A directory that gets its name when all is in it, and is removed if that does not come about.
 struct Unfinished {
     path: PathBuf,
@@ -251,7 +262,7 @@ struct Unfinished {
 
 impl Unfinished {
     fn new(to: &Path) -> Result<Self, BackupError> {
-        // An empty directory may be the mount point of what is restored into.
+        // An empty one is replaced.
         let taken = fs::read_dir(to).map_or_else(
             |error| error.kind() != io::ErrorKind::NotFound,
             |mut entries| entries.next().is_some(),
@@ -273,11 +284,8 @@ impl Unfinished {
     }
 
     fn finish(mut self, to: &Path) -> Result<(), BackupError> {
-        let done = match fs::remove_dir(to) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => fs::rename(&self.path, to),
-        };
-        done.map_err(at(to))?;
+        make_way(to)?;
+        fs::rename(&self.path, to).map_err(at(to))?;
         self.finished = true;
         Ok(())
     }

@@ -189,7 +189,11 @@ async fn keep_connected(
             Err(error) => Err(error.into()),
         };
         let error = match ended {
-            Err(SessionError::Lease) => continue,
+            Err(SessionError::Lease) => {
+                // The store has said so; whoever keeps the lease hears of it in a moment.
+                tokio::time::sleep(BACKOFF.0).await;
+                continue;
+            }
             Err(error) => error,
             Ok(()) => {
                 shared.broker_connected.send_replace(false);

@@ -38,6 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const LEASE_S: i64 = 60;
 /// How often the store is asked what is due.
 const EVERY: Duration = Duration::from_secs(1);
+/// How often messages that wait are counted: that walks over all of them.
+const LIMIT_EVERY: Duration = Duration::from_secs(60);
 /// Waits between tries, in seconds: the first, and the longest. Each is twice the one before, a random part less.
 const BACKOFF_S: (u32, u32) = (5, 3600);
 /// How long a message is tried, in seconds.
@@ -273,9 +275,15 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let mut under_way: JoinSet<(Due, Result<(), Failed>)> = JoinSet::new();
     let mut busy: HashMap<String, u32> = HashMap::new();
     let mut every = tokio::time::interval(EVERY);
+    let mut limit = tokio::time::interval(LIMIT_EVERY);
     loop {
         tokio::select! {
             _ = every.tick() => {}
+            _ = limit.tick() => {
+                if let Err(error) = limit_waiting(&shared).await {
+                    tracing::warn!("webhooks' messages could not be counted: {error}");
+                }
+            }
             Some(ended) = under_way.join_next(), if !under_way.is_empty() => {
                 let Ok((due, came)) = ended else { continue };
                 if let Some(count) = busy.get_mut(&due.webhook) {
@@ -303,6 +311,22 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     }
 }
 
+/// Gives up the oldest messages of receivers that have been away for too many.
+async fn limit_waiting(shared: &Shared) -> Result<(), StoreError> {
+    for webhook in shared.store.due_webhooks(now()).await? {
+        let mut tx = shared.store.write().await?;
+        let given_up = tx.give_up_beyond(&webhook, MAX_WAITING).await?;
+        tx.commit().await?;
+        if given_up > 0 {
+            tracing::warn!(
+                webhook,
+                "{given_up} messages are given up: more than {MAX_WAITING} wait"
+            );
+        }
+    }
+    Ok(())
+}
+
 /// Takes what is due, as much as may be under way.
 async fn claim(shared: &Shared, busy: &HashMap<String, u32>) -> Result<Vec<Due>, StoreError> {
     let now = now();
@@ -311,13 +335,6 @@ async fn claim(shared: &Shared, busy: &HashMap<String, u32>) -> Result<Vec<Due>,
         let room = IN_FLIGHT.saturating_sub(busy.get(&webhook).copied().unwrap_or(0));
         if room > 0 {
             let mut tx = shared.store.write().await?;
-            let given_up = tx.give_up_beyond(&webhook, MAX_WAITING).await?;
-            if given_up > 0 {
-                tracing::warn!(
-                    webhook,
-                    "{given_up} messages are given up: more than {MAX_WAITING} wait"
-                );
-            }
             claimed.extend(
                 tx.claim_deliveries(&webhook, room, now + LEASE_S, now)
                     .await?,

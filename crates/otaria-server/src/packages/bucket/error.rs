@@ -23,7 +23,8 @@ pub(super) enum Why {
     Settings(String),
     #[error(
         "it refuses this server ({0}): check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and the clock, and that the \
-         key may s3:GetObject, s3:PutObject and s3:AbortMultipartUpload there"
+         key may s3:GetObject, s3:PutObject and s3:AbortMultipartUpload there; stores answer so, too, for an object that is gone, if \
+         the key may not s3:ListBucket"
     )]
     Refused(String),
     #[error("there is no such bucket: make it, or check its name, AWS_REGION and AWS_ENDPOINT_URL")]

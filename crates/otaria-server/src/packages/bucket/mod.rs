@@ -93,7 +93,10 @@ impl Bucket {
     pub(crate) async fn look(&self) -> Result<(), BucketError> {
         match self.soon(self.store.head(&self.path(MARK))).await? {
             Ok(_) => Ok(()),
-            Err(object_store::Error::NotFound { .. }) => self.write_mark().await,
+            // A store says of what is not there that one may not see it, if one may not see what is.
+            Err(
+                object_store::Error::NotFound { .. } | object_store::Error::PermissionDenied { .. },
+            ) => self.write_mark().await,
             Err(error) => Err(self.error(&error)),
         }
     }
