@@ -91,11 +91,11 @@ impl Asked {
 /// What a scope lets a program do.
 fn means(scope: Scope) -> &'static str {
     match scope {
-        Scope::Read => "look at everything but users",
+        Scope::Read => "look at everything but users, webhooks and the audit trail",
         Scope::Publish => "upload packages, publish them, begin rollouts",
         Scope::Operate => "stop updates and rollouts, command devices, hand out key records",
         Scope::Enroll => "get certificates for devices",
-        Scope::Admin => "users, webhooks, the audit trail",
+        Scope::Admin => "users, webhooks, the audit trail, forgetting key records",
     }
 }
 

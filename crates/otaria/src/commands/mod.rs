@@ -82,12 +82,19 @@ pub(crate) struct BrokerTlsArgs {
     mqtt_key: Option<PathBuf>,
 }
 
-impl From<BrokerTlsArgs> for BrokerTls {
-    fn from(args: BrokerTlsArgs) -> Self {
-        Self {
-            ca: args.mqtt_ca,
-            identity: args.mqtt_cert.zip(args.mqtt_key),
+impl BrokerTlsArgs {
+    /// For this broker, if there is one.
+    pub(crate) fn of(self, broker: Option<&BrokerUrl>) -> Result<BrokerTls, UsageError> {
+        if self.mqtt_ca.is_some() && broker.is_some_and(|broker| !broker.tls) {
+            return Err(UsageError(
+                "--mqtt-ca is for mqtts://, and --mqtt says mqtt://, which is without TLS"
+                    .to_owned(),
+            ));
         }
+        Ok(BrokerTls {
+            ca: self.mqtt_ca,
+            identity: self.mqtt_cert.zip(self.mqtt_key),
+        })
     }
 }
 

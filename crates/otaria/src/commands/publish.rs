@@ -115,7 +115,7 @@ impl Publish {
         match (&self.mqtt, &self.url, &self.file) {
             (Some(at), Some(url), _) => {
                 let broker = broker("--mqtt", at)?;
-                let tls = self.mqtt_tls.into();
+                let tls = self.mqtt_tls.of(Some(&broker))?;
                 declare(ctx, (&broker, &tls), url, self.job.as_deref(), self.target)
             }
             (_, _, Some(_)) => self.through_server(ctx),

@@ -212,6 +212,10 @@ impl Serve {
         self.log_format.start();
         let on = |port| SocketAddr::new(self.bind, port);
         let (http_port, mqtt_port) = if self.tls { TLS_PORTS } else { PORTS };
+        let external = match &self.mqtt {
+            Some(at) => Some(broker("--mqtt", at)?),
+            None => None,
+        };
         let mut config = Config {
             http: self.http.unwrap_or(on(http_port)),
             database: database(self.database.as_deref())?,
@@ -221,8 +225,9 @@ impl Serve {
                 (None, DownloadsBy::Stream) => Delivery::Stream,
                 (None, DownloadsBy::Redirect) => Delivery::LINKS,
             },
-            mqtt: match &self.mqtt {
-                Some(at) => Mqtt::External(broker("--mqtt", at)?),
+            broker_tls: self.mqtt_tls.of(external.as_ref())?,
+            mqtt: match external {
+                Some(broker) => Mqtt::External(broker),
                 None => Mqtt::Embedded {
                     listen: self.mqtt_listen.unwrap_or(on(mqtt_port)),
                 },
@@ -239,7 +244,6 @@ impl Serve {
                 }),
                 None => None,
             },
-            broker_tls: self.mqtt_tls.into(),
             public_url: self.public_url,
             tls: self.tls.then(|| Tls {
                 certificate: self.tls_cert.zip(self.tls_key),

@@ -26,7 +26,7 @@ pub(super) struct TlsArgs {
 
     /// The devices' certificates and keys, ID.cert.pem and ID.key.pem, as `otaria device add` writes them. With mqtts:// a device
     /// that has none there is given one by the server that you are logged in to, unless the broker's address has a password.
-    /// [default: --data, or else a directory that lasts as long as the devices]
+    /// [default: --data, or else they are not kept, and each run is given new ones]
     #[arg(long, value_name = "DIR")]
     certs: Option<PathBuf>,
 
