@@ -49,13 +49,8 @@ impl Tx {
             from,
         } = Origin::current();
         let before = end(self.conn(), HEAD).await?;
-        // What is hashed is what can be stored: PostgreSQL has no text with a NUL in it.
-        let short = |text: &str| {
-            text.replace('\0', "\u{FFFD}")
-                .chars()
-                .take(LONGEST)
-                .collect()
-        };
+        // What is hashed has to be what is stored, in either database.
+        let short = |text: &str| sql::without_nul(text.chars().take(LONGEST).collect());
         let mut entry = AuditEntry {
             n: before.n + 1,
             // The clock's word, whatever the caller takes for now.

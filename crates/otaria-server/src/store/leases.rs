@@ -28,17 +28,8 @@ impl Store {
         holder: &str,
         seconds: f64,
     ) -> Result<bool, StoreError> {
-        let held = sql::query(sqlx::AssertSqlSafe(format!(
-            "INSERT INTO leases (name, holder, until) VALUES ($1, $2, {NOW} + $3) \
-             ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until \
-             WHERE leases.holder = excluded.holder OR leases.until < {NOW} RETURNING holder"
-        )))
-        .bind(name)
-        .bind(holder)
-        .bind(seconds)
-        .fetch_optional(&self.reader)
-        .await?;
-        Ok(held.is_some())
+        let held = take(name, holder, seconds).fetch_optional(&self.reader);
+        Ok(held.await?.is_some())
     }
 
     /// Goes on with a lease that nobody else has taken or forgotten meanwhile; whether it is the holder's.
@@ -105,6 +96,18 @@ impl Store {
     }
 }
 
+/// Gives a lease to a holder, for so many seconds, unless another one has it.
+fn take(name: &str, holder: &str, seconds: f64) -> sql::Query {
+    sql::query(sqlx::AssertSqlSafe(format!(
+        "INSERT INTO leases (name, holder, until) VALUES ($1, $2, {NOW} + $3) \
+         ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until \
+         WHERE leases.holder = excluded.holder OR leases.until < {NOW} RETURNING holder"
+    )))
+    .bind(name)
+    .bind(holder)
+    .bind(seconds)
+}
+
 impl Tx {
     /// Until when a lease of another holder lasts, of this name or of any; nothing if there is none. Those that ran out are
     /// forgotten, so that their holders find out.
@@ -135,15 +138,7 @@ impl Tx {
         holder: &str,
         seconds: f64,
     ) -> Result<(), StoreError> {
-        sql::query(sqlx::AssertSqlSafe(format!(
-            "INSERT INTO leases (name, holder, until) VALUES ($1, $2, {NOW} + $3) \
-             ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until"
-        )))
-        .bind(name)
-        .bind(holder)
-        .bind(seconds)
-        .execute(self.conn())
-        .await?;
+        take(name, holder, seconds).execute(self.conn()).await?;
         Ok(())
     }
 

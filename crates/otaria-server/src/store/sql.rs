@@ -159,7 +159,7 @@ impl Query {
 }
 
 /// PostgreSQL has no text with a NUL in it. A device that sends one must not keep what others send from being stored.
-fn without_nul(text: String) -> String {
+pub(super) fn without_nul(text: String) -> String {
     if text.contains('\0') {
         text.replace('\0', "\u{FFFD}")
     } else {
